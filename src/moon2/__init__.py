@@ -1,0 +1,19 @@
+"""moon2: one embedding space in which a product's text, its photos, or both can stand for it (MOON2.0, arXiv 2511.12449)."""
+
+from typing import TYPE_CHECKING, Any
+
+from moon2.records import Interaction, Product, Query, RecordError
+
+if TYPE_CHECKING:
+    from moon2.model.encoder import Encoder
+
+__all__ = ["Encoder", "Interaction", "Product", "Query", "RecordError"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import, and records, catalogues and `moon2 --help` do without it.
+    if name == "Encoder":
+        from moon2.model.encoder import Encoder
+
+        return Encoder
+    raise AttributeError(f"module 'moon2' has no attribute {name!r}")

@@ -1,0 +1,222 @@
+"""Every setting of moon2, as dataclasses: the same names on the command line, in YAML and in Python.
+
+A recipe is read with `load_recipe`; a key that is not a setting is refused by name, so a typing mistake never trains a
+different model in silence. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+
+class RecipeError(ValueError):
+    """A recipe cannot be used; the message names the file, the key and the remedy."""
+
+
+@dataclass
+class TinySettings:
+    """Sizes of the `tiny` backbone: the Qwen3-VL architecture, small enough to train from nothing on two CPU cores."""
+
+    vocabulary: int = 6000
+    """Entries of the byte-level BPE tokenizer that is trained on the catalogue's own titles and queries."""
+    width: int = 192
+    """Hidden size D of the decoder, which is also the length of the vectors."""
+    layers: int = 4
+    """Decoder layers."""
+    heads: int = 4
+    """Attention heads of the decoder and of the vision tower; must divide `width` and `vision_width`."""
+    feed_forward: int = 256
+    """Inner size of one expert's (and of the dense model's) gated MLP."""
+    vision_width: int = 192
+    """Hidden size of the vision tower."""
+    vision_layers: int = 4
+    """Layers of the vision tower."""
+    patch: int = 10
+    """Side of a vision patch in pixels; `merge` × `merge` patches become one visual token."""
+    merge: int = 2
+    """Side, in patches, of the square that one visual token covers."""
+
+
+@dataclass
+class BackboneSettings:
+    """Which vision-language model is upcycled."""
+
+    name: str = "tiny"
+    """`tiny`, or a Qwen2.5-VL, Qwen3-VL or SmolVLM checkpoint: a hub id or a folder."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format in which the weights are held. For float32 weights with bfloat16 arithmetic see `training.bf16`."""
+    tiny: TinySettings = field(default_factory=TinySettings)
+    """Sizes of the `tiny` backbone; ignored for any other."""
+
+
+@dataclass
+class ExpertSettings:
+    """The modality-driven mixture of experts that replaces the decoder's feed-forward layers."""
+
+    count: int = 4
+    """Z, the number of experts in a layer."""
+    active: int = 2
+    """k, how many experts a token is sent to."""
+    layers: list[int] | None = None
+    """Which decoder layers get experts, counted from 0; all when not given."""
+    noise: float = 0.0
+    """Standard deviation of what is added to each expert's copy of the dense weights, as a share of the weights' own
+    standard deviation. At 0 the upcycled model computes exactly what the dense one did."""
+
+
+@dataclass
+class InputSettings:
+    """What of a product or query reaches the model."""
+
+    max_text_tokens: int = 64
+    """Longer text is cut here."""
+    max_pixels: int = 262_144
+    """Larger pictures are scaled down to this many pixels (height × width), keeping their shape. It decides how many
+    visual tokens a picture costs and so, more than anything else, speed and memory."""
+    max_images: int = 4
+    """Pictures of one product that are read; further ones are ignored."""
+
+
+@dataclass
+class AlignmentSettings:
+    """Dual-level alignment: the contrastive losses between products and within one."""
+
+    temperature_inter: float = 0.05
+    """ε, of the losses between a query and a product."""
+    temperature_intra: float = 0.05
+    """ε̃, of the losses between one product's picture and its text."""
+    balance: Literal["paper", "guarded"] = "guarded"
+    """How the dual-alignment matrix weighs the objectives: `paper` as printed, `guarded` with a floor under each."""
+    floor_share: float = 0.5
+    """`guarded` only: the least weight of an objective, as a share of an equal split (0: none, 1: equal weights)."""
+    load_balance_weight: float = 0.01
+    """ρ, the weight of the load-balancing loss L_aux."""
+    sparsity_weight: float = 0.01
+    """ς, the weight of L_sparsity."""
+
+
+@dataclass
+class FilterSettings:
+    """Dynamic sample filtering: φ = σ(κ(r_q·r_p − r_q·r_n − m̄)) tells how far a triplet of the log can be believed."""
+
+    enabled: bool = True
+    """Off: every triplet counts in full."""
+    sharpness: float = 10.0
+    """κ."""
+    margin_start: float = 0.3
+    """m̄ at the first step."""
+    margin_end: float = 0.0
+    """m̄ at the last step; linear in between."""
+    threshold: float = 0.6
+    """τ: a triplet with φ below it is weighted by φ, any other by 1."""
+
+
+@dataclass
+class AugmentSettings:
+    """Cheap changes to pictures during training; off for a pretrained backbone."""
+
+    flip: bool = False
+    """Mirror a picture left to right half of the time."""
+    crop: float = 0.0
+    """Largest share of the height and of the width that a random crop takes away."""
+
+
+@dataclass
+class TrainingSettings:
+    """The run."""
+
+    steps: int = 1000
+    """Optimiser steps."""
+    batch_size: int = 64
+    """Triplets a step on one device (each is a query, a positive and a negative)."""
+    learning_rate: float = 1e-5
+    """Peak learning rate; cosine to 0 after the warm-up."""
+    warmup_steps: int = 50
+    """Steps over which the learning rate rises from 0."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay, not applied to norms and biases."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    bf16: bool = False
+    """bfloat16 arithmetic over float32 weights (mixed precision)."""
+    evaluate_every: int = 0
+    """Steps between evaluations during training; 0: only at the end."""
+    save_every: int = 100
+    """Steps between checkpoints, from which `--resume` goes on."""
+    log_every: int = 10
+    """Steps between lines of the log."""
+    seed: int = 0
+    """Seed of the weights, the order of the triplets and every random draw."""
+
+
+@dataclass
+class Recipe:
+    """All settings of one run; the sections are the dataclasses above."""
+
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    experts: ExpertSettings = field(default_factory=ExpertSettings)
+    input: InputSettings = field(default_factory=InputSettings)
+    alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
+    filter: FilterSettings = field(default_factory=FilterSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def __post_init__(self) -> None:
+        experts, tiny = self.experts, self.backbone.tiny
+        _require(1 <= experts.active <= experts.count, "experts.active", experts.active, "1 to experts.count")
+        _require(experts.noise >= 0, "experts.noise", experts.noise, "0 or more")
+        for name in ("heads", "layers", "width", "patch", "merge"):
+            _require(getattr(tiny, name) >= 1, f"backbone.tiny.{name}", getattr(tiny, name), "1 or more")
+        for name in ("width", "vision_width"):
+            ok = getattr(tiny, name) % (4 * tiny.heads) == 0
+            _require(ok, f"backbone.tiny.{name}", getattr(tiny, name), "a multiple of 4 × backbone.tiny.heads")
+        for name in ("max_text_tokens", "max_pixels", "max_images"):
+            _require(getattr(self.input, name) >= 1, f"input.{name}", getattr(self.input, name), "1 or more")
+        for name in ("temperature_inter", "temperature_intra"):
+            _require(getattr(self.alignment, name) > 0, f"alignment.{name}", getattr(self.alignment, name), "above 0")
+        _require(0 <= self.alignment.floor_share <= 1, "alignment.floor_share", self.alignment.floor_share, "0 to 1")
+        _require(0 <= self.filter.threshold <= 1, "filter.threshold", self.filter.threshold, "0 to 1")
+        _require(0 <= self.augment.crop < 1, "augment.crop", self.augment.crop, "0 to below 1")
+        for name in ("steps", "batch_size", "save_every", "log_every"):
+            _require(getattr(self.training, name) >= 1, f"training.{name}", getattr(self.training, name), "1 or more")
+        _require(self.training.learning_rate > 0, "training.learning_rate", self.training.learning_rate, "above 0")
+
+    def to_yaml(self) -> str:
+        """The whole recipe, defaults included, as YAML that `load_recipe` reads back to an equal recipe."""
+        return yaml.safe_dump(asdict(self), sort_keys=False)
+
+
+def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise RecipeError(f"recipe: {name} is {value!r}; it must be {wanted}")
+
+
+def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a YAML recipe and applies overrides such as `training.steps=300`; the later wins.
+
+    Raises:
+        RecipeError: the file is missing or not YAML, a key is unknown, or a value has the wrong type or range.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Recipe, None)
+    where = str(path) if path else "the settings given"
+    try:
+        settings = yaml.safe_load(Path(path).read_text()) if path else {}
+        if not isinstance(settings or {}, dict):
+            raise RecipeError(f"{where}: a recipe is a table of sections such as `training:`, got {settings!r:.60}")
+        config = parser.parse_object(settings or {})
+        config = parser.parse_args([f"--{item}" for item in overrides], namespace=config)
+        return Recipe(**vars(parser.instantiate_classes(config)))
+    except FileNotFoundError:
+        raise RecipeError(f"{where}: there is no such recipe; `ls recipes` shows those that come with moon2") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
+    except (ArgumentError, TypeError, KeyError) as error:
+        raise RecipeError(f"{where}: {' '.join(str(error).split())}") from None

@@ -1,0 +1,154 @@
+"""What a product, a query and an interaction are: plain validated records that every other room builds on.
+
+A record that exists is usable: construction raises `RecordError` with one line that says what is wrong, in which
+record, and what to do. Readers of other people's files catch it, put the row aside with that line, and go on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_TITLE_CHARACTERS = 2_000
+MAX_DESCRIPTION_CHARACTERS = 100_000
+
+# A picture is a path or URL (str or PathLike), the bytes of an encoded file, or an opened PIL image.
+Picture = "str | PathLike[str] | bytes | Image"
+
+
+class RecordError(ValueError):
+    """A record breaks a rule; `reason` is a short stable code for counting, the message is for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product of a shop: text, pictures, or both.
+
+    Attributes:
+        id: unique within a catalogue, not empty.
+        title: what the shop calls it; may be empty if there is a picture.
+        description: longer text; never needed.
+        category: path from the root to the leaf, e.g. ("Apparel", "Topwear", "Shirts").
+        attributes: key to value, e.g. {"colour": "navy"}.
+        images: pictures (path, URL, encoded bytes or PIL image), the main one first; may be empty if there is a title.
+        price: in the shop's currency, not negative; None when unknown.
+        enriched_title: what textual enrichment added (T⁺ of the paper), used in training only.
+        expanded_images: what visual expansion added (I^c_k), used in training only.
+        provenance: where the additions come from.
+
+    Raises:
+        RecordError: reasons `no_id`, `no_content`, `text_too_long`, `broken_encoding`, `bad_price`.
+    """
+
+    id: str
+    title: str = ""
+    description: str = ""
+    category: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    images: tuple[Any, ...] = ()
+    price: float | None = None
+    enriched_title: str | None = None
+    expanded_images: tuple[Any, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("category", "images", "expanded_images"):
+            object.__setattr__(self, name, _as_tuple(getattr(self, name), f"product {self.id!r}: {name}"))
+        where = f"product {self.id!r}"
+        if not isinstance(self.id, str) or not self.id.strip():
+            raise RecordError("no_id", f"{where}: has no id; give every product a unique non-empty id")
+        _check_text(self.id, where, "id", MAX_TITLE_CHARACTERS)
+        _check_text(self.title, where, "title", MAX_TITLE_CHARACTERS)
+        _check_text(self.description, where, "description", MAX_DESCRIPTION_CHARACTERS)
+        for part in self.category:
+            _check_text(part, where, "category", MAX_TITLE_CHARACTERS)
+        for key, value in self.attributes.items():
+            _check_text(key, where, "attribute name", MAX_TITLE_CHARACTERS)
+            _check_text(value, where, f"attribute {key!r}", MAX_TITLE_CHARACTERS)
+        if not self.title.strip() and not self.images:
+            raise RecordError("no_content", f"{where}: has neither a title nor an image; give it at least one")
+        if self.price is not None and not (math.isfinite(self.price) and self.price >= 0):
+            raise RecordError("bad_price", f"{where}: price {self.price!r} is not a number of at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a shopper asks with: words, a picture, or both.
+
+    Attributes:
+        id: unique within a catalogue's log, not empty.
+        text: the words; may be empty if there is a picture.
+        image: the picture (path, URL, encoded bytes or PIL image), or None.
+        product_id: when the picture shown is a product's photo, that product's id; its first image then is the query's
+            picture, it counts as a known positive in training, and evaluation leaves it out of the gallery.
+
+    Raises:
+        RecordError: reasons `no_id`, `no_content`, `text_too_long`, `broken_encoding`.
+    """
+
+    id: str
+    text: str = ""
+    image: Any = None
+    product_id: str | None = None
+
+    def __post_init__(self) -> None:
+        where = f"query {self.id!r}"
+        if not isinstance(self.id, str) or not self.id.strip():
+            raise RecordError("no_id", f"{where}: has no id; give every query a non-empty id")
+        _check_text(self.text, where, "text", MAX_TITLE_CHARACTERS)
+        if not self.text.strip() and self.image is None and self.product_id is None:
+            raise RecordError("no_content", f"{where}: has neither text nor an image; give it at least one")
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """One event of a search log: a query, what was bought (or is relevant), and what was shown and left.
+
+    Attributes:
+        query: what was asked.
+        positive_ids: products bought after the query (training), or all relevant products (test); at least one.
+        negative_ids: products shown that had low relevance; may be empty.
+
+    Raises:
+        RecordError: reasons `no_positive`, `positive_is_negative`.
+    """
+
+    query: Query
+    positive_ids: tuple[str, ...]
+    negative_ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        where = f"query {self.query.id!r}"
+        for name in ("positive_ids", "negative_ids"):
+            object.__setattr__(self, name, _as_tuple(getattr(self, name), f"{where}: {name}"))
+        if not self.positive_ids:
+            raise RecordError("no_positive", f"{where}: has no positive product; a training row needs a purchase")
+        both = set(self.positive_ids) & set(self.negative_ids)
+        if both:
+            raise RecordError("positive_is_negative", f"{where}: {sorted(both)[0]!r} is both positive and negative")
+
+
+def _as_tuple(value: Iterable[Any], where: str) -> tuple[Any, ...]:
+    if isinstance(value, (str, bytes)):
+        raise RecordError("not_a_list", f"{where} must be a list, got one {type(value).__name__}")
+    return tuple(value)
+
+
+def _check_text(text: str, where: str, what: str, limit: int) -> None:
+    if not isinstance(text, str):
+        raise RecordError("not_text", f"{where}: {what} must be text, got {type(text).__name__} {text!r:.80}")
+    if len(text) > limit:
+        raise RecordError("text_too_long", f"{where}: {what} has {len(text)} characters; shorten it to {limit}")
+    # U+FFFD is what a decoder leaves behind where bytes were not valid in the encoding it was told.
+    if "\ufffd" in text or "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise RecordError("broken_encoding", f"{where}: {what} has broken characters; save the source as UTF-8")
