@@ -1,0 +1,122 @@
+"""How much each alignment objective counts, learned through the experts; and the two losses that keep experts apart.
+
+A token router does not know which objective it serves. The dual-alignment matrix W* [Z, M] holds each expert's
+preference for each objective; the routing of an objective's samples turns it into that objective's weight ω_m.
+Because ω_m multiplies the very loss that trains W*, descent moves weight to whichever objective is already easiest;
+`guarded_weights` puts a floor under each.
+
+Equations are those of MOON2.0, arXiv 2511.12449, "Modality-driven Mixture-of-Experts".
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from moon2.objective.alignment import OBJECTIVES
+from moon2.objective.precision import at_least_float32
+
+
+def expert_preference(matrix: Tensor) -> Tensor:
+    """p_{z,m} = softmax over m of W*_{z,m} (arXiv 2511.12449): how expert z divides itself among the objectives.
+
+    Args:
+        matrix: W* [Z, M], any float dtype; −inf leaves an objective out.
+
+    Returns:
+        p [Z, M], float32 (float64 for float64), each row sums to 1.
+    """
+    return at_least_float32(matrix).softmax(dim=1)
+
+
+def objective_weights(matrix: Tensor, routing: Mapping[str, Tensor]) -> Tensor:
+    """ω_m = 1/|B_m| · Σ_{b∈B_m} Σ_z p_{z,m} · G̃_{z,b} (arXiv 2511.12449): the learned weight of each objective.
+
+    An objective without samples in this batch (no query has a picture, say) gets weight 0, and the experts' preferences
+    are taken over the other objectives alone. Otherwise W* would learn to hide weight where it costs nothing.
+
+    Args:
+        matrix: W* [Z, 5]; columns in the order of `OBJECTIVES`.
+        routing: for each objective, G̃ [B_m, Z] of its samples, each row summing to 1: the share of each expert in the
+            sample's routing, averaged over tokens and layers. An objective may be missing or have no rows.
+
+    Returns:
+        ω [5], float32 (float64 for a float64 matrix), each in (0, 1) where the objective has samples. They sum to 1
+        when all objectives have the same mean routing, not in general.
+
+    Raises:
+        ValueError: W* has not one column an objective, or `routing` names another objective.
+    """
+    if matrix.shape[1] != len(OBJECTIVES):
+        raise ValueError(f"objective_weights: the matrix has {matrix.shape[1]} columns; it must be {len(OBJECTIVES)}")
+    if unknown := sorted(set(routing) - set(OBJECTIVES)):
+        raise ValueError(f"objective_weights: there is no objective {unknown[0]!r}; they are {', '.join(OBJECTIVES)}")
+    absent = [name not in routing or routing[name].shape[0] == 0 for name in OBJECTIVES]
+    if all(absent):
+        return at_least_float32(matrix).sum(dim=0) * 0
+    preference = expert_preference(matrix.masked_fill(torch.tensor(absent, device=matrix.device), float("-inf")))
+    nothing = preference.new_zeros(())
+    return torch.stack(
+        [
+            nothing if absent[m] else (preference[:, m] * at_least_float32(routing[name]).mean(dim=0)).sum()
+            for m, name in enumerate(OBJECTIVES)
+        ]
+    )
+
+
+def guarded_weights(omega: Tensor, floor_share: float, present: Tensor | None = None) -> Tensor:
+    """ω'_m = floor/M + (1 − floor) · ω_m / Σ_m ω_m: sums to 1, and no objective falls below `floor_share` / M.
+
+    Ours, not the paper's: dividing by the sum keeps all weights from shrinking together, the equal split mixed in keeps
+    a hard objective from being given up.
+
+    Args:
+        omega: ω [M], each ≥ 0.
+        floor_share: the floor as a share of an equal split, 0 (none) to 1 (equal weights).
+        present: [M] bool, the objectives that have samples, all when not given; the others get 0 and M does not count
+            them.
+
+    Returns:
+        ω' [M], float32 (float64 for float64).
+    """
+    omega = at_least_float32(omega)
+    share = torch.ones_like(omega) if present is None else present.to(omega)
+    omega = omega * share
+    tiny = torch.finfo(omega.dtype).tiny
+    return floor_share * share / share.sum().clamp_min(1) + (1 - floor_share) * omega / omega.sum().clamp_min(tiny)
+
+
+def sparsity(matrix: Tensor) -> Tensor:
+    """L_sparsity = 1/Z · Σ_z ( − Σ_m p_{z,m} log p_{z,m} ) (arXiv 2511.12449): an expert should serve few objectives.
+
+    Args:
+        matrix: W* [Z, M], finite.
+
+    Returns:
+        A scalar between 0 (each expert serves one objective) and log M (each serves all alike).
+    """
+    log_preference = at_least_float32(matrix).log_softmax(dim=1)
+    return -(log_preference.exp() * log_preference).sum(dim=1).mean()
+
+
+def load_balance(router_probabilities: Tensor, top_k_index: Tensor) -> Tensor:
+    """L_aux = Z · Σ_z f_z · P_z, the usual loss over one layer's experts (Switch Transformer, arXiv 2101.03961, eq. 4).
+
+    f_z is the share of the T·k assignments that went to expert z, P_z its mean probability. Gradients go through P_z
+    alone. Mixtral's form divides f_z by T instead of T·k and so is k times this one.
+
+    Args:
+        router_probabilities: G [T, Z], softmax over the experts for T tokens (padding left out), any float dtype.
+        top_k_index: [T, k] long, the experts each token was sent to.
+
+    Returns:
+        A scalar: 1 when tokens and probabilities are spread evenly, up to Z / k when the same k experts get everything;
+        0 when there are no tokens.
+    """
+    probabilities = at_least_float32(router_probabilities)
+    tokens, experts = probabilities.shape
+    if tokens == 0:
+        return probabilities.sum()
+    assigned = functional.one_hot(top_k_index.flatten(), experts).to(probabilities).mean(dim=0)
+    return experts * (assigned * probabilities.mean(dim=0)).sum()

@@ -1,0 +1,157 @@
+"""The sum of all parts, and what the two balance modes do to the weights over training."""
+
+import math
+
+import pytest
+import torch
+
+from moon2.objective.alignment import OBJECTIVES
+from moon2.objective.balance import objective_weights
+from moon2.objective.total import LossParts, total_loss
+from moon2.recipe import AlignmentSettings
+
+PAPER = AlignmentSettings(balance="paper", load_balance_weight=0.1, sparsity_weight=0.01)
+GUARDED = AlignmentSettings(balance="guarded", floor_share=0.5, load_balance_weight=0.1, sparsity_weight=0.01)
+OMEGA = torch.tensor([0.1, 0.2, 0.3, 0.1, 0.1], dtype=torch.float64)
+ZERO = torch.zeros(())
+M = len(OBJECTIVES)
+
+
+def column(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def two_samples_each() -> dict[str, torch.Tensor]:
+    return {name: column(m, m + 2.0) for m, name in enumerate(OBJECTIVES)}  # means 1, 2, 3, 4, 5
+
+
+def values(parts: dict[str, torch.Tensor]) -> list[float]:
+    return [parts[name].item() for name in OBJECTIVES]
+
+
+def test_total_as_printed_by_hand():
+    parts = total_loss(two_samples_each(), OMEGA, torch.tensor(1.5), torch.tensor(0.7), PAPER)
+    assert values(parts.by_objective) == pytest.approx([1, 2, 3, 4, 5])
+    assert values(parts.weight_by_objective) == pytest.approx([0.5, 1.0, 1.5, 0.5, 0.5])  # five-fold ω
+    aligned = 0.5 * 1 + 1.0 * 2 + 1.5 * 3 + 0.5 * 4 + 0.5 * 5
+    assert parts.total.item() == pytest.approx(aligned + 0.1 * 1.5 + 0.01 * 0.7)
+    assert (parts.load_balance.item(), parts.sparsity.item()) == pytest.approx((1.5, 0.7))
+
+
+def test_total_guarded_by_hand():
+    parts = total_loss(two_samples_each(), OMEGA, ZERO, ZERO, GUARDED)
+    # ω sums to 0.8; its five-fold share 0.625, 1.25, 1.875, 0.625, 0.625, halfway to 1.
+    weights = [0.8125, 1.125, 1.4375, 0.8125, 0.8125]
+    assert values(parts.weight_by_objective) == pytest.approx(weights)
+    assert parts.total.item() == pytest.approx(sum(w * loss for w, loss in zip(weights, [1, 2, 3, 4, 5], strict=True)))
+
+
+def test_weighted_down_samples_count_less_between_products_and_alike_within():
+    parts = total_loss(two_samples_each(), OMEGA, ZERO, ZERO, PAPER, sample_weights=column(1.0, 0.25))
+    inter = [(1.0 * m + 0.25 * (m + 2)) / 1.25 for m in range(3)]
+    assert values(parts.by_objective) == pytest.approx([*inter, 4, 5])
+
+
+def test_weighing_every_sample_down_alike_changes_nothing():
+    full = total_loss(two_samples_each(), OMEGA, ZERO, ZERO, GUARDED)
+    down = total_loss(two_samples_each(), OMEGA, ZERO, ZERO, GUARDED, sample_weights=column(1e-6, 1e-6))
+    assert down.total.item() == pytest.approx(full.total.item())
+
+
+def test_samples_that_are_not_valid_are_not_averaged():
+    losses = two_samples_each()
+    losses["i→mm"] = column(4.0, math.nan)
+    losses["i→mm"].requires_grad_()
+    parts = total_loss(
+        losses,
+        OMEGA,
+        ZERO,
+        ZERO,
+        PAPER,
+        sample_weights=column(0.5, 1.0),
+        valid={"i→mm": torch.tensor([True, False])},
+    )
+    parts.total.backward()
+    assert parts.by_objective["i→mm"].item() == pytest.approx(4)
+    assert losses["i→mm"].grad.tolist() == pytest.approx([M * 0.2, 0])
+
+
+@pytest.mark.parametrize("missing", ["no key", "no rows", "no valid rows"])
+@pytest.mark.parametrize("settings", [PAPER, GUARDED], ids=["paper", "guarded"])
+def test_an_objective_without_samples_drops_out_and_leaves_the_others_their_scale(settings, missing):
+    losses, valid = two_samples_each(), {}
+    if missing == "no key":
+        del losses["i→mm"]
+    elif missing == "no rows":
+        losses["i→mm"] = losses["i→mm"][:0]
+    else:
+        valid["i→mm"] = torch.tensor([False, False])
+    routing = {name: torch.tensor([[0.5, 0.5]]) for name in OBJECTIVES if name != "i→mm"}
+    matrix = torch.zeros(2, M, requires_grad=True)
+    weights = None if missing == "no rows" else column(1.0, 1.0)
+    parts = total_loss(
+        losses, objective_weights(matrix, routing), ZERO, ZERO, settings, sample_weights=weights, valid=valid
+    )
+    assert values(parts.weight_by_objective) == pytest.approx([1, 0, 1, 1, 1])
+    assert parts.by_objective["i→mm"] == 0
+    assert parts.total.item() == pytest.approx(1 + 3 + 4 + 5)
+    parts.total.backward()
+    assert (matrix.grad[:, 1] == 0).all()  # an objective that costs nothing today draws no weight
+
+
+@pytest.mark.parametrize("settings", [PAPER, GUARDED], ids=["paper", "guarded"])
+def test_a_batch_without_any_sample_still_has_the_router_losses(settings):
+    parts = total_loss({}, torch.zeros(M), torch.tensor(1.0), torch.tensor(2.0), settings)
+    assert parts.total.item() == pytest.approx(0.1 * 1.0 + 0.01 * 2.0)
+
+
+def test_total_names_an_unknown_objective():
+    with pytest.raises(ValueError, match="no objective 'mm→t'"):
+        total_loss({"mm→t": column(1.0)}, OMEGA, ZERO, ZERO, PAPER)
+
+
+@pytest.mark.parametrize("settings", [PAPER, GUARDED], ids=["paper", "guarded"])
+def test_gradient_by_finite_differences(settings):
+    losses = [value.requires_grad_() for value in two_samples_each().values()]
+    omega, router = OMEGA.clone().requires_grad_(), [column(1.2).requires_grad_(), column(0.4).requires_grad_()]
+
+    def total(omega: torch.Tensor, aux: torch.Tensor, sparse: torch.Tensor, *rows: torch.Tensor) -> torch.Tensor:
+        named = dict(zip(OBJECTIVES, rows, strict=True))
+        return total_loss(named, omega, aux.sum(), sparse.sum(), settings, sample_weights=column(1.0, 0.3)).total
+
+    assert torch.autograd.gradcheck(total, (omega, *router, *losses))
+
+
+# What descent on W* does to the weights. The model stands still: L_m stays 3, 2, 1, 4, 5, so mm→mm is the easiest.
+LOSS_OF = dict(zip(OBJECTIVES, (3.0, 2.0, 1.0, 4.0, 5.0), strict=True))
+
+
+def descend(matrix: torch.Tensor, settings: AlignmentSettings, steps: int, rate: float = 0.5) -> LossParts:
+    """Gradient steps on W* alone under fixed losses and one routing; the parts at the matrix reached."""
+    routing = {name: torch.tensor([[0.4, 0.3, 0.2, 0.1]]) for name in OBJECTIVES}
+    losses = {name: torch.tensor([value]) for name, value in LOSS_OF.items()}
+
+    def parts() -> LossParts:
+        return total_loss(losses, objective_weights(matrix, routing), ZERO, ZERO, settings)
+
+    for _ in range(steps):
+        (gradient,) = torch.autograd.grad(parts().total, matrix)
+        matrix = (matrix - rate * gradient).detach().requires_grad_()
+    return parts()
+
+
+def test_one_step_as_printed_moves_weight_to_the_easiest_objective():
+    after = descend(torch.zeros(4, M, requires_grad=True), PAPER, steps=1).weight_by_objective
+    assert max(after, key=lambda name: after[name].item()) == "mm→mm"
+    assert after["mm→mm"] > 1
+    # And the harder an objective, the more it loses.
+    assert sorted(OBJECTIVES, key=lambda name: -after[name].item()) == sorted(OBJECTIVES, key=LOSS_OF.__getitem__)
+
+
+def test_many_steps_as_printed_give_up_the_hard_objectives_and_guarded_keeps_the_floor():
+    start = torch.zeros(4, M, requires_grad=True)
+    printed = descend(start, PAPER, steps=400).weight_by_objective
+    guarded = descend(start, GUARDED, steps=400).weight_by_objective
+    assert printed["t→i"] < 0.1 < 3 < printed["mm→mm"]
+    assert min(values(guarded)) >= 0.5 - 1e-6
+    assert sum(values(guarded)) == pytest.approx(M)
