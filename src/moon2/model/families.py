@@ -1,0 +1,180 @@
+"""What differs between the families of vision-language models that moon2 can upcycle.
+
+Three things: how a picture becomes tensors, which tokens stand around it, and how positions count. Everything else
+(experts, views, pooling) is the same code for all. Pictures always stand before the text: a causal decoder's states over the
+pictures then do not depend on the text, which is what lets one pass serve two views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from moon2.model.attention import GROUPED_ATTENTION
+
+Grid = tuple[int, int, int]  # frames, height and width of a picture, in patches
+
+
+@dataclass
+class Pictures:
+    """The pictures of a batch as a backbone wants them.
+
+    Attributes:
+        tensors: keyword arguments of the backbone's forward.
+        tokens: visual tokens of each picture, after merging.
+        grids: the size of each picture in patches.
+    """
+
+    tensors: dict[str, Tensor]
+    tokens: list[int]
+    grids: list[Grid]
+
+
+class Family(Protocol):
+    """What the rest of the code asks of a family."""
+
+    decoder: str
+
+    def image_processor(self, source: str | Path, config: Any, max_pixels: int) -> Any:
+        """The checkpoint's image processor, without torchvision, limited to pictures of `max_pixels` pixels."""
+
+    def pictures(self, processor: Any, config: Any, images: Sequence[Image.Image]) -> Pictures:
+        """RGB images → tensors."""
+
+    def around_picture(self, tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[list[int], list[int]]:
+        """Token ids that stand before and after a picture's tokens."""
+
+    def prepare(self, model: Any) -> None:
+        """Sets the model up for many pictures a batch."""
+
+    def positions(self, model: Any, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
+        """Position ids of rows that begin with pictures of those grids, `length` tokens long; None: 0, 1, 2 …"""
+
+
+class QwenFamily:
+    """Qwen2.5-VL and Qwen3-VL: pictures of any size, positions in three dimensions."""
+
+    decoder = "language_model"
+
+    def __init__(self) -> None:
+        self._prefix_positions: dict[tuple[Grid, ...], Tensor] = {}
+
+    def image_processor(self, source: str | Path, config: Any, max_pixels: int) -> Any:
+        from transformers import Qwen2VLImageProcessorPil
+
+        processor = Qwen2VLImageProcessorPil.from_pretrained(source)
+        largest = min(max_pixels, processor.size["longest_edge"])
+        processor.size = {"shortest_edge": min(largest, processor.size["shortest_edge"]), "longest_edge": largest}
+        return processor
+
+    def pictures(self, processor: Any, config: Any, images: Sequence[Image.Image]) -> Pictures:
+        # The processor refuses ribbons of more than 200 to 1; squeeze them to what it takes.
+        images = [_less_than_200_to_1(image) for image in images]
+        tensors = dict(processor(images=list(images), return_tensors="pt"))
+        grids = [tuple(grid) for grid in tensors["image_grid_thw"].tolist()]
+        unit = config.vision_config.spatial_merge_size**2
+        return Pictures(tensors, [frames * height * width // unit for frames, height, width in grids], grids)
+
+    def around_picture(self, tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[list[int], list[int]]:
+        # Released Qwen2.5-VL configs omit these two ids in some revisions; the tokens are always in the vocabulary.
+        start, end = tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|vision_end|>"])
+        return [start], [end]
+
+    def prepare(self, model: Any) -> None:
+        if not model.visual.config._attn_implementation.startswith("flash"):
+            model.visual.config._attn_implementation = GROUPED_ATTENTION
+
+    def positions(self, model: Any, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
+        rows = torch.empty(3, len(grids), length, dtype=torch.long)
+        for index, row in enumerate(grids):
+            prefix = self._prefix(model, tuple(row))
+            size = min(prefix.shape[1], length)
+            rows[:, index, :size] = prefix[:, :size]
+            rows[:, index, size:] = torch.arange(length - size) + (int(prefix.max()) + 1)
+        return rows
+
+    def _prefix(self, model: Any, grids: tuple[Grid, ...]) -> Tensor:
+        if grids not in self._prefix_positions:
+            config = model.config
+            unit = config.vision_config.spatial_merge_size**2
+            kinds: list[int] = []
+            for frames, height, width in grids:
+                kinds += [0, *[1] * (frames * height * width // unit), 0]
+            types = torch.tensor([kinds])
+            ids = torch.where(types == 1, config.image_token_id, 0)
+            positions, _ = model.get_rope_index(ids, mm_token_type_ids=types, image_grid_thw=torch.tensor(grids))
+            if len(self._prefix_positions) > 10_000:
+                self._prefix_positions.clear()
+            self._prefix_positions[grids] = positions[:, 0].long()
+        return self._prefix_positions[grids]
+
+
+class SmolFamily:
+    """SmolVLM: every picture scaled to one square tile, positions in one dimension."""
+
+    decoder = "text_model"
+
+    def image_processor(self, source: str | Path, config: Any, max_pixels: int) -> Any:
+        from transformers import SmolVLMImageProcessorPil
+
+        # One tile a picture, of the size the vision tower was trained at: splitting into many tiles costs a shop
+        # dozens of times the tokens for print that no product photo carries.
+        side = {"longest_edge": config.vision_config.image_size}
+        return SmolVLMImageProcessorPil.from_pretrained(source, do_image_splitting=False, max_image_size=side, size=side)
+
+    def pictures(self, processor: Any, config: Any, images: Sequence[Image.Image]) -> Pictures:
+        tensors = processor(images=[list(images)], return_tensors="pt")
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        tokens = side * side // config.scale_factor**2
+        # Every tile is whole, so the mask of real pixels that the processor also gives is all ones.
+        return Pictures({"pixel_values": tensors["pixel_values"]}, [tokens] * len(images), [(1, side, side)] * len(images))
+
+    def around_picture(self, tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[list[int], list[int]]:
+        fence, whole = tokenizer.convert_tokens_to_ids(["<fake_token_around_image>", "<global-img>"])
+        return [fence, whole], [fence]
+
+    def prepare(self, model: Any) -> None:
+        return None
+
+    def positions(self, model: Any, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
+        return None
+
+
+def _less_than_200_to_1(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    if max(width, height) < 200 * min(width, height):
+        return image
+    return image.resize((max(width, height // 199 + 1), max(height, width // 199 + 1)))
+
+
+FAMILIES: dict[str, Family] = {
+    "qwen2_5_vl": QwenFamily(),
+    "qwen3_vl": QwenFamily(),
+    "smolvlm": SmolFamily(),
+}
+
+
+def family_of(config: Any, source: str | Path) -> Family:
+    """The family of a transformers config.
+
+    Raises:
+        ValueError: moon2 has no family for that model type; the message names those it has.
+    """
+    try:
+        return FAMILIES[config.model_type]
+    except KeyError:
+        known = ", ".join(FAMILIES)
+        raise ValueError(f"{source}: backbone of type {config.model_type!r}; moon2 upcycles {known}") from None
+
+
+def decoder_layers(model: nn.Module, family: Family) -> tuple[nn.ModuleList, Any]:
+    """The decoder's layers and the decoder's config."""
+    decoder: Any = getattr(model, family.decoder)
+    return decoder.layers, decoder.config

@@ -1,0 +1,127 @@
+"""The network: a backbone with experts, and the three views t, i and mm of each item from two passes.
+
+With pictures before text, the states of a causal decoder over the pictures are the same whether or not text follows. So the joint pass
+holds two views: the mean over the picture tokens is r^i, the mean over all content tokens is r^mm; only r^t needs
+a pass of its own, which is short and skips the vision tower. This is exact, not an approximation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moon2.model.experts import Routing, record_routing, upcycle
+from moon2.model.families import Family, decoder_layers
+from moon2.model.processor import ItemBatch, PassInputs
+from moon2.recipe import ExpertSettings
+
+VIEWS = ("t", "i", "mm")
+OBJECTIVE_COUNT = 5
+
+
+@dataclass
+class Views:
+    """What the network gives for N items.
+
+    Attributes:
+        vectors: per view [N, D] float32 of unit length; rows of items that lack the view are zeros. An item with only
+            text has it as its mm too, and likewise one with only pictures.
+        valid: per view [N] bool, which items have it.
+        routing: per view [N, Z] float32, G̃ averaged over the view's content tokens and then over the expert layers;
+            empty when no layer has experts.
+        passes: what the routers decided in each pass, for the load-balancing loss.
+    """
+
+    vectors: dict[str, Tensor]
+    valid: dict[str, Tensor]
+    routing: dict[str, Tensor]
+    passes: list[Routing]
+
+
+class MoonModel(nn.Module):
+    """A vision-language model whose feed-forward layers are experts, with the dual-alignment matrix W* [Z, M].
+
+    Built from a dense backbone by upcycling; `dual_alignment` starts at zero: every expert serves every objective alike.
+    """
+
+    def __init__(self, backbone: nn.Module, family: Family, settings: ExpertSettings) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.family = family
+        self.settings = settings
+        layers, config = decoder_layers(backbone, family)
+        self._slot = upcycle(layers, settings, config)
+        self.dual_alignment = nn.Parameter(torch.zeros(settings.count, OBJECTIVE_COUNT))
+        self.dimension: int = config.hidden_size
+
+    def forward(self, batch: ItemBatch, views: Collection[str] = VIEWS) -> Views:
+        """The wanted views of each item; see `Views`.
+
+        Args:
+            batch: at most two passes; views i and mm need the joint one, t the text one.
+            views: which to pool.
+        """
+        number, device = len(batch.has_text), batch.has_text.device
+        vectors: dict[str, Tensor] = {}
+        routing: dict[str, Tensor] = {}
+        passes: list[Routing] = []
+        parts: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {view: [] for view in views}
+        if batch.joint is not None:
+            states, record = self._run(batch.joint)
+            passes.append(record)
+            for view, mask in (("i", batch.joint.picture), ("mm", batch.joint.content)):
+                if view in parts:
+                    parts[view].append((batch.joint.items, *_pool(states, mask, batch.joint.real, record)))
+        if batch.text is not None:
+            states, record = self._run(batch.text)
+            passes.append(record)
+            pooled = _pool(states, batch.text.content, batch.text.real, record)
+            if "t" in parts:
+                parts["t"].append((batch.text.items, *pooled))
+            if "mm" in parts:
+                alone = ~batch.has_images[batch.text.items]
+                parts["mm"].append((batch.text.items[alone], *(part[alone] for part in pooled)))
+        for view, found in parts.items():
+            experts = self.settings.count if found and found[0][2].numel() else 0
+            vectors[view] = torch.zeros(number, self.dimension, device=device)
+            routing[view] = torch.zeros(number, experts, device=device)
+            for items, vector, gates in found:
+                vectors[view] = vectors[view].index_copy(0, items, functional.normalize(vector, dim=-1))
+                routing[view] = routing[view].index_copy(0, items, gates)
+        has = {"t": batch.has_text, "i": batch.has_images, "mm": batch.has_text | batch.has_images}
+        return Views(vectors, {view: has[view] for view in views}, routing, passes)
+
+    def _run(self, inputs: PassInputs) -> tuple[Tensor, Routing]:
+        extra: dict[str, Any] = dict(inputs.tensors)
+        if inputs.tensors:
+            positions = self.family.positions(self.backbone, inputs.grids, inputs.ids.shape[1])
+            if positions is not None:
+                extra["position_ids"] = positions.to(inputs.ids.device)
+        with record_routing(self._slot, inputs.real) as routing:
+            # No attention mask: with padding only on the right, causal attention already keeps it from every word,
+            # and without a mask the fused causal kernel runs.
+            states = self.backbone(input_ids=inputs.ids, use_cache=False, **extra).last_hidden_state
+        return states, routing
+
+
+def _pool(states: Tensor, mask: Tensor, real: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
+    """Means over the masked tokens: states [B, S, D] → [B, D] float32, and gates → [B, Z] float32."""
+    with torch.autocast(states.device.type, enabled=False):
+        return _weighted_means(states.float(), mask, real, routing)
+
+
+def _weighted_means(states: Tensor, mask: Tensor, real: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
+    weights = mask.float()
+    weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1)
+    pooled = torch.einsum("bs,bsd->bd", weights, states)
+    if not routing.gates:
+        return pooled, pooled.new_zeros(len(pooled), 0)
+    gates = torch.stack(routing.gates).mean(dim=0)  # [T, Z] over the real tokens, row after row
+    rows = torch.arange(len(mask), device=mask.device).unsqueeze(1).expand_as(mask)[real]
+    share = weights[real].unsqueeze(1) * gates
+    return pooled, pooled.new_zeros(len(pooled), gates.shape[1]).index_add(0, rows, share)
