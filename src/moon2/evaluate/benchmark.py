@@ -1,0 +1,225 @@
+"""The benchmark: five retrieval directions and zero-shot labels, on any catalogue that has test queries.
+
+The gallery is every product of the `test` split (of the whole catalogue where there is none), less the product whose
+photo the query shows. Nothing is dropped in silence: an item that lacks the form a direction asks for is left out of
+that direction alone, and counted in `Evaluation.left_out`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from moon2.catalog.store import Catalogue, CatalogueError
+from moon2.evaluate.encoding import VectorEncoder, Views, encode_gallery, encode_queries
+from moon2.evaluate.evaluation import DIRECTIONS, KS, VIEWS, Evaluation
+from moon2.evaluate.retrieval import ranks, top_k
+from moon2.evaluate.zeroshot import classify
+from moon2.records import Interaction
+
+__all__ = ["DIRECTIONS", "Evaluation", "VectorEncoder", "evaluate"]
+
+COLOUR_ATTRIBUTES = ("base_colour", "colour", "color")
+"""Attributes predicted when none are named: the first of these that the catalogue has."""
+
+Item = TypeVar("Item")
+EXAMPLES, EXAMPLE_RESULTS, EXAMPLE_SEED = 5, 5, 0
+"""Queries drawn to be looked at, results kept of each, and the seed of the draw."""
+
+
+def evaluate(
+    encoder: VectorEncoder,
+    catalogue: Catalogue,
+    *,
+    batch_size: int = 64,
+    show_progress: bool = False,
+    limit: int | None = None,
+    attributes: Sequence[str] | None = None,
+    prompts: Mapping[str, str] | None = None,
+    model: str | None = None,
+) -> Evaluation:
+    """Scores an encoder on the test queries of a catalogue.
+
+    Args:
+        encoder: what makes the vectors.
+        catalogue: one with interactions of split "test", whose positives are all relevant products of the query.
+        batch_size: items the encoder works on at a time.
+        show_progress: draws a bar on stderr.
+        limit: for a quick look, use at most this many gallery products and this many queries, both evenly spaced.
+            A smaller gallery is an easier one: such figures compare only with others of the same limit.
+        attributes: attributes to predict; a colour attribute when not given.
+        prompts: task → how a label is put into words, e.g. {"class": "a photo of {}"}; the plain label when not given.
+        model: what to call the encoder in the tables.
+
+    Raises:
+        CatalogueError: the catalogue has no test queries, or none of them can be scored.
+        ValueError: no vector, or not every one, is finite, or `limit` is below 1.
+    """
+    started = time.perf_counter()
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; it must be 1 or more, or not given to use everything")
+    split = "test" if "test" in catalogue.splits else None
+    interactions = catalogue.interactions("test")
+    if not interactions:
+        raise CatalogueError(
+            f"catalogue {catalogue.folder}: has no test interactions, so there is nothing to score; "
+            f"import it again with test queries and the ids of their relevant products"
+        )
+    ids = _evenly(catalogue.ids(split), limit)
+    row_of = {id: row for row, id in enumerate(ids)}
+    if limit is not None:
+        # A query whose relevant products were not sampled would only be left out below.
+        interactions = _evenly([it for it in interactions if any(id in row_of for id in it.positive_ids)], limit)
+
+    with tqdm(total=len(ids) + len(interactions), desc="encoding", unit="item", disable=not show_progress) as bar:
+        gallery, labels_of = encode_gallery(encoder, catalogue, ids, batch_size, bar)
+        queries = encode_queries(encoder, catalogue, [it.query for it in interactions], batch_size, bar)
+
+    if not gallery or not any(len(numbers) for numbers, _ in gallery.values()):
+        raise ValueError(f"the encoder gives no usable vector for any product of {catalogue.folder}; has it diverged?")
+    recalls, scored, left_out = _retrieval(queries, gallery, interactions, row_of)
+    if not recalls:
+        raise CatalogueError(
+            f"catalogue {catalogue.folder}: no test query has a relevant product in the gallery of {len(ids):,}; "
+            f"check that positive ids of split test are ids of products of split {split or 'train'}"
+        )
+    zero_shot, labels, left_out_of_task = _zero_shot(
+        encoder, gallery, _tasks(labels_of, attributes), prompts or {}, batch_size
+    )
+    return Evaluation(
+        model=model or str(getattr(encoder, "name", "") or type(encoder).__name__),
+        catalogue=catalogue.folder.name,
+        gallery=len(ids),
+        queries=len(interactions),
+        recalls=recalls,
+        scored=scored,
+        left_out=left_out,
+        zero_shot=zero_shot,
+        labels=labels,
+        left_out_of_task=left_out_of_task,
+        examples=_examples(queries, gallery, interactions, ids),
+        seconds=time.perf_counter() - started,
+        limit=limit,
+    )
+
+
+def _retrieval(
+    queries: Views, gallery: Views, interactions: Sequence[Interaction], row_of: Mapping[str, int]
+) -> tuple[dict[str, dict[int, float]], dict[str, int], dict[str, dict[str, int]]]:
+    """Recalls, queries scored and what was left out, each by direction."""
+    recalls: dict[str, dict[int, float]] = {}
+    scored: dict[str, int] = {}
+    left_out: dict[str, dict[str, int]] = {}
+    for direction in DIRECTIONS:
+        form, view = direction.split("→")
+        numbers, vectors = queries.get(form, _nothing())
+        products, gallery_vectors = gallery.get(view, _nothing())
+        place = {int(row): position for position, row in enumerate(products)}
+        relevant, excluded = [], []
+        for number in numbers:
+            interaction = interactions[number]
+            rows = (place.get(row_of.get(id, -1)) for id in interaction.positive_ids)
+            relevant.append([row for row in rows if row is not None])
+            excluded.append(place.get(row_of.get(interaction.query.product_id or "", -1)))
+        found = ranks(vectors, gallery_vectors, relevant, excluded)
+        scored[direction] = int(found.scored.sum())
+        if scored[direction]:
+            recalls[direction] = found.recall(KS)
+        counts = {
+            f"queries without {FORMS[form]}": len(interactions) - len(numbers),
+            f"gallery products without {FORMS[view]}": len(row_of) - len(products),
+            "queries without a relevant product in the gallery": len(numbers) - scored[direction],
+        }
+        left_out[direction] = {reason: count for reason, count in counts.items() if count}
+    return recalls, scored, left_out
+
+
+def _examples(
+    queries: Views, gallery: Views, interactions: Sequence[Interaction], ids: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """What a few queries find among all products, for people to look at.
+
+    One random order of the queries serves every form, so that a query that has all three is seen in all three.
+    """
+    order = np.random.default_rng(EXAMPLE_SEED).permutation(len(interactions)).tolist()
+    products, gallery_vectors = gallery.get("mm", _nothing())
+    here = {ids[row]: position for position, row in enumerate(products)}
+    examples: dict[str, list[dict[str, Any]]] = {}
+    for form in FORMS:
+        numbers, vectors = queries.get(form, _nothing())
+        position_of = {int(number): position for position, number in enumerate(numbers)}
+        drawn = [
+            number
+            for number in order
+            if number in position_of
+            and any(id in here for id in {*interactions[number].positive_ids} - {interactions[number].query.product_id})
+        ][:EXAMPLES]
+        own = [here.get(interactions[number].query.product_id or "") for number in drawn]
+        if not drawn:
+            continue
+        rows, scores = top_k(vectors[[position_of[number] for number in drawn]], gallery_vectors, EXAMPLE_RESULTS, own)
+        examples[f"{form}→mm"] = []
+        for number, nearest, cosines in zip(drawn, rows, scores, strict=True):
+            found = [ids[products[row]] for row, cosine in zip(nearest, cosines, strict=True) if np.isfinite(cosine)]
+            right = [id in interactions[number].positive_ids for id in found]
+            examples[f"{form}→mm"].append({"query": interactions[number].query.id, "results": found, "right": right})
+    return examples
+
+
+FORMS = {"t": "text", "i": "a readable picture", "mm": "both text and a readable picture"}
+
+
+def _nothing() -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
+
+
+def _tasks(
+    labels_of: Sequence[tuple[str | None, Mapping[str, str]]], attributes: Sequence[str] | None
+) -> dict[str, list[str | None]]:
+    """Task → every gallery product's label, None where it has none; tasks with fewer than two labels are no task."""
+    if attributes is None:
+        present = (name for name in COLOUR_ATTRIBUTES if any(name in values for _, values in labels_of))
+        attributes = list(islice(present, 1))
+    tasks: dict[str, list[str | None]] = {"class": [leaf for leaf, _ in labels_of]}
+    tasks |= {name: [values.get(name) or None for _, values in labels_of] for name in attributes}
+    return {task: labels for task, labels in tasks.items() if len(set(labels) - {None}) > 1}
+
+
+def _zero_shot(
+    encoder: VectorEncoder,
+    gallery: Views,
+    tasks: Mapping[str, Sequence[str | None]],
+    prompts: Mapping[str, str],
+    batch_size: int,
+) -> tuple[dict[str, dict[str, dict[str, float]]], dict[str, int], dict[str, dict[str, int]]]:
+    """Scores, number of labels, and products left out, each by task (and view)."""
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    counts: dict[str, int] = {}
+    left_out: dict[str, dict[str, int]] = {}
+    for task, label_of in tasks.items():
+        labels = sorted({label for label in label_of if label is not None})
+        number_of = {label: number for number, label in enumerate(labels)}
+        words = [prompts.get(task, "{}").replace("{}", label) for label in labels]
+        label_vectors = encoder.encode(words, batch_size=batch_size)
+        counts[task], scores[task], left_out[task] = len(labels), {}, {}
+        for view in VIEWS:
+            numbers, vectors = gallery.get(view, _nothing())
+            truth = [(row, label_of[number]) for row, number in enumerate(numbers)]
+            known = [(row, number_of[label]) for row, label in truth if label is not None]
+            left_out[task][view] = len(label_of) - len(known)
+            if known:
+                rows = [row for row, _ in known]
+                scores[task][view] = classify(vectors[rows], label_vectors, [number for _, number in known])
+    return scores, counts, left_out
+
+
+def _evenly(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """At most `limit` items, evenly spaced, in order."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[round(position)] for position in np.linspace(0, len(items) - 1, limit)]

@@ -1,0 +1,257 @@
+"""The report of a run: one HTML file with nothing beside it, no script, readable on a phone and in print.
+
+Everything in it comes from what evaluation and training wrote down, so it can be made again without the model. The
+example queries are drawn at random by `benchmark.evaluate`, and the report says so: a report that showed only what
+worked would be an advertisement.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from moon2.catalog.store import Catalogue, CatalogueError
+from moon2.evaluate.charts import line_chart
+from moon2.evaluate.encoding import query_with_picture
+from moon2.evaluate.evaluation import DIRECTIONS, KS, MEASURES, VIEWS, Evaluation
+from moon2.evaluate.report_style import STYLE
+from moon2.pictures import PictureError, open_picture
+from moon2.records import Product, Query
+
+THUMBNAIL = 144
+"""Longest side of a picture in the report, in pixels."""
+
+IN_WORDS = {
+    "t→mm": "words find products",
+    "i→mm": "a photo finds products",
+    "mm→mm": "words and photo find products",
+    "t→i": "words find photos",
+    "i→t": "a photo finds titles",
+}
+ASKED_WITH = {"t→mm": "Words only", "i→mm": "Photo only", "mm→mm": "Words and photo"}
+VIEW_IN_WORDS = {"mm": "title and photo", "i": "photo", "t": "title"}
+
+
+def write_report(
+    path: str | Path,
+    evaluation: Evaluation,
+    history: Sequence[Mapping[str, Any]],
+    catalogue: Catalogue,
+    *,
+    baseline: Evaluation | None = None,
+    title: str = "moon2 report",
+    command: str = "",
+) -> Path:
+    """Writes the report of a trained encoder.
+
+    Args:
+        path: the HTML file to write; its folder is made.
+        evaluation: of the trained encoder.
+        history: the rows of RUN/history.jsonl, each a step's losses, weights, expert loads and filter; may be empty.
+        catalogue: the one evaluated, for the texts and pictures of the examples.
+        baseline: of the same encoder before training, shown beside the figures.
+        title: the page's title.
+        command: what was typed to get here, shown at the top.
+
+    Returns:
+        The path.
+    """
+    sections = [
+        _head(title, command, evaluation, history, catalogue),
+        _retrieval(evaluation, baseline),
+        _zero_shot(evaluation, baseline),
+        _curves(history),
+        _examples(evaluation, catalogue),
+        _notes(evaluation),
+    ]
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
+        f"<body><main>{''.join(sections)}</main></body></html>\n"
+    )
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+def _head(
+    title: str, command: str, evaluation: Evaluation, history: Sequence[Mapping[str, Any]], catalogue: Catalogue
+) -> str:
+    steps = max((int(row["step"]) for row in history if "step" in row), default=0)
+    facts = {
+        "products": f"{len(catalogue):,}",
+        "in the gallery": f"{evaluation.gallery:,}",
+        "test queries": f"{evaluation.queries:,}",
+        "training steps": f"{steps:,}" if steps else "",
+        "to evaluate": f"{evaluation.seconds:.0f} s",
+    }
+    tiles = "".join(f"<li><b>{value}</b> {name}</li>" for name, value in facts.items() if value)
+    typed = f"<pre>{escape(command)}</pre>" if command else ""
+    what = f"<p>{escape(evaluation.model)} on the catalogue {escape(evaluation.catalogue)}</p>"
+    return f'<header><h1>{escape(title)}</h1>{what}<ul class="facts">{tiles}</ul>{typed}</header>'
+
+
+def _retrieval(evaluation: Evaluation, baseline: Evaluation | None) -> str:
+    rows = []
+    for direction in DIRECTIONS:
+        now, before = evaluation.recalls.get(direction, {}), baseline.recalls.get(direction, {}) if baseline else {}
+        cells = "".join(_cell(now.get(k), before.get(k)) for k in KS)
+        rows.append(f'<tr><th scope="row">{direction}<small>{IN_WORDS[direction]}</small></th>{cells}</tr>')
+    explanation = (
+        "R@k is the share of test queries, in percent, that find a relevant product among the first k. The query's own "
+        "product is not in the gallery. Products that score the same are taken to be shuffled."
+    )
+    heads = "".join(_column(f"R@{k}", baseline) for k in KS)
+    return _section(
+        "Retrieval", explanation + _beside(baseline), _table(f'<th scope="col">direction</th>{heads}', rows)
+    )
+
+
+def _zero_shot(evaluation: Evaluation, baseline: Evaluation | None) -> str:
+    if not evaluation.zero_shot:
+        return ""
+    rows = []
+    for task, views in evaluation.zero_shot.items():
+        name = f"{escape(task.replace('_', ' '))} <small>one of {evaluation.labels.get(task, 0)}</small>"
+        rows.append(f'<tr class="group"><th scope="rowgroup" colspan="{1 + len(MEASURES)}">{name}</th></tr>')
+        for view in (view for view in VIEWS if view in views):
+            before = baseline.zero_shot.get(task, {}).get(view, {}) if baseline else {}
+            cells = "".join(_cell(views[view].get(measure), before.get(measure)) for measure in MEASURES)
+            rows.append(f'<tr><th scope="row" class="view">{VIEW_IN_WORDS[view]}</th>{cells}</tr>')
+    explanation = (
+        "No classifier is trained: a product gets the label whose text is nearest to it. Precision, recall and F1 are "
+        "plain means over labels; a label never predicted counts as 0."
+    )
+    heads = "".join(_column("F1" if measure == "f1" else measure, baseline) for measure in MEASURES)
+    return _section(
+        "Zero-shot labels", explanation + _beside(baseline), _table(f'<th scope="col">seen from</th>{heads}', rows)
+    )
+
+
+def _curves(history: Sequence[Mapping[str, Any]]) -> str:
+    def lines(prefix: str, suffix: str = "", name: str = "") -> dict[str, list[tuple[float, float]]]:
+        found: dict[str, list[tuple[float, float]]] = {}
+        for row in history:
+            for key, value in row.items():
+                if (
+                    key.startswith(prefix)
+                    and key.endswith(suffix)
+                    and isinstance(value, (int, float))
+                    and "step" in row
+                ):
+                    label = name + key.removeprefix(prefix).removesuffix(suffix)
+                    found.setdefault(label, []).append((row["step"], float(value)))
+        return found
+
+    filtered = {"share weighted down": lines("filter/share").get("", []), "mean φ": lines("filter/phi").get("", [])}
+    charts = [
+        line_chart("Loss of each objective", lines("loss/"), low=0),
+        line_chart("Weight of each objective, M·ω (1: an equal share)", lines("weight/"), low=0),
+        line_chart("Triplets the filter doubts", filtered, low=0, high=1),
+        line_chart("Load of each expert (share of tokens)", lines("expert_load/", name="expert "), low=0),
+        line_chart("R@10 during training, percent", lines("eval/", " R@10"), low=0, high=100),
+    ]
+    drawn = "".join(charts)
+    if not drawn:
+        return ""
+    return _section(
+        "Training", "Over optimiser steps; beside each name, its last value.", f'<div class="charts">{drawn}</div>'
+    )
+
+
+def _examples(evaluation: Evaluation, catalogue: Catalogue) -> str:
+    if not any(evaluation.examples.values()):
+        return ""
+    queries = {interaction.query.id: interaction.query for interaction in catalogue.interactions("test")}
+    asked: dict[str, list[str]] = {}
+    for direction, examples in evaluation.examples.items():
+        for example in examples:
+            query = queries.get(example["query"])
+            if query is not None:
+                strip = _strip(ASKED_WITH.get(direction, direction), example, catalogue)
+                asked.setdefault(example["query"], []).append(strip)
+    cards = []
+    for id, strips in asked.items():
+        query = query_with_picture(queries[id], catalogue)
+        cards.append(f'<article>{_query(query)}<div class="strips">{"".join(strips)}</div></article>')
+    explanation = (
+        "The five nearest products of a few test queries, drawn at random and not chosen: they succeed and fail as "
+        "they come. ✓ marks what the catalogue lists as relevant. The same query is asked with its words, its "
+        "photo, and both."
+    )
+    return _section("What queries find", explanation, "".join(cards))
+
+
+def _query(query: Query) -> str:
+    picture = _picture(query.image, "the query's photo") if query.image is not None else ""
+    words = f"<q>{escape(query.text)}</q>" if query.text.strip() else "<i>no words</i>"
+    return f'<div class="query">{picture}<p>{words}</p></div>'
+
+
+def _strip(asked_with: str, example: Mapping[str, Any], catalogue: Catalogue) -> str:
+    items = []
+    for id, right in zip(example["results"], example["right"], strict=True):
+        try:
+            product = catalogue.product(id)
+        except CatalogueError:
+            continue
+        mark = '<b class="mark">✓ relevant</b>' if right else '<span class="mark">not relevant</span>'
+        items.append(f'<li class="{"right" if right else "wrong"}">{_thumbnail(product)}{mark}</li>')
+    hits = sum(example["right"])
+    return f"<h3>{asked_with} <small>{hits} of {len(items)} relevant</small></h3><ol>{''.join(items)}</ol>"
+
+
+def _thumbnail(product: Product) -> str:
+    name = product.title.strip() or product.id
+    picture = _picture(product.images[0], name) if product.images else '<span class="none">no photo</span>'
+    return f"{picture}<p>{escape(name)}</p>"
+
+
+def _picture(picture: Any, description: str) -> str:
+    """An `img` with the scaled-down picture inside it, or a word where it cannot be read."""
+    try:
+        image = open_picture(picture)
+    except PictureError:
+        return '<span class="none">photo cannot be read</span>'
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=80)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    size = f'width="{image.width}" height="{image.height}"'
+    return f'<img alt="{escape(description)}" {size} src="data:image/webp;base64,{data}">'
+
+
+def _notes(evaluation: Evaluation) -> str:
+    notes = evaluation.notes()
+    if evaluation.limit is not None:
+        notes.insert(0, f"a quick look: at most {evaluation.limit:,} products and queries, evenly spaced")
+    if not notes:
+        return ""
+    return _section("What was left out", "", f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>")
+
+
+def _column(name: str, baseline: Evaluation | None) -> str:
+    return f'<th scope="col">{name}{"<small>before</small>" if baseline else ""}</th>'
+
+
+def _beside(baseline: Evaluation | None) -> str:
+    return " Small figures: the same encoder before training." if baseline else ""
+
+
+def _cell(now: float | None, before: float | None) -> str:
+    if now is None:
+        return "<td>–</td>"
+    return f"<td><b>{now:.1f}</b>{'' if before is None else f'<small>{before:.1f}</small>'}</td>"
+
+
+def _table(head: str, rows: Iterable[str]) -> str:
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _section(title: str, explanation: str, content: str) -> str:
+    return f"<section><h2>{title}</h2>{f'<p>{explanation}</p>' if explanation else ''}{content}</section>"

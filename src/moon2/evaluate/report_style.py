@@ -1,0 +1,79 @@
+"""How the report looks: one style sheet, for a desk, a phone and paper."""
+
+STYLE = """
+:root { color-scheme: light; --ink: #1c2430; --soft: #566072; --line: #d9dee6; --right: #0b6b3a; --back: #f5f6f8; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--back); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif; }
+main { max-width: 1040px; margin: 0 auto; padding: 24px 16px 48px; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0; }
+h2 { font-size: 1.3rem; margin: 0 0 4px; }
+h3 { font-size: .95rem; margin: 14px 0 6px; }
+h3:first-child { margin-top: 0; }
+small { font-size: .8rem; font-weight: 400; color: var(--soft); }
+header p { margin: 4px 0 0; color: var(--soft); overflow-wrap: anywhere; }
+section { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 18px; margin-top: 18px; }
+section > p { margin: 0 0 12px; color: var(--soft); font-size: .92rem; max-width: 46rem; }
+pre { background: #1c2430; color: #f2f4f7; padding: 10px 14px; border-radius: 8px; font-size: .85rem; margin: 14px 0 0;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
+.facts { list-style: none; display: flex; flex-wrap: wrap; gap: 6px 26px; padding: 0; margin: 12px 0 0; }
+.facts b { font-size: 1.15rem; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: 7px 8px; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
+tbody tr:last-child > * { border-bottom: 0; }
+th { font-weight: 600; }
+th:first-child { text-align: left; padding-left: 0; }
+thead th { color: var(--soft); font-size: .85rem; border-bottom: 2px solid var(--line); }
+tr.group th { text-align: left; padding-top: 14px; }
+th.view { font-weight: 400; }
+th small, td small { display: block; line-height: 1.3; }
+tr.group small { display: inline; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 22px 28px; }
+.chart { margin: 0; min-width: 0; break-inside: avoid; }
+.chart > svg { width: 100%; height: auto; display: block; }
+.chart text { font-size: 12px; fill: var(--soft); }
+.chart .grid { stroke: #e6e9ee; }
+.chart figcaption { font-weight: 600; font-size: .95rem; }
+.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0 16px; padding: 0; margin: 2px 0 6px;
+  font-size: .82rem; }
+.swatch { width: 26px; height: 10px; margin-right: 5px; }
+article { display: grid; grid-template-columns: 170px 1fr; gap: 20px; padding: 18px 0;
+  border-top: 1px solid var(--line); break-inside: avoid; }
+article > * { min-width: 0; }
+.query img { max-width: 100%; max-height: 180px; width: auto; height: auto; min-width: 84px; border-radius: 6px; }
+.query p { margin: 8px 0 0; font-weight: 600; overflow-wrap: anywhere; }
+.query i { font-weight: 400; color: var(--soft); }
+.strips ol { list-style: none; display: grid; grid-template-columns: repeat(5, minmax(96px, 1fr)); gap: 10px;
+  padding: 0 0 4px; margin: 0; overflow-x: auto; }
+.strips li { border: 1px solid var(--line); border-radius: 8px; padding: 6px; font-size: .76rem; line-height: 1.3;
+  display: flex; flex-direction: column; background: #fff; min-width: 0; }
+.strips li.right { border: 2px solid var(--right); padding: 5px; background: #eef8f2; }
+.strips img { display: block; width: 100%; height: 104px; object-fit: contain; background: #fff; border-radius: 4px; }
+.strips p { margin: 5px 0 3px; overflow-wrap: anywhere; flex: 1; display: -webkit-box; -webkit-box-orient: vertical;
+  -webkit-line-clamp: 3; overflow: hidden; }
+.none { display: grid; place-items: center; height: 104px; background: var(--back); color: var(--soft);
+  text-align: center; }
+.mark { color: var(--soft); }
+.right .mark { color: var(--right); }
+@media (max-width: 640px) {
+  main { padding: 16px 10px 32px; }
+  h1 { font-size: 1.5rem; }
+  section { padding: 14px 12px; }
+  th, td { padding: 6px 5px; }
+  thead th { font-size: .78rem; }
+  article { grid-template-columns: 1fr; gap: 10px; }
+  .query { display: flex; gap: 12px; align-items: center; }
+  .query p { margin: 0; }
+  .query img { min-width: 0; max-height: 96px; }
+  .strips ol { grid-template-columns: repeat(5, 104px); }
+}
+@media print {
+  body { background: #fff; font-size: 11pt; }
+  main { max-width: none; padding: 0; }
+  section { border: 0; padding: 0; margin-top: 14pt; }
+  pre { background: #fff; color: #000; border: 1px solid #999; }
+  .strips ol { overflow: visible; grid-template-columns: repeat(5, 1fr); }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+}
+"""

@@ -1,0 +1,201 @@
+"""Nearest neighbours and recall, in blocks, so that memory does not grow with queries × gallery.
+
+Notable here is how ties are scored. Vectors that are all alike, or several products with one title, give equal
+similarities, and whatever order a sort leaves them in would then decide the figure. Tied products are instead taken to
+be shuffled: a query counts with the probability that a relevant product is among the first k. That is deterministic,
+does not depend on the order of the gallery, and gives an encoder that maps everything to one point exactly what
+guessing gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+TIE_TOLERANCE = 1e-6
+"""Cosines nearer to each other than this are tied: float32 products of unit vectors are not more exact than that."""
+
+QUERY_BLOCK = 1024
+GALLERY_BLOCK = 16_384
+"""One block of similarities takes QUERY_BLOCK × GALLERY_BLOCK × 4 bytes = 64 MiB."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where each query's best relevant product stands; every array is (queries,) int64.
+
+    Attributes:
+        above: irrelevant products more similar to the query than its best relevant one.
+        tied_irrelevant: irrelevant products as similar as that one.
+        tied_relevant: relevant products as similar as that one, itself included; 0 for a query that has no relevant
+            product in the gallery, which therefore cannot be scored.
+    """
+
+    above: np.ndarray
+    tied_irrelevant: np.ndarray
+    tied_relevant: np.ndarray
+
+    @property
+    def scored(self) -> np.ndarray:
+        """(queries,) bool: which queries have a relevant product to find."""
+        return self.tied_relevant > 0
+
+    def hits(self, k: int) -> np.ndarray:
+        """(scored queries,) float64: probability that a relevant product is among the first k, ties shuffled."""
+        above, wrong, right = (
+            values[self.scored].astype(np.float64) for values in (self.above, self.tied_irrelevant, self.tied_relevant)
+        )
+        miss = np.ones(len(above))
+        # Drawing without replacement: each of the k - above places that the tie fills holds an irrelevant product.
+        for drawn in range(k):
+            open_place = above + drawn < k
+            chance = np.clip(wrong - drawn, 0, None) / np.clip(wrong + right - drawn, 1, None)
+            miss = np.where(open_place, miss * chance, miss)
+        return 1 - miss
+
+    def recall(self, ks: Sequence[int] = (1, 5, 10)) -> dict[int, float]:
+        """Share in percent of the scored queries with a relevant product among the first k.
+
+        Raises:
+            ValueError: no query has a relevant product.
+        """
+        if not self.scored.any():
+            raise ValueError("recall: no query has a relevant product in the gallery; check that their ids agree")
+        return {k: float(100 * self.hits(k).mean()) for k in ks}
+
+
+def ranks(
+    query_vectors: np.ndarray,
+    gallery_vectors: np.ndarray,
+    relevant: Sequence[Sequence[int]],
+    excluded: Sequence[int | None],
+    *,
+    query_block: int = QUERY_BLOCK,
+    gallery_block: int = GALLERY_BLOCK,
+) -> Ranks:
+    """Finds where each query's best relevant product stands among all the gallery.
+
+    Args:
+        query_vectors: (queries, dimension) float32, unit length.
+        gallery_vectors: (products, dimension) float32, unit length.
+        relevant: for each query the rows of the gallery that are right answers; may be empty.
+        excluded: for each query the row that is taken out of its gallery (its own product), or None. It counts neither
+            as a right answer nor as a wrong one.
+        query_block, gallery_block: rows worked on at a time.
+
+    Raises:
+        ValueError: the shapes or lengths do not agree, or a vector is not finite.
+    """
+    queries, gallery = _matrix(query_vectors, "query"), _matrix(gallery_vectors, "gallery")
+    if len(relevant) != len(queries) or len(excluded) != len(queries):
+        raise ValueError(f"{len(queries)} queries need as many relevant ({len(relevant)}), excluded ({len(excluded)})")
+    if len(queries) and len(gallery) and queries.shape[1] != gallery.shape[1]:
+        raise ValueError(f"query vectors have {queries.shape[1]} dimensions, gallery vectors {gallery.shape[1]}")
+    right = [sorted(set(rows) - {out}) for rows, out in zip(relevant, excluded, strict=True)]
+    above, tied, tied_relevant = (np.zeros(len(queries), np.int64) for _ in range(3))
+    for start in range(0, len(queries), query_block):
+        block = slice(start, min(start + query_block, len(queries)))
+        counts = _rank_block(queries[block], gallery, right[block], excluded[block], gallery_block)
+        above[block], tied[block], tied_relevant[block] = (count.cpu().numpy() for count in counts)
+    return Ranks(above, tied, tied_relevant)
+
+
+def _rank_block(
+    queries: torch.Tensor,
+    gallery: torch.Tensor,
+    right: Sequence[Sequence[int]],
+    excluded: Sequence[int | None],
+    gallery_block: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    device = queries.device
+    rows = torch.tensor([row for row, columns in enumerate(right) for _ in columns], dtype=torch.long, device=device)
+    columns = torch.tensor([column for columns in right for column in columns], dtype=torch.long, device=device)
+    best = torch.full((len(queries),), -torch.inf, device=device)
+    relevant_scores = torch.empty(len(rows), device=device)
+    for start in range(0, len(rows), gallery_block):
+        part = slice(start, start + gallery_block)
+        relevant_scores[part] = (queries[rows[part]] * gallery[columns[part]]).sum(dim=1)
+    best.scatter_reduce_(0, rows, relevant_scores, "amax")
+    at_best = relevant_scores >= best[rows] - TIE_TOLERANCE
+    tied_relevant = torch.zeros(len(queries), dtype=torch.long, device=device).index_add_(0, rows, at_best.long())
+
+    # The right answers and the excluded product are taken out; what remains above or beside the best is irrelevant.
+    out = [(row, column) for row, column in enumerate(excluded) if column is not None]
+    rows = torch.cat([rows, torch.tensor([row for row, _ in out], dtype=torch.long, device=device)])
+    columns = torch.cat([columns, torch.tensor([column for _, column in out], dtype=torch.long, device=device)])
+    above, tied = torch.zeros_like(tied_relevant), torch.zeros_like(tied_relevant)
+    for start in range(0, len(gallery), gallery_block):
+        scores = queries @ gallery[start : start + gallery_block].T
+        inside = (columns >= start) & (columns < start + gallery_block)
+        scores[rows[inside], columns[inside] - start] = -torch.inf
+        higher = scores > best[:, None] + TIE_TOLERANCE
+        above += higher.sum(dim=1)
+        tied += (scores >= best[:, None] - TIE_TOLERANCE).sum(dim=1) - higher.sum(dim=1)
+    return above, tied, tied_relevant
+
+
+def recall(
+    query_vectors: np.ndarray,
+    gallery_vectors: np.ndarray,
+    relevant: Sequence[Sequence[int]],
+    excluded: Sequence[int | None],
+    ks: Sequence[int] = (1, 5, 10),
+) -> dict[int, float]:
+    """Recall@k in percent: the share of queries with a relevant product among the first k.
+
+    Arguments as for `ranks`. Queries with no relevant product (once their own is excluded) are left out of the share;
+    `ranks(...).scored` tells which those are.
+
+    Raises:
+        ValueError: as `ranks`, and when no query is left.
+    """
+    return ranks(query_vectors, gallery_vectors, relevant, excluded).recall(ks)
+
+
+def top_k(
+    query_vectors: np.ndarray, gallery_vectors: np.ndarray, k: int, excluded: Sequence[int | None] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest gallery rows of each query, best first; of equal ones the lower row comes first.
+
+    Returns:
+        Rows, (queries, min(k, products)) int64, and their cosines, float32. An excluded row comes last with -inf.
+
+    Raises:
+        ValueError: a vector is not finite.
+    """
+    queries, gallery = _matrix(query_vectors, "query"), _matrix(gallery_vectors, "gallery")
+    rows_of_all, scores_of_all = [], []
+    for first in range(0, len(queries), QUERY_BLOCK):
+        block = queries[first : first + QUERY_BLOCK]
+        scores = torch.empty(len(block), 0, device=block.device)
+        rows = torch.empty(len(block), 0, dtype=torch.long, device=block.device)
+        out = list(excluded[first : first + QUERY_BLOCK]) if excluded is not None else []
+        for start in range(0, len(gallery), GALLERY_BLOCK):
+            new = block @ gallery[start : start + GALLERY_BLOCK].T
+            for row, column in enumerate(out):
+                if column is not None and start <= column < start + new.shape[1]:
+                    new[row, column - start] = -torch.inf
+            new_rows = torch.arange(start, start + new.shape[1], device=block.device).expand(len(block), -1)
+            # What came before stands first, and the sort is stable, so the lower row wins a tie across blocks too.
+            scores, order = torch.cat([scores, new], dim=1).sort(dim=1, descending=True, stable=True)
+            rows = torch.cat([rows, new_rows], dim=1).gather(1, order)[:, :k]
+            scores = scores[:, :k]
+        rows_of_all.append(rows.cpu().numpy())
+        scores_of_all.append(scores.cpu().numpy())
+    if not rows_of_all:
+        return np.zeros((0, k), np.int64), np.zeros((0, k), np.float32)
+    return np.concatenate(rows_of_all), np.concatenate(scores_of_all)
+
+
+def _matrix(vectors: np.ndarray, which: str) -> torch.Tensor:
+    matrix = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
+    if matrix.ndim != 2:
+        raise ValueError(f"{which} vectors must be (rows, dimension), got shape {tuple(matrix.shape)}")
+    bad = ~torch.isfinite(matrix).all(dim=1)
+    if bad.any():
+        row = int(bad.nonzero()[0, 0])
+        raise ValueError(f"{which} vector {row} is not finite; the encoder that made it is broken or diverged")
+    return matrix.to("cuda" if torch.cuda.is_available() else "cpu")
