@@ -1,4 +1,7 @@
-"""moon2: one embedding space in which a product's text, its photos, or both can stand for it (MOON2.0, arXiv 2511.12449)."""
+"""moon2: one embedding space in which a product's text, its photos, or both can stand for it.
+
+The method is that of MOON2.0, arXiv 2511.12449.
+"""
 
 from typing import TYPE_CHECKING, Any
 

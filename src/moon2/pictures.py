@@ -1,7 +1,7 @@
 """Opening a product's picture, whatever it comes as, into one form: RGB, upright, opaque.
 
-Shops keep pictures as paths, as bytes in a table, or as PIL images; with transparency, with an orientation flag, in CMYK.
-A picture that cannot be read raises `PictureError`, so that a reader of many can put that one aside.
+Shops keep pictures as paths, as bytes in a table, or as PIL images; with transparency, with an orientation flag, in
+CMYK. A picture that cannot be read raises `PictureError`, so that a reader of many can put that one aside.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ def open_picture(picture: Any, where: str = "picture") -> Image.Image:
     elif isinstance(picture, (bytes, bytearray, memoryview)):
         source = io.BytesIO(picture)
     elif isinstance(picture, Image.Image):
-        return _upright_rgb(picture)
+        source = None
     else:
         raise PictureError(f"{where}: expected a path, bytes or PIL image, got {type(picture).__name__}")
     try:
+        if source is None:
+            return _upright_rgb(picture)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(source) as image:
@@ -70,7 +72,8 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
         background = Image.new("RGBA", upright.size, "white")
         return Image.alpha_composite(background, upright.convert("RGBA")).convert("RGB")
     if upright.mode in ("I", "I;16", "F"):
-        low, high = upright.getextrema()
-        scale = 255.0 / max(float(high) - float(low), 1e-6)
-        return upright.point(lambda value: (value - float(low)) * scale).convert("L").convert("RGB")
+        extrema: Any = (0, 65535) if upright.mode == "I;16" else upright.getextrema()
+        low, high = (float(value) for value in extrema)
+        scale = 255.0 / max(high - low, 1e-6)
+        return upright.point(lambda value: (value - low) * scale).convert("L").convert("RGB")
     return upright.convert("RGB")

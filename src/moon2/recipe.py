@@ -134,6 +134,8 @@ class TrainingSettings:
     """Optimiser steps."""
     batch_size: int = 64
     """Triplets a step on one device (each is a query, a positive and a negative)."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """`adamw`, or `muon`: Muon for matrices and AdamW for the rest, which learns from nothing in fewer steps."""
     learning_rate: float = 1e-5
     """Peak learning rate; cosine to 0 after the warm-up."""
     warmup_steps: int = 50
@@ -145,7 +147,10 @@ class TrainingSettings:
     bf16: bool = False
     """bfloat16 arithmetic over float32 weights (mixed precision)."""
     evaluate_every: int = 0
-    """Steps between evaluations during training; 0: only at the end."""
+    """Steps between evaluations on queries held out of the training log; the best weights are kept. 0: none are held
+    out, and the last weights are kept."""
+    validation_queries: int = 300
+    """How many queries are held out for that (at most a tenth of the log); the test queries are never looked at."""
     save_every: int = 100
     """Steps between checkpoints, from which `--resume` goes on."""
     log_every: int = 10
@@ -213,7 +218,7 @@ def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -
             raise RecipeError(f"{where}: a recipe is a table of sections such as `training:`, got {settings!r:.60}")
         config = parser.parse_object(settings or {})
         config = parser.parse_args([f"--{item}" for item in overrides], namespace=config)
-        return Recipe(**vars(parser.instantiate_classes(config)))
+        return Recipe(**vars(parser.instantiate(config)))
     except FileNotFoundError:
         raise RecipeError(f"{where}: there is no such recipe; `ls recipes` shows those that come with moon2") from None
     except yaml.YAMLError as error:

@@ -7,19 +7,16 @@ record, and what to do. Readers of other people's files catch it, put the row as
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from os import PathLike
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from typing import Any
 
 MAX_TITLE_CHARACTERS = 2_000
 MAX_DESCRIPTION_CHARACTERS = 100_000
 
-# A picture is a path or URL (str or PathLike), the bytes of an encoded file, or an opened PIL image.
-Picture = "str | PathLike[str] | bytes | Image"
+# U+FFFD is what a decoder leaves behind where bytes were not valid in the encoding it was told.
+_BROKEN = re.compile("[\x00\ufffd\ud800-\udfff]")
 
 
 class RecordError(ValueError):
@@ -149,6 +146,5 @@ def _check_text(text: str, where: str, what: str, limit: int) -> None:
         raise RecordError("not_text", f"{where}: {what} must be text, got {type(text).__name__} {text!r:.80}")
     if len(text) > limit:
         raise RecordError("text_too_long", f"{where}: {what} has {len(text)} characters; shorten it to {limit}")
-    # U+FFFD is what a decoder leaves behind where bytes were not valid in the encoding it was told.
-    if "\ufffd" in text or "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+    if _BROKEN.search(text):
         raise RecordError("broken_encoding", f"{where}: {what} has broken characters; save the source as UTF-8")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from moon2.catalog.store import Catalogue, CatalogueError
 from moon2.evaluate.encoding import VectorEncoder, Views, encode_gallery, encode_queries
-from moon2.evaluate.evaluation import DIRECTIONS, KS, VIEWS, Evaluation
+from moon2.evaluate.evaluation import DIRECTIONS, KS, VIEWS, Evaluation, EvaluationError
 from moon2.evaluate.retrieval import ranks, top_k
 from moon2.evaluate.zeroshot import classify
 from moon2.records import Interaction
@@ -42,6 +42,8 @@ def evaluate(
     attributes: Sequence[str] | None = None,
     prompts: Mapping[str, str] | None = None,
     model: str | None = None,
+    interactions: Sequence[Interaction] | None = None,
+    gallery_ids: Sequence[str] | None = None,
 ) -> Evaluation:
     """Scores an encoder on the test queries of a catalogue.
 
@@ -55,22 +57,24 @@ def evaluate(
         attributes: attributes to predict; a colour attribute when not given.
         prompts: task → how a label is put into words, e.g. {"class": "a photo of {}"}; the plain label when not given.
         model: what to call the encoder in the tables.
+        interactions: what to score instead of the catalogue's test queries, e.g. some held out of its training log.
+        gallery_ids: the products to search instead of those of the `test` split.
 
     Raises:
         CatalogueError: the catalogue has no test queries, or none of them can be scored.
-        ValueError: no vector, or not every one, is finite, or `limit` is below 1.
+        EvaluationError: no vector, or not every one, is finite, or `limit` is below 1.
     """
     started = time.perf_counter()
     if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; it must be 1 or more, or not given to use everything")
+        raise EvaluationError(f"limit is {limit}; it must be 1 or more, or not given to use everything")
     split = "test" if "test" in catalogue.splits else None
-    interactions = catalogue.interactions("test")
+    interactions = catalogue.interactions("test") if interactions is None else list(interactions)
     if not interactions:
         raise CatalogueError(
             f"catalogue {catalogue.folder}: has no test interactions, so there is nothing to score; "
             f"import it again with test queries and the ids of their relevant products"
         )
-    ids = _evenly(catalogue.ids(split), limit)
+    ids = _evenly(catalogue.ids(split) if gallery_ids is None else gallery_ids, limit)
     row_of = {id: row for row, id in enumerate(ids)}
     if limit is not None:
         # A query whose relevant products were not sampled would only be left out below.
@@ -81,7 +85,9 @@ def evaluate(
         queries = encode_queries(encoder, catalogue, [it.query for it in interactions], batch_size, bar)
 
     if not gallery or not any(len(numbers) for numbers, _ in gallery.values()):
-        raise ValueError(f"the encoder gives no usable vector for any product of {catalogue.folder}; has it diverged?")
+        raise EvaluationError(
+            f"the encoder gives no usable vector for any product of {catalogue.folder}; has its training diverged?"
+        )
     recalls, scored, left_out = _retrieval(queries, gallery, interactions, row_of)
     if not recalls:
         raise CatalogueError(

@@ -14,6 +14,10 @@ VIEWS = ("mm", "i", "t")
 MEASURES = ("accuracy", "precision", "recall", "f1")
 
 
+class EvaluationError(ValueError):
+    """An evaluation cannot be made or read; one line with what, where and what to do."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One encoder on one catalogue; every score is in percent.
@@ -68,7 +72,7 @@ class Evaluation:
             }
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"not an evaluation written by moon2 ({error}); run `moon2 evaluate` again") from None
+            raise EvaluationError(f"not an evaluation written by moon2 ({error}); run `moon2 evaluate` again") from None
 
     def summary(self) -> str:
         """One line that says what was run."""

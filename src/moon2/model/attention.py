@@ -8,6 +8,7 @@ a fraction of the time.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -32,13 +33,13 @@ def grouped_attention(
     is_causal: bool = False,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention within each packed sequence: query, key, value [1, heads, total, head_dim] → [1, total, heads, head_dim].
+    """Attention within each packed sequence: [1, heads, total, head_dim] each → [1, total, heads, head_dim].
 
     `cu_seq_lens_q` [n + 1] int32 holds where each sequence begins, and the total; None is one sequence.
     """
     total, heads, size = query.shape[2], query.shape[1], query.shape[3]
     bounds = [0, total] if cu_seq_lens_q is None else cu_seq_lens_q.tolist()
-    lengths = [end - start for start, end in zip(bounds, bounds[1:], strict=False)]
+    lengths = [end - start for start, end in pairwise(bounds)]
     packed = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]  # [total, heads, head_dim]
 
     def attend(rows: list[Tensor], length: int) -> Tensor:

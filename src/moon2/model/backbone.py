@@ -1,7 +1,7 @@
 """Where the backbone comes from: a config (`tiny`), the hub, or a folder.
 
-`tiny` is the Qwen3-VL architecture with a few million weights and a byte-level BPE tokenizer trained on the shop's own words. It
-needs no download and trains from nothing on two CPU cores. Any other name is loaded as a checkpoint.
+`tiny` is the Qwen3-VL architecture with a few million weights and a byte-level BPE tokenizer trained on the shop's
+own words. It needs no download and trains from nothing on two CPU cores. Any other name is loaded as a checkpoint.
 """
 
 from __future__ import annotations
@@ -61,10 +61,21 @@ def load_backbone(source: str | Path, max_pixels: int, dtype: torch.dtype) -> Ba
     try:
         config = AutoConfig.from_pretrained(source)
         family = family_of(config, source)
-        model = AutoModel.from_pretrained(source, dtype=dtype)
+        model, loaded = AutoModel.from_pretrained(source, dtype=dtype, output_loading_info=True)
+        # transformers fills in at random what a checkpoint lacks, and only warns.
+        if loaded["missing_keys"]:
+            raise ValueError(
+                f"it lacks {len(loaded['missing_keys'])} weights, {min(loaded['missing_keys'])} among them"
+            )
         tokenizer = AutoTokenizer.from_pretrained(source)
+        # Without its files a tokenizer comes up empty, and without a complaint.
+        if len(tokenizer) <= config.image_token_id:
+            raise ValueError(
+                f"its tokenizer has {len(tokenizer)} entries and no picture token; tokenizer.json may be missing"
+            )
         processor = family.image_processor(source, config, max_pixels)
-    except (OSError, ValueError) as error:
+    # Exception itself, because that is what the libraries for weights and tokenizers raise at a damaged file.
+    except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise BackboneError(f"backbone {source}: cannot be loaded ({reason}); give a hub id or a folder") from None
     family.prepare(model)
@@ -78,7 +89,7 @@ def _tiny(sizes: TinySettings, inputs: InputSettings, texts: Iterable[str], dtyp
     head = sizes.width // sizes.heads
     # Three interleaved position dimensions share the head's frequencies as in the released checkpoints: 24, 20, 20.
     side = max(1, round(head // 2 * 20 / 64))
-    ids = dict(zip(SPECIAL_TOKENS, tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS), strict=True))
+    ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     text_config = {
         "vocab_size": len(tokenizer),
         "hidden_size": sizes.width,
@@ -130,7 +141,7 @@ def _tiny(sizes: TinySettings, inputs: InputSettings, texts: Iterable[str], dtyp
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of at most `vocabulary` entries, trained on those texts; the same texts give the same one.
+    """A byte-level BPE tokenizer of at most `vocabulary` entries; the same texts give the same one.
 
     Case is dropped: shoppers type "nike shoes" for "Nike Shoes", and a small vocabulary should hold each word once.
     """

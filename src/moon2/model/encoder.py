@@ -7,6 +7,7 @@ processor's own files and a model card `README.md`. Loading it gives the same ve
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from huggingface_hub import load_torch_model, save_torch_state_dict, snapshot_download
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -26,8 +27,8 @@ from moon2.model.backbone import build_backbone
 from moon2.model.families import family_of
 from moon2.model.processor import Item, Processor
 from moon2.model.views import VIEWS, MoonModel
-from moon2.records import Product
 from moon2.recipe import ExpertSettings, InputSettings, Recipe
+from moon2.records import Product
 
 Vectors = NDArray[np.float32]
 
@@ -83,10 +84,24 @@ class Encoder:
             EncoderError: there is none, or the folder is something else or incomplete.
         """
         folder = _folder(source)
-        settings = json.loads((folder / "config.json").read_text())
+        try:
+            settings = json.loads((folder / "config.json").read_text())
+        except ValueError as error:
+            raise EncoderError(f"{source}: its config.json is damaged ({error}); save it again") from None
         if settings.get("model_type") != "moon2":
             kind = settings.get("model_type", "nothing known")
-            raise EncoderError(f"{source}: holds a model of type {kind!r}, not a moon2 encoder; train one from it first")
+            raise EncoderError(
+                f"{source}: holds a model of type {kind!r}, not a moon2 encoder; train one from it first"
+            )
+        try:
+            return cls._load(folder, settings, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        # Exception itself, because that is what the libraries for weights and tokenizers raise at a damaged file.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise EncoderError(f"{source}: incomplete or damaged ({reason}); save it again") from error
+
+    @classmethod
+    def _load(cls, folder: Path, settings: dict[str, Any], device: str | torch.device) -> Encoder:
         described = dict(settings["backbone"])
         config = AutoConfig.for_model(described.pop("model_type"), **described)
         family = family_of(config, folder)
@@ -94,17 +109,12 @@ class Encoder:
         with no_init_weights():
             backbone = AutoModel.from_config(config, dtype=getattr(torch, settings["dtype"]))
             model = MoonModel(backbone, family, ExpertSettings(**settings["experts"]))
-        try:
-            load_torch_model(model, folder, strict=True, safe=True)
-        except (RuntimeError, OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise EncoderError(f"{source}: the weights do not fit their config ({reason}); save it again") from None
+        load_torch_model(model, folder, strict=True, safe=True)
         family.prepare(model.backbone)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         image_processor = family.image_processor(folder, config, inputs.max_pixels)
-        target = device or ("cuda" if torch.cuda.is_available() else "cpu")
         card = (folder / "README.md").read_text() if (folder / "README.md").exists() else ""
-        model.to(target).eval()
+        model.to(device).eval()
         return cls(model, Processor(tokenizer, image_processor, family, config, inputs), card)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -190,30 +200,40 @@ class Encoder:
         order = sorted(range(len(records)), key=lambda index: _length(records[index]))
         was_training = self.model.training
         self.model.eval()
-        with torch.inference_mode(), tqdm(total=len(records), unit="item", disable=not show_progress) as bar:
-            for start in range(0, len(order), batch_size):
-                rows, items = [], []
-                for row in order[start : start + batch_size]:
-                    try:
-                        item = _restrict(self.processor.item(records[row]), views)
-                        if lacking_is_bad and not (item.text or item.images):
-                            what = "text" if views == ("t",) else "picture"
-                            raise ValueError(f"it has no {what}, and view {views[0]!r} was asked for")
-                    except (ValueError, TypeError) as error:
-                        bad.append(f"item {row}: {error}")
-                        continue
-                    if item.text or item.images:
-                        rows.append(row)
-                        items.append(item)
-                if bad and not skip_bad:
-                    raise EncoderError(f"{bad[0]}; mend or leave it out, or pass skip_bad=True for a row of NaN")
-                if rows:
-                    self._fill(result, rows, items, views)
-                bar.update(len(order[start : start + batch_size]))
-        self.model.train(was_training)
+        try:
+            with torch.inference_mode(), tqdm(total=len(records), unit="item", disable=not show_progress) as bar:
+                for start in range(0, len(order), batch_size):
+                    places = order[start : start + batch_size]
+                    rows, items = self._read(records, places, views, lacking_is_bad, bad)
+                    if bad and not skip_bad:
+                        raise EncoderError(f"{bad[0]}; mend or leave it out, or pass skip_bad=True for a row of NaN")
+                    if rows:
+                        self._fill(result, rows, items, views)
+                    bar.update(len(places))
+        finally:
+            self.model.train(was_training)
         for line in bad:
-            tqdm.write(f"moon2: set aside {line}")
+            tqdm.write(f"moon2: set aside {line}", file=sys.stderr)
         return result
+
+    def _read(
+        self, records: Sequence[Any], places: list[int], views: tuple[str, ...], lacking_is_bad: bool, bad: list[str]
+    ) -> tuple[list[int], list[Item]]:
+        """What can be embedded of the records at `places`, and where; a line in `bad` for each that cannot."""
+        rows, items = [], []
+        for row in places:
+            try:
+                item = _restrict(self.processor.item(records[row]), views)
+                if lacking_is_bad and not (item.text or item.images):
+                    what = "text" if views == ("t",) else "picture"
+                    raise ValueError(f"it has no {what}, and view {views[0]!r} was asked for")
+            except (ValueError, TypeError) as error:
+                bad.append(f"item {row}: {error}")
+                continue
+            if item.text or item.images:
+                rows.append(row)
+                items.append(item)
+        return rows, items
 
     def _fill(self, result: dict[str, Vectors], rows: list[int], items: list[Item], views: tuple[str, ...]) -> None:
         batch = self.processor.batch(items, joint=views != ("t",), text="t" in views).to(self.device)
@@ -242,7 +262,9 @@ def _folder(source: str | Path) -> Path:
         if (candidate / "config.json").exists():
             return candidate
     if folder.exists():
-        raise EncoderError(f"{source}: holds no encoder (no config.json); give the folder that training wrote as RUN/model")
+        raise EncoderError(
+            f"{source}: holds no encoder (no config.json); give the folder that training wrote as RUN/model"
+        )
     try:
         return Path(snapshot_download(str(source)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

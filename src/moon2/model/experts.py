@@ -2,8 +2,9 @@
 
 Every decoder layer's gated MLP is copied into Z experts behind a router (Komatsuzaki et al., 2023, "Sparse
 Upcycling"). The router's weights for a token are renormalised over the k experts it is sent to, so they sum to one
-and, as long as the copies are equal, the layer computes exactly what the dense MLP did. The experts hold fused weights and speak transformers'
-experts interface, so its grouped kernels apply. Padding never reaches a router or an expert.
+and, as long as the copies are equal, the layer computes exactly what the dense MLP did. The experts hold fused
+weights and speak transformers' experts interface, so its grouped kernels apply. Padding never reaches a router or an
+expert.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.integrations.moe import use_experts_implementation
 
-from moon2.recipe import ExpertSettings
+from moon2.recipe import ExpertSettings, RecipeError
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Routing:
 
 
 class _RoutingSlot:
-    """Where the expert layers of one model find the record of the pass under way; shared, and no part of the weights."""
+    """Where the expert layers of one model find the record of the pass under way; no part of the weights."""
 
     def __init__(self) -> None:
         self.current: Routing | None = None
@@ -76,11 +77,11 @@ class ModalityExperts(nn.Module):
     G = softmax(W_g h) over Z experts, top k kept and renormalised to G̃, ĥ = Σ_z G̃_z f_z(h) (arXiv 2511.12449, MoE).
     """
 
-    def __init__(self, dense: nn.Module, settings: ExpertSettings, config: Any, slot: _RoutingSlot) -> None:
+    def __init__(self, dense: Any, settings: ExpertSettings, config: Any, slot: _RoutingSlot) -> None:
         super().__init__()
         gate, up, down = dense.gate_proj.weight, dense.up_proj.weight, dense.down_proj.weight
         if any(getattr(dense, name).bias is not None for name in ("gate_proj", "up_proj", "down_proj")):
-            raise ValueError("the decoder's MLP has biases; moon2 upcycles gated MLPs without biases")
+            raise RecipeError("the decoder's MLP has biases; moon2 upcycles gated MLPs without biases")
         inner, width = gate.shape
         self.active = settings.active
         self.slot = slot
@@ -131,17 +132,19 @@ def upcycle(layers: nn.ModuleList, settings: ExpertSettings, config: Any) -> _Ro
         The slot through which `record_routing` listens to the routers.
 
     Raises:
-        ValueError: a layer number is not there, or a layer's MLP is not gated.
+        RecipeError: a layer number is not there, or a layer's MLP is not gated.
     """
     chosen: Sequence[int] = range(len(layers)) if settings.layers is None else settings.layers
     slot = _RoutingSlot()
     config._experts_implementation = "grouped_mm"
     for index in chosen:
         if not 0 <= index < len(layers):
-            raise ValueError(f"experts.layers names layer {index}; this decoder has layers 0 to {len(layers) - 1}")
+            raise RecipeError(f"experts.layers names layer {index}; this decoder has layers 0 to {len(layers) - 1}")
         dense: Any = layers[index].mlp
         if not all(hasattr(dense, name) for name in ("gate_proj", "up_proj", "down_proj")):
-            raise ValueError(f"decoder layer {index} has a {type(dense).__name__}, not a gated MLP; it cannot be upcycled")
+            raise RecipeError(
+                f"decoder layer {index} has a {type(dense).__name__}, not a gated MLP; it cannot be upcycled"
+            )
         layers[index].mlp = ModalityExperts(dense, settings, config, slot)
     return slot
 

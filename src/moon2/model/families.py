@@ -1,8 +1,8 @@
 """What differs between the families of vision-language models that moon2 can upcycle.
 
 Three things: how a picture becomes tensors, which tokens stand around it, and how positions count. Everything else
-(experts, views, pooling) is the same code for all. Pictures always stand before the text: a causal decoder's states over the
-pictures then do not depend on the text, which is what lets one pass serve two views.
+(experts, views, pooling) is the same code for all. Pictures always stand before the text: a causal decoder's states
+over the pictures then do not depend on the text, which is what lets one pass serve two views.
 """
 
 from __future__ import annotations
@@ -84,8 +84,7 @@ class QwenFamily:
 
     def around_picture(self, tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[list[int], list[int]]:
         # Released Qwen2.5-VL configs omit these two ids in some revisions; the tokens are always in the vocabulary.
-        start, end = tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|vision_end|>"])
-        return [start], [end]
+        return _ids(tokenizer, "<|vision_start|>"), _ids(tokenizer, "<|vision_end|>")
 
     def prepare(self, model: Any) -> None:
         if not model.visual.config._attn_implementation.startswith("flash"):
@@ -127,24 +126,33 @@ class SmolFamily:
         # One tile a picture, of the size the vision tower was trained at: splitting into many tiles costs a shop
         # dozens of times the tokens for print that no product photo carries.
         side = {"longest_edge": config.vision_config.image_size}
-        return SmolVLMImageProcessorPil.from_pretrained(source, do_image_splitting=False, max_image_size=side, size=side)
+        return SmolVLMImageProcessorPil.from_pretrained(
+            source, do_image_splitting=False, max_image_size=side, size=side
+        )
 
     def pictures(self, processor: Any, config: Any, images: Sequence[Image.Image]) -> Pictures:
         tensors = processor(images=[list(images)], return_tensors="pt")
         side = config.vision_config.image_size // config.vision_config.patch_size
         tokens = side * side // config.scale_factor**2
         # Every tile is whole, so the mask of real pixels that the processor also gives is all ones.
-        return Pictures({"pixel_values": tensors["pixel_values"]}, [tokens] * len(images), [(1, side, side)] * len(images))
+        return Pictures(
+            {"pixel_values": tensors["pixel_values"]}, [tokens] * len(images), [(1, side, side)] * len(images)
+        )
 
     def around_picture(self, tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[list[int], list[int]]:
-        fence, whole = tokenizer.convert_tokens_to_ids(["<fake_token_around_image>", "<global-img>"])
-        return [fence, whole], [fence]
+        fence = "<fake_token_around_image>"
+        return _ids(tokenizer, fence, "<global-img>"), _ids(tokenizer, fence)
 
     def prepare(self, model: Any) -> None:
         return None
 
     def positions(self, model: Any, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
         return None
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, *tokens: str) -> list[int]:
+    ids: Any = tokenizer.convert_tokens_to_ids(list(tokens))
+    return list(ids)
 
 
 def _less_than_200_to_1(image: Image.Image) -> Image.Image:

@@ -1,8 +1,8 @@
 """Records to tensors: what of a product or query reaches the model, and how it is laid out.
 
 An item's pictures stand before its text, each between its family's marker tokens. A batch is at most two padded
-passes: the *joint* pass (rows with pictures, and their text after them) and the *text* pass (text alone). Rows are padded on
-the right, where a causal decoder's padding can change nothing.
+passes: the *joint* pass (rows with pictures, and their text after them) and the *text* pass (text alone). Rows are
+padded on the right, where a causal decoder's padding can change nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from transformers import PreTrainedTokenizerBase
 
 from moon2.model.families import Family, Grid
 from moon2.pictures import open_picture
-from moon2.records import Product, Query
 from moon2.recipe import InputSettings
+from moon2.records import Product, Query
 
 
 @dataclass
@@ -82,7 +82,12 @@ class Processor:
     """Turns records into the tensors of one backbone."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, image_processor: Any, family: Family, config: Any, settings: InputSettings
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        image_processor: Any,
+        family: Family,
+        config: Any,
+        settings: InputSettings,
     ) -> None:
         self.tokenizer = tokenizer
         self.image_processor = image_processor
@@ -106,6 +111,7 @@ class Processor:
         """
         if isinstance(record, Item):
             return record
+        pictures: tuple[Any, ...]
         if isinstance(record, str):
             text, pictures, where = record, (), "text"
         elif isinstance(record, Product):
@@ -150,7 +156,9 @@ class Processor:
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         limit = self.settings.max_text_tokens
-        return self.tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=limit)["input_ids"]
+        # A shop's text is data: "<|image_pad|>" in a title is words, and must not stand for a picture.
+        options = {"add_special_tokens": False, "split_special_tokens": True, "truncation": True, "max_length": limit}
+        return self.tokenizer(list(texts), **options)["input_ids"]
 
     def _text(self, tokens: list[list[int]], rows: list[int]) -> PassInputs:
         ids, real, content = self._pad([tokens[row] for row in rows], [[True] * len(tokens[row]) for row in rows])

@@ -1,8 +1,8 @@
 """The network: a backbone with experts, and the three views t, i and mm of each item from two passes.
 
-With pictures before text, the states of a causal decoder over the pictures are the same whether or not text follows. So the joint pass
-holds two views: the mean over the picture tokens is r^i, the mean over all content tokens is r^mm; only r^t needs
-a pass of its own, which is short and skips the vision tower. This is exact, not an approximation.
+With pictures before text, the states of a causal decoder over the pictures are the same whether or not text follows.
+So the joint pass holds two views: the mean over the picture tokens is r^i, the mean over all content tokens is r^mm;
+only r^t needs a pass of its own, which is short and skips the vision tower. This is exact, not an approximation.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Views:
 class MoonModel(nn.Module):
     """A vision-language model whose feed-forward layers are experts, with the dual-alignment matrix W* [Z, M].
 
-    Built from a dense backbone by upcycling; `dual_alignment` starts at zero: every expert serves every objective alike.
+    Built from a dense backbone by upcycling. `dual_alignment` starts at zero: experts serve all objectives alike.
     """
 
     def __init__(self, backbone: nn.Module, family: Family, settings: ExpertSettings) -> None:
@@ -85,9 +85,9 @@ class MoonModel(nn.Module):
                 parts["t"].append((batch.text.items, *pooled))
             if "mm" in parts:
                 alone = ~batch.has_images[batch.text.items]
-                parts["mm"].append((batch.text.items[alone], *(part[alone] for part in pooled)))
+                parts["mm"].append((batch.text.items[alone], pooled[0][alone], pooled[1][alone]))
+        experts = self.settings.count if any(record.gates for record in passes) else 0
         for view, found in parts.items():
-            experts = self.settings.count if found and found[0][2].numel() else 0
             vectors[view] = torch.zeros(number, self.dimension, device=device)
             routing[view] = torch.zeros(number, experts, device=device)
             for items, vector, gates in found:

@@ -1,0 +1,119 @@
+"""How much faster a training step is with prefix-shared views than with three separate passes, on `tiny`.
+
+    python benchmarks/prefix_sharing.py [--config recipes/tiny.yaml] [--data DATA] [--pairs 7]
+
+Both kinds of step get the same triplets and weights: forward, the whole loss, backward. They run in turn, pair by
+pair, so that a machine whose speed drifts slows both; the ratio is taken within each pair. It also prints the largest
+difference between the two kinds' vectors. Without --data the generated shop is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from moon2.catalog.store import Catalogue
+from moon2.catalog.synthetic import write_shop
+from moon2.catalog.triplets import training_triplets
+from moon2.model.encoder import Encoder
+from moon2.model.processor import ItemBatch
+from moon2.model.views import MoonModel, Views
+from moon2.recipe import load_recipe
+from moon2.train.batches import TripletCollator, TripletStream
+from moon2.train.step import training_step
+
+
+class SeparatePasses:
+    """Stands in for the model in `training_step`: the same weights, each view from a pass of its own."""
+
+    def __init__(self, model: MoonModel, pictures_alone: ItemBatch) -> None:
+        self.model = model
+        self.pictures_alone = pictures_alone
+        self.dual_alignment = model.dual_alignment
+
+    def __call__(self, batch: ItemBatch) -> Views:
+        both = replace(batch, text=None)
+        passes = {
+            "t": self.model(replace(batch, joint=None), ("t",)),
+            "i": self.model(self.pictures_alone, ("i",)),
+            "mm": self.model(both, ("mm",)),
+        }
+        return Views(
+            {view: found.vectors[view] for view, found in passes.items()},
+            {view: found.valid[view] for view, found in passes.items()},
+            {view: found.routing[view] for view, found in passes.items()},
+            [record for found in passes.values() for record in found.passes],
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Times the pairs and prints the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="recipes/tiny.yaml")
+    parser.add_argument("--data", default=None)
+    parser.add_argument("--pairs", type=int, default=7)
+    options = parser.parse_args(arguments)
+    recipe = load_recipe(options.config)
+    with tempfile.TemporaryDirectory() as folder:
+        catalogue = Catalogue.open(options.data) if options.data else write_shop(Path(folder) / "shop")
+        compare(recipe, catalogue, options.pairs)
+
+
+def compare(recipe, catalogue: Catalogue, pairs: int) -> None:
+    """Runs `pairs` + 1 pairs of steps (the first one unmeasured) and prints what they took."""
+    # Only products with both text and a picture: without one of them there is nothing to share.
+    complete = {
+        row["id"] for row in catalogue.rows("train", ["id", "title", "images"]) if row["title"] and row["images"]
+    }
+    triplets = [
+        triplet
+        for triplet in training_triplets(catalogue, recipe.training.seed)
+        if triplet.query.text and {triplet.positive_id, triplet.query.product_id, *triplet.negative_ids} <= complete
+    ]
+    encoder = Encoder.from_recipe(recipe, [triplet.query.text for triplet in triplets])
+    size = recipe.training.batch_size
+    stream = TripletStream(
+        triplets, catalogue, encoder.processor, recipe.augment, length=size * (pairs + 1), seed=recipe.training.seed
+    )
+    collate = TripletCollator(encoder.processor)
+    encoder.model.train()
+    seconds: dict[str, list[float]] = {"shared": [], "separate": []}
+    difference = 0.0
+    for number in range(pairs + 1):
+        examples = [stream[index] for index in range(number * size, (number + 1) * size)]
+        batch = collate(examples)["batch"]
+        items = [example.query for example in examples if example]
+        items += [example.positive for example in examples if example]
+        items += [example.negative for example in examples if example and example.negative]
+        alone = encoder.processor.batch([replace(item, text="") for item in items])
+        separate = SeparatePasses(encoder.model, alone)
+        kinds = [("shared", encoder.model), ("separate", separate)]
+        losses = {}
+        for kind, model in kinds if number % 2 else reversed(kinds):
+            encoder.model.zero_grad()
+            began = time.perf_counter()
+            result = training_step(model, batch, recipe, step=0)
+            result.loss.backward()
+            seconds[kind].append(time.perf_counter() - began)
+            losses[kind] = float(result.loss)
+        with torch.no_grad():
+            shared, apart = encoder.model(batch.items), separate(batch.items)
+        difference = max(
+            difference, *(float((shared.vectors[v] - apart.vectors[v]).abs().max()) for v in ("t", "i", "mm"))
+        )
+        print(f"pair {number}: " + "  ".join(f"{kind} {times[-1]:.3f} s" for kind, times in seconds.items()))
+    ratios = [b / a for a, b in zip(seconds["shared"][1:], seconds["separate"][1:], strict=True)]
+    print(f"\n{size} triplets a step, {len(ratios)} pairs after one unmeasured, {torch.get_num_threads()} threads")
+    print(f"separate / shared: median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}")
+    print(f"largest difference between the vectors: {difference:.1e}")
+
+
+if __name__ == "__main__":
+    main()

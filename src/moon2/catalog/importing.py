@@ -1,0 +1,249 @@
+"""Importing a shop: a table of products, perhaps a search log, becomes a catalogue; what cannot be used is listed.
+
+Rows stream through: one is read, checked, its pictures decoded once to know that they can be, and written; memory does
+not grow with the pictures. A row that breaks a rule is put aside with its reason. A fault in what a product can do
+without (one of several pictures, the description) costs only that part, which is listed as well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from tqdm.auto import tqdm
+
+from moon2.catalog import fashion
+from moon2.catalog.layout import CatalogueError, Reject, is_url
+from moon2.catalog.sources import BadRow, Source, open_source
+from moon2.catalog.store import Catalogue, CatalogueWriter
+from moon2.catalog.tables import ColumnMapping, LogMapping, read_fields, read_pictures, to_ids, to_split, to_text
+from moon2.pictures import PictureError, open_picture
+from moon2.records import Interaction, Product, Query, RecordError
+
+Format = Literal["csv", "parquet", "hub", "fashion-log"]
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What an import did.
+
+    Attributes:
+        catalogue: the new catalogue, opened.
+        products: how many products it has.
+        interactions: how many events of a search log it has.
+        rejected: rows put aside, of products and log together.
+        dropped: pictures, descriptions and log entries left out of rows that were kept.
+        reasons: how often each reason was met; they sum to `rejected` + `dropped`.
+    """
+
+    catalogue: Catalogue
+    products: int
+    interactions: int
+    rejected: int
+    dropped: int
+    reasons: dict[str, int]
+
+    def __str__(self) -> str:
+        told = f"{self.catalogue.folder}: {self.products:,} products, {self.interactions:,} log entries"
+        if not self.reasons:
+            return f"{told}; nothing was put aside"
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.items())
+        return (
+            f"{told}; {self.rejected:,} rows put aside, {self.dropped:,} parts dropped ({reasons}): see rejects.parquet"
+        )
+
+
+def import_catalogue(
+    source: str | Path,
+    out: str | Path,
+    *,
+    format: Format,
+    columns: ColumnMapping | None = None,
+    log: str | Path | None = None,
+    log_columns: LogMapping | None = None,
+    subset: str | None = None,
+    embed_images: bool = True,
+    title: str | None = None,
+    licence: str = "unknown",
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> ImportResult:
+    """Makes a catalogue of a table of products and, perhaps, a search log.
+
+    Args:
+        source: file, folder or glob (csv, parquet), hub id or local folder (hub), the data's folder (fashion-log).
+        out: the new catalogue; it appears when the import is complete, never half.
+        format: what `source` is.
+        columns: which column means what; what it leaves open is found by the usual names.
+        log: a second table, CSV or Parquet by its ending, with queries and the products bought.
+        log_columns: which column of `log` means what.
+        subset: of a hub dataset, its configuration.
+        embed_images: put the bytes of picture files into the catalogue; otherwise it refers to the files where they
+            are. URLs stay URLs, unread.
+        title, licence: for the dataset card.
+        overwrite: replace a catalogue that is at `out`; anything else there is never replaced.
+        show_progress: a bar on standard error.
+
+    Raises:
+        CatalogueError: the source cannot be read, a column is missing, `out` is in use, or no product could be used.
+    """
+    if format not in get_args(Format):
+        raise CatalogueError(f"{source}: format {format!r} is not known; formats are {', '.join(get_args(Format))}")
+    logs: list[tuple[str | None, Source, LogMapping | None]] = []
+    if format == "fashion-log":
+        if columns or log or log_columns:
+            raise CatalogueError(f"{source}: fashion-log knows its columns and its log; leave the mapping and log out")
+        table, columns = fashion.open_products(source), fashion.COLUMNS
+        logs = list(fashion.open_logs(source))
+    else:
+        table = open_source(source, format, subset)
+    if log is not None:
+        kind = "parquet" if Path(log).suffix.lower() in (".parquet", ".pq") or Path(log).is_dir() else "csv"
+        logs = [(None, open_source(log, kind), log_columns)]
+    mapping = (columns or ColumnMapping()).resolve(table.columns, table.name)
+    resolved = [(split, entry, (m or LogMapping()).resolve(entry.columns, entry.name)) for split, entry, m in logs]
+
+    writer = CatalogueWriter(out, title=title or Path(source).stem, licence=licence, overwrite=overwrite)
+    with writer:
+        importer = _Importer(writer, embed_images)
+        bar = tqdm(total=table.total, unit=" products", desc=f"import {table.name}", disable=not show_progress)
+        with bar:
+            importer.add_products(table, mapping, bar)
+        if not importer.products:
+            why = f"; the first: {importer.first_reject}" if importer.first_reject else "; the table has no rows"
+            raise CatalogueError(f"{source}: no product could be used{why}")
+        for split, entry, log_mapping in resolved:
+            bar = tqdm(total=entry.total, unit=" queries", desc=f"import {entry.name}", disable=not show_progress)
+            with bar:
+                importer.add_log(entry, log_mapping, split, bar)
+    return ImportResult(
+        catalogue=Catalogue.open(out),
+        products=importer.products,
+        interactions=importer.interactions,
+        rejected=importer.rejected,
+        dropped=importer.dropped,
+        reasons=dict(importer.reasons.most_common()),
+    )
+
+
+class _Importer:
+    """Checks rows and hands them to the writer, keeping count of what was put aside."""
+
+    def __init__(self, writer: CatalogueWriter, embed_images: bool) -> None:
+        self.writer, self.embed_images = writer, embed_images
+        self.products = self.interactions = self.rejected = self.dropped = 0
+        self.reasons: Counter[str] = Counter()
+        self.first_reject = ""
+
+    def reject(self, row: int, id: str, reason: str, message: str) -> None:
+        """Lists a row that is put aside."""
+        self.rejected += 1
+        self.first_reject = self.first_reject or message
+        self._list(row, id, reason, message)
+
+    def drop(self, row: int, id: str, reason: str, message: str) -> None:
+        """Lists a part that is left out of a row that is kept."""
+        self.dropped += 1
+        self._list(row, id, reason, message)
+
+    def _list(self, row: int, id: str, reason: str, message: str) -> None:
+        self.reasons[reason] += 1
+        self.writer.add_reject(Reject(row, id, reason, message))
+
+    def add_products(self, table: Source, mapping: ColumnMapping, bar: tqdm[Any]) -> None:
+        for number, stated, row in _numbered(table, bar):
+            id = ""
+            if isinstance(row, BadRow):
+                self.reject(number, id, row.reason, row.message)
+                continue
+            try:
+                id = to_text(row.get(mapping.id or "")).strip()
+                split = to_split(row.get(mapping.split) if mapping.split else stated)
+                fields = read_fields(row, mapping)
+                if id in self.writer.product_ids:
+                    raise RecordError("duplicate_id", f"product {id!r}: this id was there before; the first is kept")
+                faults: list[tuple[str, str]] = []
+                fields["description"] = _usable_description(id, fields["description"], faults)
+                fields["images"] = self._readable(id, read_pictures(row, mapping, table.folder), faults)
+                product = Product(**fields)
+            except RecordError as error:
+                self.reject(number, id, error.reason, f"{table.name} row {number}: {error}")
+                continue
+            for reason, message in faults:
+                self.drop(number, id, reason, f"{table.name} row {number}: {message}")
+            self.writer.add_product(product, split)
+            self.products += 1
+
+    def _readable(self, id: str, pictures: list[Any], faults: list[tuple[str, str]]) -> tuple[Any, ...]:
+        """The pictures that can be decoded; bytes stay the bytes they were."""
+        kept: list[Any] = []
+        unreadable: list[str] = []
+        for i, picture in enumerate(pictures):
+            if isinstance(picture, str) and is_url(picture):
+                kept.append(picture)
+                continue
+            try:
+                open_picture(picture, f"product {id!r}: image {i}")
+                kept.append(picture.read_bytes() if isinstance(picture, Path) and self.embed_images else picture)
+            except PictureError as error:
+                unreadable.append(str(error))
+        if unreadable and not kept:
+            raise RecordError("unreadable_picture", unreadable[0])
+        faults += [("unreadable_picture", f"{message}; the product is kept without it") for message in unreadable]
+        return tuple(kept)
+
+    def add_log(self, table: Source, mapping: LogMapping, split: str | None, bar: tqdm[Any]) -> None:
+        for number, stated, row in _numbered(table, bar):
+            id = ""
+            if isinstance(row, BadRow):
+                self.reject(number, id, row.reason, row.message)
+                continue
+            faults: list[str] = []
+            try:
+                id = to_text(row.get(mapping.id)).strip() if mapping.id else f"{Path(table.name).stem}-{number}"
+                into = split or to_split(row.get(mapping.split) if mapping.split else stated)
+                interaction = self._interaction(id, row, mapping, faults)
+            except RecordError as error:
+                self.reject(number, id, error.reason, f"{table.name} row {number}: {error}")
+                continue
+            for message in faults:
+                self.drop(number, id, "unknown_product", f"{table.name} row {number}: {message}")
+            self.writer.add_interaction(interaction, into)
+            self.interactions += 1
+
+    def _interaction(self, id: str, row: Mapping[str, Any], mapping: LogMapping, faults: list[str]) -> Interaction:
+        known = self.writer.product_ids
+        positives, negatives = (
+            to_ids(row.get(name) if name else None, known.__contains__)
+            for name in (mapping.positives, mapping.negatives)
+        )
+        shown = to_text(row.get(mapping.product_id)).strip() if mapping.product_id else ""
+        where = f"query {id!r}"
+        missing = [product for product in (*positives, *negatives) if product not in known]
+        if shown and shown not in known:
+            raise RecordError("unknown_product", f"{where}: the product shown, {shown!r}, is not in the catalogue")
+        if positives and not set(positives) & known:
+            raise RecordError(
+                "unknown_product", f"{where}: the product bought, {positives[0]!r}, is not in the catalogue"
+            )
+        faults += [f"{where}: product {product!r} is not in the catalogue and was left out" for product in missing]
+        query = Query(id, to_text(row.get(mapping.text)).strip() if mapping.text else "", product_id=shown or None)
+        return Interaction(query, tuple(p for p in positives if p in known), tuple(n for n in negatives if n in known))
+
+
+def _numbered(table: Source, bar: tqdm[Any]) -> Iterator[tuple[int, str | None, dict[str, Any] | BadRow]]:
+    for number, (split, row) in enumerate(table.rows, start=1):
+        yield number, split, row
+        bar.update()
+
+
+def _usable_description(id: str, text: str, faults: list[tuple[str, str]]) -> str:
+    try:
+        Product(id=id or "?", title="?", description=text)
+    except RecordError as error:
+        faults.append((error.reason, f"{error}; the product is kept without its description"))
+        return ""
+    return text

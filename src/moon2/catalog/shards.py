@@ -1,0 +1,110 @@
+"""One table of a catalogue as Parquet files: reading a row group at a time, and writing in files of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from moon2.catalog import layout
+from moon2.catalog.layout import CatalogueError
+
+# A row group is what one random access reads: small enough to be quick, large enough for the columns to compress.
+ROW_GROUP_ROWS = 256
+ROW_GROUP_BYTES = 4_000_000
+SHARD_ROWS = 20_000
+SHARD_BYTES = 500_000_000
+
+
+class Shard:
+    """One opened Parquet file, checked to have the columns it should."""
+
+    def __init__(self, path: Path, split: str, schema: pa.Schema = layout.PRODUCTS) -> None:
+        self.path, self.split = path, split
+        try:
+            self.file = pq.ParquetFile(path, memory_map=True)
+        except (OSError, pa.ArrowException) as error:
+            raise CatalogueError(
+                f"{path}: cannot be read ({layout.one_line(error)}); import the catalogue again"
+            ) from None
+        missing = [name for name in schema.names if name not in self.file.schema_arrow.names]
+        if missing:
+            raise CatalogueError(f"{path}: has no column {missing[0]!r}, so it is not part of a moon2 catalogue")
+        metadata = self.file.metadata
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self.rows = sum(sizes)
+        self.group_starts = np.cumsum([0, *sizes])
+
+    def read(self, group: int, columns: Sequence[str]) -> pa.Table:
+        try:
+            return self.file.read_row_group(group, columns=list(columns), use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise CatalogueError(
+                f"{self.path}: is damaged ({layout.one_line(error)}); import the catalogue again"
+            ) from None
+
+    def read_all(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        for group in range(self.file.num_row_groups):
+            yield from self.read(group, columns).to_pylist()
+
+
+class TableWriter:
+    """Rows of one table into Parquet files of bounded size, a row group at a time."""
+
+    def __init__(self, folder: Path, pattern: str, schema: pa.Schema) -> None:
+        self.folder, self.pattern, self.schema = folder, pattern, schema
+        self.rows = 0
+        self._one_file = pattern == pattern.format(0)
+        self._buffer: list[dict[str, Any]] = []
+        self._buffered_bytes = 0
+        self._shard = -1
+        self._shard_rows = self._shard_bytes = 0
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._buffer.append(row)
+        self._buffered_bytes += sum(len(cell["bytes"] or b"") for cell in row.get("images", ()))
+        self.rows += 1
+        if len(self._buffer) >= ROW_GROUP_ROWS or self._buffered_bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _flush(self) -> None:
+        if not self._buffer:
+            return
+        table = pa.Table.from_pylist(self._buffer, schema=self.schema)
+        full = self._shard_rows + len(self._buffer) > SHARD_ROWS or self._shard_bytes + table.nbytes > SHARD_BYTES
+        if self._writer is None or (full and not self._one_file):
+            self._open_next()
+        assert self._writer is not None
+        try:
+            self._writer.write_table(table, row_group_size=len(self._buffer))
+        except OSError as error:
+            raise CatalogueError(f"{self.folder}: cannot be written ({layout.one_line(error)})") from None
+        self._shard_rows += len(self._buffer)
+        self._shard_bytes += table.nbytes
+        self._buffer, self._buffered_bytes = [], 0
+
+    def _open_next(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._shard += 1
+        self._shard_rows = self._shard_bytes = 0
+        path = self.folder / self.pattern.format(self._shard)
+        leaves = layout.leaf_columns(self.schema)
+        self._writer = pq.ParquetWriter(
+            path,
+            self.schema,
+            compression={leaf: "none" if leaf in layout.PICTURE_BYTES else "zstd" for leaf in leaves},
+            use_dictionary=[leaf for leaf in leaves if leaf not in layout.PICTURE_BYTES],
+            write_statistics=[leaf for leaf in leaves if leaf not in layout.PICTURE_BYTES],
+        )

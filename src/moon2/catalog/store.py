@@ -1,0 +1,302 @@
+"""A catalogue on disk: products, search log and rejects as Parquet in a folder that `datasets.load_dataset` opens too.
+
+Nothing is held that need not be: an opened catalogue knows where each product lies (16 bytes a product) and reads the
+few rows around it when asked, keeping the latest in memory up to a bound. Writing goes to a hidden folder beside the
+target, renamed when complete, so that a catalogue is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from moon2.catalog import layout
+from moon2.catalog.layout import SPLITS, CatalogueError, Reject
+from moon2.catalog.shards import Shard, TableWriter
+from moon2.records import Interaction, Product
+
+# Row groups kept in memory for random access.
+CACHE_BYTES = 256_000_000
+
+__all__ = ["Catalogue", "CatalogueError", "CatalogueWriter", "Reject", "write_catalogue"]
+
+
+class Catalogue:
+    """A folder of products and, perhaps, a search log; opened read-only.
+
+    Attributes:
+        folder: where it lies.
+        splits: the product splits present, of ("train", "test").
+    """
+
+    folder: Path
+    splits: tuple[str, ...]
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise CatalogueError(f"{self.folder}: there is no such catalogue; make one with `moon2 import`")
+        paths = {split: sorted(self.folder.glob(f"products/{split}-*.parquet")) for split in SPLITS}
+        self.splits = tuple(split for split in SPLITS if paths[split])
+        if not self.splits:
+            raise CatalogueError(
+                f"{self.folder}: is not a catalogue (no products/*.parquet); make one with `moon2 import`"
+            )
+        self._shards = [Shard(path, split) for split in self.splits for path in paths[split]]
+        self._starts = np.cumsum([0] + [shard.rows for shard in self._shards])
+        self._index: tuple[np.ndarray, np.ndarray] | None = None
+        self._cache: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+        self._cached_bytes = 0
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Catalogue:
+        """Opens a catalogue folder.
+
+        Raises:
+            CatalogueError: the folder is missing, is not a catalogue, or a file of it is damaged.
+        """
+        return cls(folder)
+
+    def __reduce__(self) -> tuple[type[Catalogue], tuple[Path]]:
+        return Catalogue, (self.folder,)
+
+    def __repr__(self) -> str:
+        return f"Catalogue({str(self.folder)!r}, products={len(self)})"
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def ids(self, split: str | None = None) -> list[str]:
+        """Product ids in the order they are stored, of one split or of all."""
+        return [row["id"] for row in self.rows(split, ["id"])]
+
+    def product(self, id: str) -> Product:
+        """The product with this id; pictures are bytes, an absolute path, or a URL.
+
+        Raises:
+            CatalogueError: there is none; the message names the id.
+        """
+        if self._index is None:
+            # Python's own hash of a string, sorted, stands in for a dictionary of ids at a fifth of its memory.
+            hashes = np.fromiter((hash(row["id"]) for row in self.rows(None, ["id"])), np.int64, len(self))
+            order = np.argsort(hashes, kind="stable")
+            self._index = hashes[order], order
+        hashes, order = self._index
+        first, last = (int(np.searchsorted(hashes, hash(id), side)) for side in ("left", "right"))
+        for position in order[first:last]:
+            row = self._row(int(position))
+            if row["id"] == id:
+                return layout.row_to_product(row)
+        raise CatalogueError(f"{self.folder}: there is no product {id!r}")
+
+    def products(self, split: str | None = None) -> Iterator[Product]:
+        """All products of one split, or of all, in the order they are stored; one row group in memory at a time."""
+        return (layout.row_to_product(row) for row in self.rows(split, layout.PRODUCTS.names))
+
+    def rows(self, split: str | None, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Like `products`, but plain rows of only these columns: quick where the pictures are not needed."""
+        self._check_split(split)
+        shards = [shard for shard in self._shards if split in (None, shard.split)]
+        return itertools.chain.from_iterable(shard.read_all(columns) for shard in shards)
+
+    def interactions(self, split: str) -> list[Interaction]:
+        """The search log of one split ("train" or "test"); empty if there is none."""
+        self._check_split(split)
+        path = self.folder / "interactions" / f"{split}.parquet"
+        if not path.exists():
+            return []
+        rows = Shard(path, split, layout.INTERACTIONS).read_all(layout.INTERACTIONS.names)
+        return [layout.row_to_interaction(row) for row in rows]
+
+    def rejects(self) -> list[Reject]:
+        """What the import put aside, in the order it was met; empty if nothing was."""
+        path = self.folder / "rejects.parquet"
+        if not path.exists():
+            return []
+        return [Reject(**row) for row in Shard(path, "", layout.REJECTS).read_all(layout.REJECTS.names)]
+
+    def _check_split(self, split: str | None) -> None:
+        if split is not None and split not in SPLITS:
+            raise CatalogueError(f"{self.folder}: there is no split {split!r}; splits are {' and '.join(SPLITS)}")
+
+    def _row(self, position: int) -> dict[str, Any]:
+        number = int(np.searchsorted(self._starts, position, side="right")) - 1
+        shard, row = self._shards[number], position - int(self._starts[number])
+        group = int(np.searchsorted(shard.group_starts, row, side="right")) - 1
+        table = self._cache.pop((number, group), None)
+        if table is None:
+            table = shard.read(group, layout.PRODUCTS.names)
+            self._cached_bytes += table.nbytes
+        self._cache[number, group] = table
+        while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
+            self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        found: dict[str, Any] = table.slice(row - int(shard.group_starts[group]), 1).to_pylist()[0]
+        return found
+
+
+class CatalogueWriter:
+    """Writes a catalogue a record at a time, in memory bounded by one row group; use as a context manager.
+
+    Left normally, the catalogue appears at `folder` whole; left by an exception, nothing appears.
+
+    Raises:
+        CatalogueError: the folder is in use by something else, or holds a catalogue and `overwrite` is off.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        title: str,
+        description: str = "",
+        licence: str = "unknown",
+        overwrite: bool = False,
+    ) -> None:
+        self.folder = Path(folder).absolute()
+        self._card = (title, description, licence)
+        self._check_target(overwrite)
+        self._partial = self.folder.with_name(f".{self.folder.name}.partial")
+        shutil.rmtree(self._partial, ignore_errors=True)  # what an import that was killed left
+        try:
+            (self._partial / "products").mkdir(parents=True)
+            (self._partial / "interactions").mkdir()
+        except OSError as error:
+            raise CatalogueError(
+                f"{self.folder}: cannot be written ({error.strerror}); choose another folder"
+            ) from None
+        self._tables: dict[str, TableWriter] = {}
+        self.product_ids: set[str] = set()
+
+    def __enter__(self) -> CatalogueWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            for table in self._tables.values():
+                table.close()
+            if kind is None:
+                self._finish()
+        finally:
+            shutil.rmtree(self._partial, ignore_errors=True)
+
+    def add_product(self, product: Product, split: str = "train") -> None:
+        """Adds one product.
+
+        Raises:
+            CatalogueError: its id is there already, or the split is not "train" or "test".
+        """
+        if product.id in self.product_ids:
+            raise CatalogueError(f"product {product.id!r}: is in the catalogue twice; give every product its own id")
+        self._table("products", split, layout.PRODUCTS).add(layout.product_to_row(product))
+        self.product_ids.add(product.id)
+
+    def add_interaction(self, interaction: Interaction, split: str = "train") -> None:
+        """Adds one event of the search log, after the products it speaks of.
+
+        Raises:
+            CatalogueError: it names a product that is not in the catalogue.
+        """
+        query = interaction.query
+        for id in (*interaction.positive_ids, *interaction.negative_ids, query.product_id):
+            if id is not None and id not in self.product_ids:
+                raise CatalogueError(f"query {query.id!r}: product {id!r} is not in the catalogue; add or leave it out")
+        self._table("interactions", split, layout.INTERACTIONS).add(layout.interaction_to_row(interaction))
+
+    def add_reject(self, reject: Reject) -> None:
+        """Adds one line to the list of what was put aside."""
+        row = {"row": reject.row, "id": reject.id, "reason": reject.reason, "message": reject.message}
+        # A row set aside for broken characters still has to be listed.
+        row = {
+            key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+            for key, value in row.items()
+        }
+        self._table("rejects", "", layout.REJECTS).add(row)
+
+    def _table(self, name: str, split: str, schema: pa.Schema) -> TableWriter:
+        if split not in SPLITS and name != "rejects":
+            raise CatalogueError(f"{self.folder}: there is no split {split!r}; splits are {' and '.join(SPLITS)}")
+        key = f"{name}/{split}" if split else name
+        if key not in self._tables:
+            pattern = f"{key}-{{:05d}}.parquet" if name == "products" else f"{key}.parquet"
+            self._tables[key] = TableWriter(self._partial, pattern, schema)
+        return self._tables[key]
+
+    def _check_target(self, overwrite: bool) -> None:
+        if not self.folder.exists():
+            return
+        if not self.folder.is_dir():
+            raise CatalogueError(f"{self.folder}: is a file; choose a folder for the catalogue")
+        if not any(self.folder.iterdir()):
+            return
+        try:
+            Catalogue.open(self.folder)
+        except CatalogueError:
+            raise CatalogueError(
+                f"{self.folder}: holds something else than a catalogue; choose another folder"
+            ) from None
+        if not overwrite:
+            raise CatalogueError(
+                f"{self.folder}: holds a catalogue already; choose another folder or ask to overwrite it"
+            )
+
+    def _finish(self) -> None:
+        if not self.product_ids:
+            raise CatalogueError(f"{self.folder}: no product is left to write, so there is no catalogue")
+        counts = {
+            name: {s: self._tables[f"{name}/{s}"].rows for s in SPLITS if f"{name}/{s}" in self._tables}
+            for name in ("products", "interactions")
+        }
+        (self._partial / "README.md").write_text(layout.dataset_card(*self._card, counts), encoding="utf-8")
+        if not counts["interactions"]:
+            (self._partial / "interactions").rmdir()
+        replaced = self.folder.with_name(f".{self.folder.name}.replaced")
+        shutil.rmtree(replaced, ignore_errors=True)
+        if self.folder.exists():
+            self.folder.rename(replaced)
+        self._partial.rename(self.folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_catalogue(
+    folder: str | Path,
+    products: Mapping[str, Iterable[Product]],
+    interactions: Mapping[str, Iterable[Interaction]] | None = None,
+    *,
+    title: str,
+    description: str = "",
+    licence: str = "unknown",
+    rejects: Iterable[Reject] = (),
+    overwrite: bool = False,
+) -> Catalogue:
+    """Writes a whole catalogue and opens it.
+
+    Args:
+        folder: where; must not exist, be empty, or (with `overwrite`) hold a catalogue.
+        products: by split, "train" and "test"; any iterables, never held in memory whole.
+        interactions: by split; every product they name must be among `products`.
+        title, description, licence: for the dataset card; the licence is a hub identifier such as "cc-by-4.0".
+        rejects: what was put aside on the way here.
+
+    Raises:
+        CatalogueError: the folder is in use, an id is there twice, or an interaction names an unknown product.
+    """
+    with CatalogueWriter(folder, title=title, description=description, licence=licence, overwrite=overwrite) as writer:
+        for split, some_products in products.items():
+            for product in some_products:
+                writer.add_product(product, split)
+        for split, some_interactions in (interactions or {}).items():
+            for interaction in some_interactions:
+                writer.add_interaction(interaction, split)
+        for reject in rejects:
+            writer.add_reject(reject)
+    return Catalogue.open(folder)

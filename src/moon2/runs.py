@@ -1,0 +1,167 @@
+"""What a run is from outside: train one, score one, show one.
+
+It stands beside the command line, on the top floor, so that the rooms below need not know each other: training is
+handed its evaluation as a function, and the report what both wrote into the run's folder.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moon2.catalog.store import Catalogue
+from moon2.recipe import Recipe
+
+if TYPE_CHECKING:
+    from moon2.catalog.holdout import HeldOut
+    from moon2.evaluate.evaluation import Evaluation
+    from moon2.model.encoder import Encoder
+    from moon2.train.trainer import TrainingResult
+
+
+class RunError(ValueError):
+    """A folder is not the run that is needed; the message says which, why, and what to do."""
+
+
+def train_run(recipe: Recipe, data: str | Path, out: str | Path, *, resume: bool = False) -> TrainingResult:
+    """Trains an encoder on a catalogue; with `training.evaluate_every`, keeps the weights best on held-out queries.
+
+    Raises:
+        CatalogueError, RecipeError, BackboneError: as `moon2.train.trainer.train`.
+    """
+    quiet_libraries()
+    from moon2.train.trainer import train
+
+    catalogue = Catalogue.open(data)
+    if not recipe.training.evaluate_every:
+        return train(recipe, catalogue, out, resume=resume)
+    from moon2.catalog.holdout import hold_out
+    from moon2.catalog.triplets import training_triplets
+
+    settings = recipe.training
+    triplets = training_triplets(catalogue, settings.seed)
+    held = hold_out(triplets, catalogue.ids("train"), settings.validation_queries, settings.seed)
+    score = scoring(catalogue, held) if held.interactions else None
+    return train(recipe, catalogue, out, resume=resume, score=score, triplets=held.training)
+
+
+def scoring(catalogue: Catalogue, held: HeldOut) -> Callable[[Encoder], dict[str, float]]:
+    """What training calls: R@10 of each direction on the held-out queries, and their mean as "score"."""
+    from moon2.evaluate.benchmark import evaluate
+
+    def score(encoder: Encoder) -> dict[str, float]:
+        found = evaluate(
+            encoder, catalogue, attributes=(), interactions=held.interactions, gallery_ids=held.gallery_ids
+        )
+        measures = {f"{direction} R@10": row[10] for direction, row in found.recalls.items()}
+        return {"score": sum(measures.values()) / len(measures), **measures}
+
+    return score
+
+
+def untrained_encoder(recipe: Recipe, catalogue: Catalogue) -> Encoder:
+    """The very encoder that training by this recipe begins with."""
+    quiet_libraries()
+    from moon2.catalog.triplets import training_triplets
+    from moon2.model.encoder import Encoder
+    from moon2.train.trainer import tokenizer_texts
+
+    return Encoder.from_recipe(recipe, tokenizer_texts(catalogue, training_triplets(catalogue, recipe.training.seed)))
+
+
+def evaluate_run(run: str | Path, data: str | Path, *, limit: int | None = None) -> Evaluation:
+    """Scores the encoder of a run, or a saved encoder, on the test queries of a catalogue, with a progress bar.
+
+    Raises:
+        RunError: there is no finished run.
+        CatalogueError: there is no such catalogue, or it has no test queries.
+    """
+    folder = model_folder(run)
+    catalogue = Catalogue.open(data)
+    quiet_libraries()
+    from moon2.evaluate.benchmark import evaluate
+    from moon2.model.encoder import Encoder
+
+    encoder = Encoder.from_pretrained(folder)
+    return evaluate(encoder, catalogue, show_progress=True, limit=limit, model=str(run))
+
+
+def model_folder(run: str | Path) -> Path:
+    """Where a run's saved encoder is; the folder of a saved encoder itself will do as well.
+
+    Raises:
+        RunError: the folder is missing, holds no run, or one that is not finished.
+    """
+    folder = Path(run)
+    for candidate in (folder / "model", folder):
+        if (candidate / "config.json").is_file():
+            return candidate
+    if not folder.is_dir():
+        raise RunError(f"{run}: there is no such run; `moon2 train … --out {run}` makes one")
+    if (folder / "recipe.yaml").is_file():
+        raise RunError(f"{run}: training is not finished; go on with the same `moon2 train` command and --resume")
+    raise RunError(f"{run}: is not a run (no recipe.yaml, no model); give the folder named by `moon2 train --out`")
+
+
+def report_run(run: str | Path, data: str | Path, *, command: str = "") -> Path:
+    """Writes RUN/report.html from what training and evaluation left in the run's folder.
+
+    Raises:
+        RunError: there is no such run, or it was not evaluated.
+        CatalogueError: there is no such catalogue.
+    """
+    folder = Path(run)
+    if not folder.is_dir():
+        raise RunError(f"{run}: there is no such run; `moon2 train … --out {run}` makes one")
+    if not (folder / "evaluation.json").is_file():
+        raise RunError(f"{run}: has no evaluation.json; run `moon2 evaluate {run} --data {data}` first")
+    from moon2.evaluate.report import write_report
+
+    history: list[dict[str, float]] = []
+    if (folder / "history.jsonl").is_file():
+        from moon2.train.trainer import read_history
+
+        history = read_history(folder / "history.jsonl")
+    baseline = folder / "baseline.json"
+    return write_report(
+        folder / "report.html",
+        read_evaluation(folder / "evaluation.json"),
+        history,
+        Catalogue.open(data),
+        baseline=read_evaluation(baseline) if baseline.is_file() else None,
+        title=f"moon2: {folder.name}",
+        command=command,
+    )
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """An evaluation as `moon2 evaluate` wrote it.
+
+    Raises:
+        RunError: the file is something else.
+    """
+    from moon2.evaluate.evaluation import Evaluation
+
+    try:
+        return Evaluation.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def quiet_libraries() -> None:
+    """Keeps from the terminal what users of moon2 cannot act on: notices and bars of the libraries below it."""
+    # The tokenizer's threads only warn about the data loader's processes.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from huggingface_hub.utils.tqdm import enable_progress_bars
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    enable_progress_bars()  # A download of gigabytes does want a bar.
+    if not sys.warnoptions:
+        for library in ("torch", "transformers", "accelerate", "huggingface_hub", "tensorboard"):
+            warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")

@@ -1,0 +1,156 @@
+"""From triplets to batches, each a pure function of the seed and its number.
+
+The stream of examples is indexed: example i is always the same triplet with the same drawn negative and the same
+picture changes, whichever process asks and however often the run was killed. Resuming is then only starting at a
+later i.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from moon2.catalog.store import Catalogue, CatalogueError
+from moon2.catalog.triplets import Triplet
+from moon2.model.processor import Item, ItemBatch, Processor
+from moon2.pictures import PictureError
+from moon2.recipe import AugmentSettings
+
+
+@dataclass
+class TripletExample:
+    """One triplet as the model sees it; `negative` is None where the log showed nothing else."""
+
+    query: Item
+    positive: Item
+    negative: Item | None
+    positive_id: str
+    negative_id: str | None
+    known_positive_ids: frozenset[str]
+
+
+@dataclass
+class TripletBatch:
+    """B triplets as one batch of items: B queries, then B positives, then the negatives there are.
+
+    Attributes:
+        items: the tensors.
+        size: B.
+        product_ids: ids of positives and negatives, in the order of their items.
+        product_texts: their titles; products that share one are no negatives of each other.
+        known_positive_ids: per triplet, the products that answer its query.
+        negative_of: per triplet, the place of its negative among `product_ids`, or −1.
+    """
+
+    items: ItemBatch
+    size: int
+    product_ids: list[str]
+    product_texts: list[str]
+    known_positive_ids: list[frozenset[str]]
+    negative_of: list[int]
+
+
+class TripletStream(Dataset[TripletExample | None]):
+    """`length` examples: every triplet once an epoch, each epoch in an order of its own."""
+
+    def __init__(
+        self,
+        triplets: Sequence[Triplet],
+        catalogue: Catalogue,
+        processor: Processor,
+        augment: AugmentSettings,
+        *,
+        length: int,
+        seed: int,
+    ) -> None:
+        self.triplets = triplets
+        self.catalogue = catalogue
+        self.processor = processor
+        self.augment = augment
+        self.length = length
+        self.seed = seed
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> TripletExample | None:
+        """Example `index`, or None (with a line on the terminal) where a picture or product of it cannot be read."""
+        epoch, place = divmod(index, len(self.triplets))
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.triplets))
+        triplet = self.triplets[int(self._order[1][place])]
+        random = np.random.default_rng((self.seed, 2, index))
+        negative_id = str(random.choice(triplet.negative_ids)) if triplet.negative_ids else None
+        try:
+            query = triplet.query
+            if query.image is None and query.product_id is not None:
+                images = self.catalogue.product(query.product_id).images
+                query = replace(query, image=images[0] if images else None)
+            return TripletExample(
+                self._item(query, random),
+                self._item(self.catalogue.product(triplet.positive_id), random),
+                None if negative_id is None else self._item(self.catalogue.product(negative_id), random),
+                triplet.positive_id,
+                negative_id,
+                triplet.known_positive_ids,
+            )
+        except (PictureError, ValueError) as error:
+            line = f"moon2: set aside the triplet of query {triplet.query.id!r}: {error}"
+            tqdm.write(line, file=sys.stderr)
+            return None
+
+    def _item(self, record: Any, random: np.random.Generator) -> Item:
+        if not (self.augment.flip or self.augment.crop):
+            return self.processor.item(record)
+        return self.processor.item(record, lambda image: change_picture(image, self.augment, random))
+
+
+def change_picture(image: Image.Image, settings: AugmentSettings, random: np.random.Generator) -> Image.Image:
+    """Mirrors and crops a picture at random; a crop is scaled back to the picture's size."""
+    if settings.flip and random.random() < 0.5:
+        image = ImageOps.mirror(image)
+    if settings.crop:
+        width, height = image.size
+        kept = 1 - settings.crop * random.random(2)
+        left, top = (1 - kept) * random.random(2)
+        box = (left * width, top * height, (left + kept[0]) * width, (top + kept[1]) * height)
+        image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return image
+
+
+class TripletCollator:
+    """Lays triplets out as one batch; those that could not be read are left out."""
+
+    def __init__(self, processor: Processor) -> None:
+        self.processor = processor
+
+    def __call__(self, examples: Sequence[TripletExample | None]) -> dict[str, TripletBatch]:
+        """One batch under the key "batch".
+
+        Raises:
+            CatalogueError: not one triplet of the batch could be read.
+        """
+        read = [example for example in examples if example is not None]
+        if not read:
+            raise CatalogueError("not one triplet of a whole batch could be read; import the catalogue again")
+        negatives = [example for example in read if example.negative is not None]
+        places = {id(example): len(read) + place for place, example in enumerate(negatives)}
+        products = [example.positive for example in read] + [item for e in negatives if (item := e.negative)]
+        items = self.processor.batch([example.query for example in read] + products)
+        batch = TripletBatch(
+            items=items,
+            size=len(read),
+            product_ids=[e.positive_id for e in read] + [e.negative_id or "" for e in negatives],
+            product_texts=[item.text for item in products],
+            known_positive_ids=[example.known_positive_ids for example in read],
+            negative_of=[places.get(id(example), -1) for example in read],
+        )
+        return {"batch": batch}

@@ -1,0 +1,339 @@
+"""The run: a recipe and a catalogue in, a trained encoder out, on `transformers.Trainer`.
+
+A run is a folder: `recipe.yaml`, `checkpoints/`, `history.jsonl` (what was logged), `tensorboard/`, `best/` (the best
+evaluation so far) and, when it is done, `model/`. Killed at any moment, it goes on from the newest whole checkpoint
+to the same losses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler, SequentialSampler
+from transformers import (
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from moon2.catalog.store import Catalogue
+from moon2.catalog.triplets import Triplet, training_triplets
+from moon2.model.encoder import Encoder
+from moon2.recipe import Recipe, RecipeError, load_recipe
+from moon2.train.batches import TripletCollator, TripletStream
+from moon2.train.optimizer import MuonWithAdamW, parameter_groups
+from moon2.train.progress import TrainingBar
+from moon2.train.step import training_step
+
+Score = Callable[[Encoder], dict[str, float]]
+
+
+@dataclass
+class TrainingResult:
+    """A finished run.
+
+    Attributes:
+        folder: the run's folder.
+        encoder: the trained encoder, as saved in `folder/model`.
+        steps: optimiser steps done.
+        seconds: wall time of this call.
+    """
+
+    folder: Path
+    encoder: Encoder
+    steps: int
+    seconds: float
+
+
+def train(
+    recipe: Recipe,
+    data: str | Path | Catalogue,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    score: Score | None = None,
+    triplets: list[Triplet] | None = None,
+) -> TrainingResult:
+    """Trains an encoder on a catalogue.
+
+    Args:
+        recipe: every setting.
+        data: a catalogue, or its folder.
+        out: the run's folder; refused if it holds a run and `resume` is not set.
+        resume: go on from the newest whole checkpoint in `out`; starts anew where there is none.
+        score: called with the encoder every `training.evaluate_every` steps and at the end; gives measures of which
+            `score` (higher is better) picks the best weights. Without it the last weights are kept.
+        triplets: what to learn from; `training_triplets` of the catalogue when not given.
+
+    Raises:
+        RecipeError: `out` holds another run, or was trained by a different recipe.
+        CatalogueError, BackboneError: the data or backbone cannot be used.
+    """
+    started = time.monotonic()
+    folder = Path(out)
+    catalogue = data if isinstance(data, Catalogue) else Catalogue.open(data)
+    checkpoint = _prepare_folder(folder, recipe, resume)
+    chosen = training_triplets(catalogue, recipe.training.seed) if triplets is None else triplets
+    encoder = Encoder.from_recipe(recipe, tokenizer_texts(catalogue, chosen))
+    settings = recipe.training
+    stream = TripletStream(
+        chosen,
+        catalogue,
+        encoder.processor,
+        recipe.augment,
+        length=settings.steps * settings.batch_size,
+        seed=settings.seed,
+    )
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    trainer = MoonTrainer(recipe, encoder, folder, score, stream)
+    if checkpoint is None:
+        # What a run that was killed before its first checkpoint left is not this run's.
+        (folder / "history.jsonl").unlink(missing_ok=True)
+        for kept in ("best", "best.new"):
+            shutil.rmtree(folder / kept, ignore_errors=True)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if score is not None and trainer.state.global_step != trainer.evaluated_at:
+        trainer.evaluate()
+    best = settled_best(folder)
+    if best.exists():
+        encoder = Encoder.from_pretrained(best / "model", device=encoder.device)
+    encoder.card = model_card(recipe, catalogue, len(chosen))
+    encoder.model.eval()
+    encoder.save_pretrained(folder / "model")
+    return TrainingResult(folder, encoder, trainer.state.global_step, time.monotonic() - started)
+
+
+class MoonTrainer(Trainer):
+    """`transformers.Trainer` with the loss of `training_step`, the indexed stream, and a log of every part."""
+
+    def __init__(
+        self, recipe: Recipe, encoder: Encoder, folder: Path, score: Score | None, stream: TripletStream
+    ) -> None:
+        settings = recipe.training
+        arguments = TrainingArguments(
+            output_dir=str(folder / "checkpoints"),
+            max_steps=settings.steps,
+            per_device_train_batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=settings.warmup_steps,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            adam_beta2=0.99,
+            bf16=settings.bf16,
+            eval_strategy="steps" if score is not None and settings.evaluate_every else "no",
+            eval_steps=settings.evaluate_every or None,
+            save_strategy="steps",
+            save_steps=settings.save_every,
+            save_total_limit=2,
+            logging_steps=settings.log_every,
+            logging_first_step=True,
+            report_to=["tensorboard"],
+            remove_unused_columns=False,
+            label_names=[],
+            dataloader_pin_memory=torch.cuda.is_available(),
+            dataloader_num_workers=min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0,
+            seed=settings.seed,
+            disable_tqdm=False,
+        )
+        super().__init__(
+            model=encoder.model,
+            args=arguments,
+            train_dataset=stream,
+            # The trainer asks for some data before it evaluates; ours comes with `score`.
+            eval_dataset=stream,
+            data_collator=TripletCollator(encoder.processor),
+            callbacks=[_HistoryFile(folder / "history.jsonl"), TrainingBar()],
+        )
+        self.remove_callback(ProgressCallback)
+        self.recipe = recipe
+        self.encoder = encoder
+        self.folder = folder
+        self.score = score
+        self.evaluated_at = -1
+        self._parts: dict[str, list[Tensor]] = {}
+        self._clock = time.monotonic()
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """L_total of the batch; its parts go into the next line of the log."""
+        batch = inputs["batch"]
+        batch.items = batch.items.to(self.args.device)
+        result = training_step(model, batch, self.recipe, self.state.global_step)
+        for name, value in result.log.items():
+            self._parts.setdefault(name, []).append(value)
+        self._parts.setdefault("triplets", []).append(torch.tensor(float(batch.size)))
+        return result.loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the means of the parts since the last line, and the throughput."""
+        if "loss" in logs and self._parts:
+            triplets = float(torch.stack(self._parts.pop("triplets")).sum())
+            logs |= {name: float(torch.stack(values).float().mean()) for name, values in self._parts.items()}
+            logs["triplets_per_second"] = triplets / max(time.monotonic() - self._clock, 1e-9)
+            self._parts = {}
+            self._clock = time.monotonic()
+        super().log(logs, start_time)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Scores the encoder as it is, logs that, and keeps the best weights aside."""
+        if self.score is None:
+            return {}
+        paused = time.monotonic()
+        measures = self.score(self.encoder)
+        self.evaluated_at = self.state.global_step
+        # Else the trainer asks again at the end of the epoch, for the same weights.
+        self.control.should_evaluate = False
+        self.log({f"eval/{name}": value for name, value in measures.items()})
+        self._keep_if_best(measures["score"])
+        self._clock += time.monotonic() - paused
+        return {f"eval_{name}": value for name, value in measures.items()}
+
+    def _keep_if_best(self, score: float) -> None:
+        best = settled_best(self.folder)
+        record = best / "score.json"
+        if record.exists() and json.loads(record.read_text())["score"] >= score:
+            return
+        fresh = self.folder / "best.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        self.encoder.save_pretrained(fresh / "model")
+        (fresh / "score.json").write_text(json.dumps({"score": score, "step": self.state.global_step}))
+        shutil.rmtree(best, ignore_errors=True)
+        fresh.rename(best)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        # The stream is already in its random order, as a function of the index alone.
+        stream: Any = self.train_dataset if train_dataset is None else train_dataset
+        return SequentialSampler(stream)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW, or Muon with AdamW where the recipe says so."""
+        if self.optimizer is None and self.recipe.training.optimizer == "muon":
+            network: Any = self.model if model is None else model
+            decayed = set(self.get_decay_parameter_names(network))
+            groups = parameter_groups(network, self.args.weight_decay, decayed)
+            self.optimizer = MuonWithAdamW(groups, lr=self.args.learning_rate, betas=(0.9, self.args.adam_beta2))
+        return super().create_optimizer(model)
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """All matrices but W*: decay would draw its preferences back to equal ones."""
+        return [name for name in super().get_decay_parameter_names(model) if not name.endswith("dual_alignment")]
+
+
+class _HistoryFile(TrainerCallback):
+    """Writes each line of the log as one JSON object; after a resume, lines past the checkpoint are dropped first."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.path.exists():
+            kept = [line for line in read_history(self.path) if line["step"] <= state.global_step]
+            self.path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": state.global_step, **(logs or {})}, ensure_ascii=False) + "\n")
+
+
+def read_history(path: str | Path) -> list[dict[str, float]]:
+    """The lines of a run's `history.jsonl`; a last line cut short by a kill is left out."""
+    lines = []
+    for line in Path(path).read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def settled_best(folder: Path) -> Path:
+    """Where a run keeps its best weights so far; finishes an exchange of them that a kill cut short."""
+    best, fresh = folder / "best", folder / "best.new"
+    # The score is written last, so with it the fresh weights are whole.
+    if not best.exists() and (fresh / "score.json").exists():
+        fresh.rename(best)
+    return best
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written whole, or None.
+
+    The trainer writes `trainer_state.json` last, so a checkpoint in which it is missing or cut short was under way
+    when the run was killed.
+    """
+
+    def step(path: Path) -> int:
+        return int(path.name.rpartition("-")[2])
+
+    for path in sorted(folder.glob("checkpoint-*"), key=step, reverse=True):
+        try:
+            json.loads((path / "trainer_state.json").read_text())
+        except (OSError, json.JSONDecodeError):
+            continue
+        return path
+    return None
+
+
+def _prepare_folder(folder: Path, recipe: Recipe, resume: bool) -> Path | None:
+    """Makes the run's folder, or checks that it holds the run to go on with; gives the checkpoint to start from."""
+    existing = folder / "recipe.yaml"
+    if existing.exists():
+        if not resume:
+            raise RecipeError(f"{folder}: already holds a run; add --resume to go on with it, or give another folder")
+        if load_recipe(existing) != recipe:
+            raise RecipeError(f"{folder}: was begun with another recipe; see {existing}, or give another folder")
+    elif folder.exists() and any(folder.iterdir()):
+        raise RecipeError(f"{folder}: is not empty and holds no run; give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    existing.write_text(recipe.to_yaml())
+    return newest_checkpoint(folder / "checkpoints") if resume else None
+
+
+def tokenizer_texts(catalogue: Catalogue, triplets: Iterable[Triplet]) -> Iterator[str]:
+    """The titles and queries on which the tokenizer of the `tiny` backbone is trained."""
+    yield from (row["title"] for row in catalogue.rows("train", ["title"]) if row["title"])
+    yield from (triplet.query.text for triplet in triplets if triplet.query.text)
+
+
+def model_card(recipe: Recipe, catalogue: Catalogue, triplets: int) -> str:
+    """The README of a trained encoder: what it is, what it learned from, how to use it."""
+    return f"""---
+library_name: moon2
+tags: [product-search, multimodal-retrieval, embeddings, mixture-of-experts]
+---
+
+# A moon2 product encoder
+
+Text, photos or both of a product become one vector in one space (MOON2.0, arXiv 2511.12449).
+Backbone `{recipe.backbone.name}`, {recipe.experts.count} experts of which {recipe.experts.active} work on a token.
+Trained for {recipe.training.steps} steps of {recipe.training.batch_size} triplets, from {triplets} triplets over the
+{len(catalogue)} products of the catalogue `{catalogue.folder.name}`.
+
+```python
+from moon2 import Encoder, Product
+encoder = Encoder.from_pretrained("this folder")
+vectors = encoder.encode([Product(id="1", title="Navy shirt", images=["shirt.jpg"])])
+encoder.encode(["navy shirt"])  # the same space
+```
+
+## Recipe
+
+```yaml
+{recipe.to_yaml()}```
+"""

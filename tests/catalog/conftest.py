@@ -1,0 +1,21 @@
+"""Small pictures and shops for the catalogue's tests."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., bytes]:
+    """The bytes of a small one-coloured picture file."""
+
+    def encode(colour: str = "navy", format: str = "PNG", size: tuple[int, int] = (12, 16)) -> bytes:
+        encoded = io.BytesIO()
+        Image.new("RGB", size, colour).save(encoded, format=format)
+        return encoded.getvalue()
+
+    return encode

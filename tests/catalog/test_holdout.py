@@ -1,0 +1,35 @@
+"""What is held out is out of training, the same each time, and can be scored."""
+
+from moon2.catalog.holdout import hold_out
+from moon2.catalog.triplets import Triplet
+from moon2.records import Query
+
+
+def log(queries: int) -> list[Triplet]:
+    return [
+        Triplet(Query(f"q{number}", "words"), f"p{number}-{bought}", (f"n{number}",), frozenset())
+        for number in range(queries)
+        for bought in range(2)
+    ]
+
+
+def test_all_triplets_of_a_held_out_query_leave_training_together():
+    held = hold_out(log(100), [f"p{number}-0" for number in range(100)], queries=7, seed=0)
+    out = {interaction.query.id for interaction in held.interactions}
+    assert len(out) == 7
+    assert len(held.training) == 2 * 93
+    assert out.isdisjoint(triplet.query.id for triplet in held.training)
+    assert all(len(interaction.positive_ids) == 2 for interaction in held.interactions)
+
+
+def test_every_positive_and_negative_can_be_found_in_the_gallery():
+    held = hold_out(log(100), [f"p{number}-0" for number in range(100)], queries=5, seed=1)
+    wanted = {id for it in held.interactions for id in (*it.positive_ids, *it.negative_ids)}
+    assert wanted <= set(held.gallery_ids)
+    assert len(held.gallery_ids) == len(set(held.gallery_ids)) > len(wanted)
+
+
+def test_the_seed_decides_and_a_short_log_keeps_nine_tenths():
+    assert hold_out(log(50), [], 5, seed=3) == hold_out(log(50), [], 5, seed=3)
+    assert hold_out(log(50), [], 5, seed=3) != hold_out(log(50), [], 5, seed=4)
+    assert len(hold_out(log(30), [], 300, seed=0).interactions) == 3

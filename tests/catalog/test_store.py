@@ -1,0 +1,160 @@
+"""A catalogue on disk: what is written is what is read, by moon2 and by `datasets`."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import datasets
+import pytest
+from PIL import Image
+
+from moon2 import Interaction, Product, Query
+from moon2.catalog import Catalogue, CatalogueError, Reject, shards, store, write_catalogue
+
+Encode = Callable[..., bytes]
+
+
+@pytest.fixture
+def products(picture: Encode) -> dict[str, list[Product]]:
+    shirt = Product(
+        id="shirt",
+        title="Navy shirt",
+        description="Soft cotton.",
+        category=("Apparel", "Topwear", "Shirts"),
+        attributes={"colour": "navy", "brand": "Ärmel & Söhne"},
+        images=(picture("navy"), picture("navy", "WEBP")),
+        price=29.5,
+        enriched_title="Navy casual cotton shirt",
+        expanded_images=(picture("blue"),),
+        provenance={"enriched_title": "a test"},
+    )
+    photo = Product(id="photo", images=(picture("red", "JPEG"),))
+    words = Product(id="words", title="Only words", price=0.0)
+    return {"train": [shirt, photo], "test": [words]}
+
+
+@pytest.fixture
+def log() -> dict[str, list[Interaction]]:
+    bought = Interaction(Query("q1", "navy shirt", product_id="photo"), ("shirt",), ("photo", "words"))
+    relevant = Interaction(Query("q2", image=b"of the shopper"), ("words", "shirt"))
+    return {"train": [bought], "test": [relevant]}
+
+
+def test_what_is_written_is_read_back_equal(
+    tmp_path: Path, products: dict[str, list[Product]], log: dict[str, list[Interaction]]
+) -> None:
+    reject = Reject(3, "x", "no_content", "row 3: has neither a title nor an image")
+    written = write_catalogue(tmp_path / "shop", products, log, title="A shop", rejects=[reject])
+    catalogue = Catalogue.open(tmp_path / "shop")
+    assert len(catalogue) == len(written) == 3
+    assert catalogue.splits == ("train", "test")
+    assert catalogue.ids() == ["shirt", "photo", "words"]
+    assert catalogue.ids("test") == ["words"]
+    assert list(catalogue.products()) == products["train"] + products["test"]
+    assert [catalogue.product(id) for id in ("words", "shirt")] == [products["test"][0], products["train"][0]]
+    assert catalogue.interactions("train") == log["train"]
+    assert catalogue.interactions("test") == log["test"]
+    assert catalogue.rejects() == [reject]
+
+
+def test_datasets_opens_it_with_pictures_decoded(
+    tmp_path: Path, products: dict[str, list[Product]], log: dict[str, list[Interaction]]
+) -> None:
+    folder = str(write_catalogue(tmp_path / "shop", products, log, title='A "shop": with signs').folder)
+    rows = datasets.load_dataset(folder, "products", split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows[0]["title"] == "Navy shirt"
+    assert rows[0]["attributes"] == [{"key": "colour", "value": "navy"}, {"key": "brand", "value": "Ärmel & Söhne"}]
+    assert [image.size for image in rows[0]["images"]] == [(12, 16), (12, 16)]
+    assert isinstance(rows[1]["images"][0], Image.Image)
+    tests = datasets.load_dataset(folder, "interactions", split="test", cache_dir=str(tmp_path / "cache"))
+    assert tests.features["query_image"] == datasets.Image()
+    assert tests.column_names == store.layout.INTERACTIONS.names
+
+
+def test_paths_stay_paths_made_absolute_and_urls_stay_urls(tmp_path: Path, picture: Encode) -> None:
+    (tmp_path / "a.png").write_bytes(picture())
+    pictures = (tmp_path / "a.png", "https://shop.example/b.png", Image.new("RGB", (3, 2)))
+    catalogue = write_catalogue(tmp_path / "shop", {"train": [Product("1", images=pictures)]}, title="A shop")
+    path, url, encoded = catalogue.product("1").images
+    assert (path, url) == (str(tmp_path / "a.png"), "https://shop.example/b.png")
+    assert encoded.startswith(b"\x89PNG")
+
+
+def test_any_product_is_found_across_files_and_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Encode
+) -> None:
+    monkeypatch.setattr(shards, "ROW_GROUP_ROWS", 4)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 10)
+    monkeypatch.setattr(store, "CACHE_BYTES", 2_000)
+    image = picture()
+
+    def generated() -> Iterator[Product]:
+        return (Product(str(i), f"Product {i}", images=(image,)) for i in range(37))
+
+    catalogue = write_catalogue(tmp_path / "shop", {"train": generated()}, title="A shop")
+    assert len(list((tmp_path / "shop/products").iterdir())) == 5
+    for i in (36, 0, 9, 10, 11, 20, 36, 3):
+        assert catalogue.product(str(i)).title == f"Product {i}"
+    assert catalogue._cached_bytes <= 2_000 + 1_000
+    assert [product.id for product in catalogue.products()] == [str(i) for i in range(37)]
+
+
+def test_a_catalogue_travels_to_a_data_loader(tmp_path: Path) -> None:
+    catalogue = write_catalogue(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
+    assert pickle.loads(pickle.dumps(catalogue)).product("1").title == "Shirt"
+
+
+def test_without_a_log_there_are_no_interactions(tmp_path: Path) -> None:
+    catalogue = write_catalogue(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
+    assert catalogue.interactions("train") == []
+    assert catalogue.rejects() == []
+
+
+def test_errors_name_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="there is no such catalogue"):
+        Catalogue.open(tmp_path / "nowhere")
+    with pytest.raises(CatalogueError, match="is not a catalogue"):
+        Catalogue.open(tmp_path)
+    catalogue = write_catalogue(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
+    with pytest.raises(CatalogueError, match="no product 'shrit'"):
+        catalogue.product("shrit")
+    with pytest.raises(CatalogueError, match="no split 'dev'"):
+        catalogue.products("dev")
+    with pytest.raises(CatalogueError, match="no split 'dev'"):
+        catalogue.interactions("dev")
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    write_catalogue(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
+    (tmp_path / "shop/products/train-00000.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(CatalogueError, match=r"train-00000\.parquet: cannot be read"):
+        Catalogue.open(tmp_path / "shop")
+
+
+def test_a_second_product_of_the_same_id_is_refused_and_nothing_appears(tmp_path: Path) -> None:
+    twice = [Product("1", "Shirt"), Product("1", "Skirt")]
+    with pytest.raises(CatalogueError, match="'1': is in the catalogue twice"):
+        write_catalogue(tmp_path / "shop", {"train": twice}, title="A shop")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interaction_of_an_unknown_product_is_refused(tmp_path: Path) -> None:
+    log = {"train": [Interaction(Query("q", "shirt"), ("2",))]}
+    with pytest.raises(CatalogueError, match="query 'q': product '2' is not in the catalogue"):
+        write_catalogue(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, log, title="A shop")
+
+
+def test_only_a_catalogue_is_overwritten_and_only_when_asked(tmp_path: Path) -> None:
+    first, second = {"train": [Product("1", "Shirt")]}, {"train": [Product("2", "Skirt")]}
+    write_catalogue(tmp_path / "shop", first, title="A shop")
+    with pytest.raises(CatalogueError, match="holds a catalogue already"):
+        write_catalogue(tmp_path / "shop", second, title="A shop")
+    assert write_catalogue(tmp_path / "shop", second, title="A shop", overwrite=True).ids() == ["2"]
+    (tmp_path / "diary").mkdir()
+    (tmp_path / "diary/monday.txt").write_text("dear diary")
+    with pytest.raises(CatalogueError, match="holds something else"):
+        write_catalogue(tmp_path / "diary", second, title="A shop", overwrite=True)
+    assert (tmp_path / "diary/monday.txt").read_text() == "dear diary"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["diary", "shop"]

@@ -1,0 +1,61 @@
+"""One tiny checkpoint of each family, and encoders made from them the way a recipe makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+from tiny_checkpoints import CHECKPOINTS, WORDS, write_checkpoint
+
+from moon2 import Encoder
+from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, TinySettings
+
+BACKBONES = (*CHECKPOINTS, "tiny")
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Family to folder."""
+    return {kind: write_checkpoint(kind, tmp_path_factory.mktemp(kind)) for kind in CHECKPOINTS}
+
+
+@pytest.fixture(scope="session")
+def new_encoder(checkpoints: dict[str, Path]) -> Callable[..., Encoder]:
+    """Makes an encoder of one backbone ("tiny" or a family); settings of `experts` and `input` by keyword."""
+
+    def make(backbone: str, dtype: Any = "float32", experts: dict[str, Any] | None = None, **inputs: Any) -> Encoder:
+        sizes = TinySettings(
+            vocabulary=300, width=32, layers=2, heads=2, feed_forward=48, vision_width=32, vision_layers=2, patch=8
+        )
+        recipe = Recipe(
+            backbone=BackboneSettings(str(checkpoints.get(backbone, backbone)), dtype, sizes),
+            # Noise, because equal experts would hide a token that went to the wrong one.
+            experts=ExpertSettings(**(experts or {"noise": 0.5})),
+            input=InputSettings(**inputs),
+        )
+        encoder = Encoder.from_recipe(recipe, WORDS)
+        encoder.model.eval()
+        return encoder
+
+    return make
+
+
+@pytest.fixture(scope="session", params=BACKBONES)
+def encoder(request: pytest.FixtureRequest, new_encoder: Callable[..., Encoder]) -> Encoder:
+    """An encoder of each family in turn; shared, so not to be changed."""
+    return new_encoder(request.param)
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., Image.Image]:
+    """A picture of some colour and size with a line through it, so that no two parts of it are the same."""
+
+    def draw(colour: str = "navy", size: tuple[int, int] = (32, 32)) -> Image.Image:
+        image = Image.new("RGB", size, colour)
+        ImageDraw.Draw(image).line((0, 0, *size), fill="yellow", width=3)
+        return image
+
+    return draw

@@ -1,0 +1,135 @@
+"""`Encoder`: any mixture of items in, unit vectors in the same order out; a saved folder gives the same vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from some_items import records
+
+from moon2 import Encoder, Product, Query
+from moon2.model.encoder import EncoderError
+
+
+@pytest.fixture
+def products(picture: Callable[..., Image.Image]) -> list[Product]:
+    """One product of each kind: text, picture, both."""
+    return [
+        Product("words", "red women shoes"),
+        Product("photo", images=[picture("teal", (48, 32))]),
+        Product("both", "navy men casual shirt", images=[picture("navy"), picture("white", (32, 48))]),
+    ]
+
+
+def test_loading_gives_the_same_vectors_bit_for_bit(
+    encoder: Encoder, picture: Callable[..., Image.Image], tmp_path: Path
+) -> None:
+    encoder.save_pretrained(tmp_path / "model")
+    loaded = Encoder.from_pretrained(tmp_path / "model", device="cpu")
+    assert np.array_equal(loaded.encode(records(picture)), encoder.encode(records(picture)))
+    assert np.array_equal(
+        Encoder.from_pretrained(tmp_path, device="cpu").encode(["navy shirt"]), encoder.encode(["navy shirt"])
+    )
+
+
+def test_bfloat16_and_settings_survive_saving(
+    new_encoder: Callable[..., Encoder], picture: Callable[..., Image.Image], tmp_path: Path
+) -> None:
+    encoder = new_encoder(
+        "qwen3_vl", "bfloat16", {"count": 3, "active": 1, "layers": [1]}, max_text_tokens=7, max_pixels=2048
+    )
+    encoder.save_pretrained(tmp_path)
+    loaded = Encoder.from_pretrained(tmp_path, device="cpu")
+    assert (loaded.model.settings, loaded.processor.settings) == (encoder.model.settings, encoder.processor.settings)
+    some = [picture("navy", (128, 128)), "navy men casual shirt with a zip"]
+    assert np.array_equal(loaded.encode(some), encoder.encode(some))
+
+
+def test_the_saved_folder_holds_no_pickle(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path)
+    names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json", "README.md"} <= names
+    assert {Path(name).suffix for name in names} <= {".json", ".safetensors", ".md", ".txt", ".jinja"}
+
+
+def test_mixtures_keep_their_order(encoder: Encoder, picture: Callable[..., Image.Image], tmp_path: Path) -> None:
+    path = tmp_path / "red.png"
+    picture("red", (64, 32)).save(path)
+    some = [*records(picture), path, "navy", Query("q2", "a bag")]
+    together = encoder.encode(some, batch_size=3)
+    one_by_one = np.concatenate([encoder.encode([record]) for record in some])
+    np.testing.assert_allclose(together, one_by_one, rtol=0, atol=1e-5)
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-5)
+
+
+def test_one_item_gives_one_row(encoder: Encoder, picture: Callable[..., Image.Image]) -> None:
+    for record in ("navy shirt", picture("navy"), Product("1", "navy shirt")):
+        assert np.array_equal(encoder.encode(record), encoder.encode([record]))
+        assert encoder.encode(record).shape == (1, encoder.dimension)
+
+
+def test_nothing_gives_no_rows(encoder: Encoder) -> None:
+    assert encoder.encode([]).shape == (0, encoder.dimension)
+    assert {view: vectors.shape for view, vectors in encoder.encode_views([]).items()} == {
+        view: (0, encoder.dimension) for view in ("t", "i", "mm")
+    }
+
+
+def test_views_at_once_are_the_views_one_by_one(encoder: Encoder, products: list[Product]) -> None:
+    found = encoder.encode_views(products)
+    has = {"t": [0, 2], "i": [1, 2], "mm": [0, 1, 2]}
+    for view, rows in has.items():
+        np.testing.assert_allclose(
+            found[view][rows], encoder.encode([products[row] for row in rows], view=view), rtol=0, atol=1e-5
+        )
+        assert np.isnan(found[view][[row for row in range(3) if row not in rows]]).all()
+    np.testing.assert_array_equal(found["mm"][0], found["t"][0])
+
+
+def test_a_bad_item_is_named(encoder: Encoder) -> None:
+    with pytest.raises(EncoderError, match=r"^item 1: product '17': image 0: cannot be read as a picture") as caught:
+        encoder.encode(["navy", Product("17", images=[b"broken"])])
+    assert "skip_bad" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_skipped_items_give_rows_of_nan(encoder: Encoder, capsys: pytest.CaptureFixture[str]) -> None:
+    some = ["navy", Product("17", images=[b"broken"]), "red women shoes", "", 3]
+    vectors = encoder.encode(some, skip_bad=True)
+    assert np.isnan(vectors).all(axis=1).tolist() == [False, True, False, True, True]
+    np.testing.assert_allclose(vectors[[0, 2]], encoder.encode([some[0], some[2]]), rtol=0, atol=1e-5)
+    assert "product '17'" in capsys.readouterr().out
+
+
+def test_a_view_that_an_item_lacks_is_an_error(encoder: Encoder, products: list[Product]) -> None:
+    with pytest.raises(EncoderError, match="item 0: it has no picture, and view 'i' was asked for"):
+        encoder.encode(products, view="i")
+    with pytest.raises(EncoderError, match="item 1: it has no text, and view 't' was asked for"):
+        encoder.encode(products, view="t")
+    with pytest.raises(EncoderError, match="view is 'text'; it must be one of t, i, mm"):
+        encoder.encode(products, view="text")
+
+
+def test_a_folder_without_an_encoder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="holds no encoder"):
+        Encoder.from_pretrained(tmp_path)
+
+
+def test_another_kind_of_model_is_named(checkpoints: dict[str, Path]) -> None:
+    with pytest.raises(EncoderError, match="holds a model of type 'qwen3_vl', not a moon2 encoder"):
+        Encoder.from_pretrained(checkpoints["qwen3_vl"])
+
+
+@pytest.mark.parametrize("damage", ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"])
+def test_a_damaged_folder_is_an_error_of_one_line(
+    damage: str, new_encoder: Callable[..., Encoder], tmp_path: Path
+) -> None:
+    new_encoder("tiny").save_pretrained(tmp_path)
+    file = tmp_path / damage
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(EncoderError) as caught:
+        Encoder.from_pretrained(tmp_path, device="cpu")
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)

@@ -1,0 +1,113 @@
+"""Pictures in every form a shop has them become upright opaque RGB; those that cannot be read say so in one line."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from moon2.pictures import PictureError, open_picture
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format=format, **options)
+    return file.getvalue()
+
+
+def test_path_bytes_and_opened_picture_are_the_same(tmp_path: Path) -> None:
+    image = Image.new("RGB", (5, 7), RED)
+    path = tmp_path / "red.png"
+    image.save(path)
+    for form in (path, str(path), path.read_bytes(), image, Image.open(path)):
+        opened = open_picture(form)
+        assert (opened.mode, opened.size, opened.getpixel((2, 3))) == ("RGB", (5, 7), RED)
+
+
+def test_transparent_parts_become_white() -> None:
+    cut_out = Image.new("RGBA", (2, 1), (*RED, 255))
+    cut_out.putpixel((0, 0), (0, 0, 0, 0))
+    for picture in (encoded(cut_out), encoded(cut_out.quantize()), cut_out):
+        opened = open_picture(picture)
+        assert opened.getpixel((0, 0)) == WHITE
+        assert opened.getpixel((1, 0)) == RED
+
+
+def test_grey_with_transparency_becomes_white() -> None:
+    assert open_picture(encoded(Image.new("LA", (2, 2), (0, 0)))).getpixel((0, 0)) == WHITE
+
+
+def test_orientation_flag_is_applied() -> None:
+    sideways = Image.new("RGB", (40, 20), "blue")
+    sideways.paste("red", (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90° clockwise
+    opened = open_picture(encoded(sideways, "JPEG", exif=exif, quality=95))
+    assert opened.size == (20, 40)
+    red, _, blue = opened.getpixel((10, 5))
+    assert red > 200 > 50 > blue
+
+
+def test_cmyk_becomes_rgb() -> None:
+    opened = open_picture(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
+    assert opened.mode == "RGB"
+    assert opened.getpixel((4, 4))[0] > 200
+    assert opened.getpixel((4, 4))[2] < 60
+
+
+def test_sixteen_bits_keep_their_shades() -> None:
+    ramp = Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(1, 64))
+    shades = np.asarray(open_picture(encoded(ramp)))[0, :, 0].astype(int)
+    assert np.abs(shades - np.linspace(0, 255, 64)).max() <= 2
+
+
+def test_sixteen_bits_of_one_shade_keep_it() -> None:
+    white = Image.fromarray(np.full((4, 4), 65535, np.uint16))
+    assert open_picture(encoded(white)).getpixel((1, 1)) == WHITE
+
+
+def test_animation_gives_its_first_picture() -> None:
+    frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
+    opened = open_picture(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert opened.getpixel((3, 3)) == RED
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        (b"no picture at all", "cannot be read as a picture"),
+        (b"", "cannot be read as a picture"),
+        (encoded(Image.new("RGB", (64, 64), RED), "JPEG")[:300], "cannot be read as a picture"),
+        ("nowhere.jpg", "there is no such file"),
+        ("https://example.com/a.jpg", "is a URL"),
+        (".", "is a folder"),
+        (17, "expected a path, bytes or PIL image, got int"),
+    ],
+    ids=["text", "empty", "cut short", "missing", "URL", "folder", "number"],
+)
+def test_unreadable_picture_says_which_and_why(picture: Any, reason: str) -> None:
+    with pytest.raises(PictureError) as caught:
+        open_picture(picture, "product '17': image 0")
+    message = str(caught.value)
+    assert message.startswith("product '17': image 0")
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_opened_picture_cut_short_is_a_picture_error(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(encoded(Image.effect_noise((64, 64), 80), "JPEG")[:900])
+    with Image.open(path) as lazy, pytest.raises(PictureError, match="cannot be read"):
+        open_picture(lazy, "picture")
+
+
+def test_huge_picture_is_refused_before_it_is_decoded() -> None:
+    header = encoded(Image.new("1", (9000, 9000)))
+    with pytest.raises(PictureError, match="9000 × 9000 pixels are more than 64000000"):
+        open_picture(header)

@@ -1,0 +1,124 @@
+"""What the README tells people to type runs, as written and in its order, on a small shop that comes as CSV files.
+
+Only the number and size of training steps is changed. Fetching the project is skipped, `make` is dry-run.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moon2.catalog.synthetic import generate_shop
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS: list[tuple[str, str]] = re.findall(r"^```(bash|python)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+SET_UP = ("git clone ", "cd ", "make ")
+SMALLER = " --training.steps 2 --training.batch_size 4 --training.warmup_steps 0"
+
+
+def commands(block: str) -> list[str]:
+    """The command lines of a bash block; a backslash at the end of a line joins it to the next."""
+    lines = (line.strip() for line in block.replace("\\\n", " ").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+SET_UP_COMMANDS = [
+    line for kind, block in BLOCKS if kind == "bash" for line in commands(block) if line.startswith(SET_UP)
+]
+
+
+@pytest.fixture
+def shop_folder(tmp_path: Path) -> Path:
+    """Where the README's reader stands: products.csv, searches.csv, photos, and the recipes of the repository."""
+    shop = generate_shop(products=60, queries=12)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (tmp_path / "recipes").symlink_to(REPOSITORY / "recipes")
+    rows = []
+    for split, products in shop.products.items():
+        for product in products:
+            names = [f"photos/{product.id}-{number}.webp" for number in range(len(product.images))]
+            for name, image in zip(names, product.images, strict=True):
+                (tmp_path / name).write_bytes(image)
+            rows.append(
+                {
+                    "sku": product.id,
+                    "name": product.title,
+                    "description": product.description,
+                    "category": " > ".join(product.category),
+                    "colour": product.attributes["colour"],
+                    "image": "|".join(names),
+                    "price": product.price,
+                    "split": split,
+                }
+            )
+    searches = [
+        {
+            "query_text": entry.query.text,
+            "query_product_id": entry.query.product_id,
+            "purchased_ids": "|".join(entry.positive_ids),
+            "ignored_ids": "|".join(entry.negative_ids),
+            "split": split,
+        }
+        for split, entries in shop.interactions.items()
+        for entry in entries
+    ]
+    for file, table in (("products.csv", rows), ("searches.csv", searches)):
+        with (tmp_path / file).open("w", newline="") as handle:
+            writer = csv.DictWriter(handle, list(table[0]))
+            writer.writeheader()
+            writer.writerows(table)
+    photographed = next(product for product in shop.products["train"] if product.images)
+    (photos / "shirt.jpg").write_bytes(photographed.images[0])
+    return tmp_path
+
+
+def test_what_the_readme_says_runs_in_its_order(shop_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import, train and evaluate by command, then the Python blocks with the encoder that this made."""
+    monkeypatch.chdir(shop_folder)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    verbs = set()
+    for kind, block in BLOCKS:
+        if kind == "python":
+            exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+            continue
+        for line in commands(block):
+            if line.startswith(SET_UP):
+                continue
+            smaller = line + SMALLER if line.startswith("moon2 train ") else line
+            done = subprocess.run(
+                ["bash", "-c", smaller], env=environment, capture_output=True, text=True, timeout=300, check=False
+            )
+            assert done.returncode == 0, f"{smaller}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
+            verbs.add(line.split()[1])
+    assert {"import", "train", "evaluate"} <= verbs, "the walk-through has lost a step"
+    assert (shop_folder / "runs/shop/model/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("command", SET_UP_COMMANDS)
+def test_a_set_up_line_is_one_of_ours(command: str) -> None:
+    """`make` is asked what it would do; fetching the project is not run at all."""
+    if not command.startswith("make "):
+        pytest.skip(f"`{command}` fetches the project that this test is a part of; it is not run")
+    done = subprocess.run(
+        ["make", "--dry-run", command.removeprefix("make ")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_file_the_readme_links_or_names_is_there() -> None:
+    linked = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+    recipes = [f"recipes/{name}" for name in re.findall(r"`(?:recipes/)?([\w.-]+\.yaml)`", README)]
+    assert "recipes/tiny.yaml" in recipes
+    assert [name for name in linked + recipes if not (REPOSITORY / name).exists()] == []

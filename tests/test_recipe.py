@@ -1,0 +1,86 @@
+"""Recipes: what is written is read back, and a mistake in one is named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moon2.recipe import ExpertSettings, Recipe, RecipeError, TrainingSettings, load_recipe
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_written_recipe_is_read_back(tmp_path: Path) -> None:
+    recipe = Recipe(
+        experts=ExpertSettings(count=8, active=3, layers=[0, 2], noise=0.1),
+        training=TrainingSettings(learning_rate=3e-4, bf16=True),
+    )
+    assert load_recipe(write(tmp_path, recipe.to_yaml())) == recipe
+
+
+def test_nothing_given_is_the_defaults(tmp_path: Path) -> None:
+    assert load_recipe() == Recipe() == load_recipe(write(tmp_path, ""))
+
+
+def test_a_recipe_names_only_what_it_changes(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, "training:\n  learning_rate: 1e-3\nbackbone:\n  tiny:\n    layers: 2\n"))
+    assert recipe.training.learning_rate == 0.001
+    assert recipe.backbone.tiny.layers == 2
+    assert recipe.training.steps == TrainingSettings().steps
+
+
+def test_overrides_win(tmp_path: Path) -> None:
+    path = write(tmp_path, "training:\n  steps: 5\n  batch_size: 3\n")
+    recipe = load_recipe(path, ["training.steps=7", "experts.layers=[0,1]", "backbone.tiny.width=64"])
+    assert (recipe.training.steps, recipe.training.batch_size) == (7, 3)
+    assert (recipe.experts.layers, recipe.backbone.tiny.width) == ([0, 1], 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("training:\n  step: 5\n", "step"),
+        ("trainings:\n  steps: 5\n", "trainings"),
+        ("backbone:\n  tiny:\n    depth: 5\n", "depth"),
+        ("training:\n  steps: many\n", "steps"),
+        ("backbone:\n  dtype: float8\n", "dtype"),
+        ("experts:\n  count: 2\n  active: 3\n", "experts.active"),
+        ("experts:\n  noise: -1\n", "experts.noise"),
+        ("backbone:\n  tiny:\n    heads: 0\n", "backbone.tiny.heads"),
+        ("backbone:\n  tiny:\n    width: 100\n", "backbone.tiny.width"),
+        ("input:\n  max_pixels: 0\n", "input.max_pixels"),
+        ("alignment:\n  temperature_inter: 0\n", "alignment.temperature_inter"),
+        ("alignment:\n  floor_share: 2\n", "alignment.floor_share"),
+        ("augment:\n  crop: 1.0\n", "augment.crop"),
+        ("training:\n  learning_rate: 0\n", "training.learning_rate"),
+        ("- a\n- list\n", "a recipe is a table"),
+        ("training: [\n", "is not YAML"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(tmp_path, text))
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistaken_override_is_named() -> None:
+    with pytest.raises(RecipeError, match="stepz"):
+        load_recipe(None, ["training.stepz=3"])
+
+
+def test_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"none\.yaml: there is no such recipe"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_reading_a_recipe_imports_no_torch() -> None:
+    code = "import sys; from moon2.recipe import load_recipe; load_recipe(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,60 @@
+"""Records: what exists is usable, and what is not says why in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from moon2 import Interaction, Product, Query, RecordError
+from moon2.records import MAX_DESCRIPTION_CHARACTERS, MAX_TITLE_CHARACTERS
+
+
+def test_a_product_is_text_pictures_or_both() -> None:
+    assert Product(id="1", title="Navy shirt").images == ()
+    assert Product(id="1", images=["front.jpg", "back.jpg"]).images == ("front.jpg", "back.jpg")
+
+
+@pytest.mark.parametrize(
+    ("reason", "fields"),
+    [
+        ("no_id", {"id": " ", "title": "Shirt"}),
+        ("no_content", {"id": "1"}),
+        ("no_content", {"id": "1", "title": "  ", "description": "only prose"}),
+        ("text_too_long", {"id": "1", "title": "x" * (MAX_TITLE_CHARACTERS + 1)}),
+        ("text_too_long", {"id": "1", "title": "x", "description": "x" * (MAX_DESCRIPTION_CHARACTERS + 1)}),
+        ("broken_encoding", {"id": "1", "title": "caf\ufffd"}),
+        ("broken_encoding", {"id": "1", "title": "x", "attributes": {"colour": "\x00"}}),
+        ("broken_encoding", {"id": "1", "title": "x", "category": ("\ud800",)}),
+        ("not_text", {"id": "1", "title": 7}),
+        ("not_a_list", {"id": "1", "images": "shirt.jpg"}),
+        ("bad_price", {"id": "1", "title": "x", "price": -1.0}),
+        ("bad_price", {"id": "1", "title": "x", "price": math.nan}),
+    ],
+)
+def test_a_product_that_breaks_a_rule_is_refused_with_its_reason(reason: str, fields: dict[str, object]) -> None:
+    with pytest.raises(RecordError) as refused:
+        Product(**fields)  # type: ignore[arg-type]
+    assert refused.value.reason == reason
+    assert "\n" not in str(refused.value)
+
+
+def test_a_query_needs_words_or_a_picture() -> None:
+    assert Query(id="q", product_id="7").text == ""
+    with pytest.raises(RecordError, match="neither text nor an image"):
+        Query(id="q")
+
+
+def test_an_interaction_needs_a_purchase_that_was_not_left() -> None:
+    query = Query(id="q", text="shirt")
+    assert Interaction(query, ["1"], ["2"]).positive_ids == ("1",)  # type: ignore[arg-type]
+    with pytest.raises(RecordError, match="no positive"):
+        Interaction(query, ())
+    with pytest.raises(RecordError, match="'1' is both positive and negative"):
+        Interaction(query, ("1", "3"), ("1",))
+
+
+def test_records_do_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Product(id="1", title="Shirt").title = "Skirt"  # type: ignore[misc]

@@ -1,0 +1,167 @@
+"""One step on a real tiny model: what counts as a negative, what the filter does, and that it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from PIL import Image
+
+from moon2 import Encoder
+from moon2.model.processor import Item
+from moon2.objective.alignment import INTER_OBJECTIVES, INTRA_OBJECTIVES, OBJECTIVES
+from moon2.recipe import Recipe
+from moon2.train.batches import TripletBatch, TripletCollator, TripletExample
+from moon2.train.step import StepResult, training_step
+
+
+def item(words: str, picture: bool = True, text: bool = True) -> Item:
+    """A product or query by words such as "navy shirt": its text, a picture of its colour, or both."""
+    return Item(words if text else "", [Image.new("RGB", (32, 32), words.split()[0])] if picture else [])
+
+
+def triplet(query: Item, positive: Item, negative: Item | None, id: str, known: Sequence[str] = ()) -> TripletExample:
+    """One whose negative is called after its positive."""
+    return TripletExample(query, positive, negative, id, negative and f"not-{id}", frozenset({id, *known}))
+
+
+def colours(**parts: bool) -> list[TripletExample]:
+    """Four triplets of one colour each."""
+    names = ("navy", "red", "green", "black")
+    return [
+        triplet(
+            item(f"{name}", **parts), item(f"{name} shirt", **parts), item(f"{names[place - 1]} bag", **parts), name
+        )
+        for place, name in enumerate(names)
+    ]
+
+
+def batch_of(encoder: Encoder, examples: Sequence[TripletExample]) -> TripletBatch:
+    return TripletCollator(encoder.processor)(examples)["batch"]
+
+
+def step_on(encoder: Encoder, examples: Sequence[TripletExample], recipe: Recipe) -> StepResult:
+    return training_step(encoder.model, batch_of(encoder, examples), recipe, 0)
+
+
+def test_a_known_positive_is_no_negative_of_any_row(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    """The same query twice, with one product under two ids: both rows have the loss of one row alone."""
+    encoder, recipe = new_encoder(), small_recipe("filter.enabled=false")
+    query, positive, negative = item("navy"), item("navy shirt"), item("red shirt")
+    once = step_on(encoder, [triplet(query, positive, negative, "a")], recipe)
+    copies = [triplet(query, positive, negative, "a", ["b"]), triplet(query, positive, None, "b", ["a"])]
+    twice = step_on(encoder, copies, recipe)
+    unknown = step_on(encoder, [triplet(query, positive, negative, "a"), triplet(query, positive, None, "b")], recipe)
+    for name in INTER_OBJECTIVES:
+        torch.testing.assert_close(twice.log[f"loss/{name}"], once.log[f"loss/{name}"], rtol=1e-4, atol=1e-5)
+        assert unknown.log[f"loss/{name}"] > once.log[f"loss/{name}"] + 0.1
+
+
+def test_the_same_product_twice_is_no_negative_of_itself(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    encoder, recipe = new_encoder(), small_recipe()
+    product = item("navy shirt")
+    same = step_on(
+        encoder, [triplet(item("navy"), product, None, "a"), triplet(item("red"), product, None, "a")], recipe
+    )
+    for name in INTRA_OBJECTIVES:
+        assert same.log[f"loss/{name}"] == 0
+
+
+def test_the_filter_weighs_triplets_of_the_log_only(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    encoder, examples = new_encoder(), colours()
+    off, on, never = (
+        step_on(encoder, examples, small_recipe(*settings)).log
+        for settings in (
+            ["filter.enabled=false"],
+            ["filter.threshold=1.0", "filter.sharpness=5", "filter.margin_start=0"],
+            ["filter.threshold=0.0"],
+        )
+    )
+    assert on["filter/share"] > 0 and never["filter/share"] == 0
+    for name in INTER_OBJECTIVES:
+        assert never[f"loss/{name}"] == off[f"loss/{name}"]
+        assert abs(on[f"loss/{name}"] - off[f"loss/{name}"]) > 1e-4
+    for name in INTRA_OBJECTIVES:
+        assert on[f"loss/{name}"] == off[f"loss/{name}"]
+
+
+def test_a_triplet_without_negative_is_believed(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    examples = [
+        triplet(item("navy"), item("navy shirt"), None, "a"),
+        triplet(item("red"), item("red shirt"), None, "b"),
+    ]
+    assert step_on(new_encoder(), examples, small_recipe()).log["filter/phi"] == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "present"),
+    [({"picture": False}, {"t→mm"}), ({"text": False}, {"i→mm"}), ({}, set(OBJECTIVES))],
+    ids=["text only", "pictures only", "both"],
+)
+def test_a_shop_of_one_modality_trains(
+    parts: dict[str, bool], present: set[str], new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    encoder = new_encoder()
+    result = step_on(encoder, colours(**parts), small_recipe())
+    assert {name for name in OBJECTIVES if result.log[f"weight/{name}"] > 0} == present
+    assert {name for name in OBJECTIVES if result.log[f"loss/{name}"] > 0} == present
+    torch.testing.assert_close(
+        sum(result.log[f"weight/{name}"] for name in OBJECTIVES), torch.tensor(float(len(present)))
+    )
+    result.loss.backward()
+    gradients = [weight.grad for weight in encoder.model.parameters() if weight.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.abs().max() > 0 for gradient in gradients)
+
+
+def test_the_log_holds_finite_detached_numbers(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    log = step_on(new_encoder(), colours(), small_recipe()).log
+    assert all(value.ndim == 0 and value.isfinite() and not value.requires_grad for value in log.values())
+    load = sum(log[f"expert_load/{expert}"] for expert in range(4))
+    torch.testing.assert_close(load, torch.tensor(1.0))
+
+
+def test_gradient_reaches_the_dual_alignment_matrix(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    encoder = new_encoder()
+    # Without ς, so that the gradient can only come through the weights ω of the losses.
+    step_on(encoder, colours(), small_recipe("alignment.sparsity_weight=0")).loss.backward()
+    gradient = encoder.model.dual_alignment.grad
+    assert gradient is not None and gradient.shape == (4, 5)
+    assert (gradient.abs().amax(dim=1) > 0).all() and (gradient.abs().amax(dim=0) > 0).all()
+
+
+def test_without_experts_there_is_nothing_to_balance(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    overrides = ["experts.layers=[]", "experts.count=1", "experts.active=1"]
+    result = step_on(new_encoder(*overrides), colours(), small_recipe(*overrides))
+    assert result.loss.isfinite() and result.log["load_balance"] == 0
+
+
+def test_the_loss_falls_on_a_fixed_batch(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    encoder, recipe = new_encoder(), small_recipe()
+    batch = batch_of(encoder, colours())
+    optimizer = torch.optim.AdamW(encoder.model.parameters(), lr=3e-3)
+    losses = []
+    for step in range(15):
+        loss = training_step(encoder.model, batch, recipe, step).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.7 * losses[0]
