@@ -175,7 +175,7 @@ class Recipe:
         experts, tiny = self.experts, self.backbone.tiny
         _require(1 <= experts.active <= experts.count, "experts.active", experts.active, "1 to experts.count")
         _require(experts.noise >= 0, "experts.noise", experts.noise, "0 or more")
-        for name in ("heads", "layers", "width", "patch", "merge"):
+        for name in ("heads", "layers", "width", "patch", "merge", "feed_forward", "vision_layers"):
             _require(getattr(tiny, name) >= 1, f"backbone.tiny.{name}", getattr(tiny, name), "1 or more")
         for name in ("width", "vision_width"):
             ok = getattr(tiny, name) % (4 * tiny.heads) == 0
@@ -189,7 +189,17 @@ class Recipe:
         _require(0 <= self.augment.crop < 1, "augment.crop", self.augment.crop, "0 to below 1")
         for name in ("steps", "batch_size", "save_every", "log_every"):
             _require(getattr(self.training, name) >= 1, f"training.{name}", getattr(self.training, name), "1 or more")
-        _require(self.training.learning_rate > 0, "training.learning_rate", self.training.learning_rate, "above 0")
+        for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay"):
+            _require(getattr(self.training, name) >= 0, f"training.{name}", getattr(self.training, name), "0 or more")
+        for name in ("learning_rate", "max_grad_norm"):
+            _require(getattr(self.training, name) > 0, f"training.{name}", getattr(self.training, name), "above 0")
+        for name in ("load_balance_weight", "sparsity_weight"):
+            _require(
+                getattr(self.alignment, name) >= 0, f"alignment.{name}", getattr(self.alignment, name), "0 or more"
+            )
+        _require(self.filter.sharpness > 0, "filter.sharpness", self.filter.sharpness, "above 0")
+        # A byte-level tokenizer begins with the 256 bytes and its special tokens.
+        _require(tiny.vocabulary >= 300, "backbone.tiny.vocabulary", tiny.vocabulary, "300 or more")
 
     def to_yaml(self) -> str:
         """The whole recipe, defaults included, as YAML that `load_recipe` reads back to an equal recipe."""

@@ -123,7 +123,7 @@ def report_run(run: str | Path, data: str | Path, *, command: str = "") -> Path:
 
     history: list[dict[str, float]] = []
     if (folder / "history.jsonl").is_file():
-        from moon2.train.trainer import read_history
+        from moon2.train.history import read_history
 
         history = read_history(folder / "history.jsonl")
     baseline = folder / "baseline.json"

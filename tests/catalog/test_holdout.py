@@ -7,7 +7,7 @@ from moon2.records import Query
 
 def log(queries: int) -> list[Triplet]:
     return [
-        Triplet(Query(f"q{number}", "words"), f"p{number}-{bought}", (f"n{number}",), frozenset())
+        Triplet(Query(f"q{number}", f"words {number}"), f"p{number}-{bought}", (f"n{number}",), frozenset())
         for number in range(queries)
         for bought in range(2)
     ]
@@ -33,3 +33,16 @@ def test_the_seed_decides_and_a_short_log_keeps_nine_tenths():
     assert hold_out(log(50), [], 5, seed=3) == hold_out(log(50), [], 5, seed=3)
     assert hold_out(log(50), [], 5, seed=3) != hold_out(log(50), [], 5, seed=4)
     assert len(hold_out(log(30), [], 300, seed=0).interactions) == 3
+
+
+def test_the_same_words_under_another_id_are_held_out_too():
+    twice = [
+        Triplet(Query(f"{name}{number}", f"words {number}"), f"p{number}", (), frozenset({f"p{number}", f"s{number}"}))
+        for number in range(50)
+        for name in ("a", "b")
+    ]
+    held = hold_out(twice, [], queries=5, seed=0)
+    asked = {interaction.query.text for interaction in held.interactions}
+    assert len(asked) == 5
+    assert asked.isdisjoint(triplet.query.text for triplet in held.training)
+    assert all(len(interaction.positive_ids) == 2 for interaction in held.interactions)  # all that is known to answer

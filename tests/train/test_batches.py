@@ -78,18 +78,25 @@ def test_a_query_that_shows_a_product_gets_its_picture(shop: Catalogue, new_enco
 def test_a_triplet_that_cannot_be_read_is_set_aside(
     tmp_path: Path, new_encoder: Callable[..., Encoder], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    products = [Product("good", "navy shirt"), Product("gone", "red shoes", images=[tmp_path / "gone.jpg"])]
+    lost = [tmp_path / "gone.jpg"]
+    products = [Product("good", "navy shirt"), Product("gone", images=lost), Product("worded", "red bag", images=lost)]
     catalogue = write_catalogue(tmp_path / "data", {"train": products}, title="Shop")
-    triplets = [Triplet(Query(f"q-{id}", "shirt"), id, (), frozenset({id})) for id in ("good", "gone", "unknown")]
+    triplets = [
+        Triplet(Query(f"q-{id}", "shirt"), id, (), frozenset({id})) for id in ("good", "gone", "unknown", "worded")
+    ]
     processor = new_encoder().processor
-    stream = TripletStream(triplets, catalogue, processor, AugmentSettings(), length=3, seed=0)
-    examples = [stream[index] for index in range(3)]
-    assert [example.positive_id for example in examples if example] == ["good"]
-    told = capsys.readouterr().out
+    stream = TripletStream(triplets, catalogue, processor, AugmentSettings(), length=8, seed=0)
+    examples = [stream[index] for index in range(4)]
+    read = {example.positive_id: example for example in examples if example}
+    assert read.keys() == {"good", "worded"}
+    assert read["worded"].positive.text == "red bag" and not read["worded"].positive.images
+    told = capsys.readouterr().err
     assert "set aside the triplet of query 'q-gone'" in told and "there is no such file" in told
     assert "'q-unknown'" in told and "there is no product 'unknown'" in told
     batch = TripletCollator(processor)(examples)["batch"]
-    assert (batch.size, batch.product_ids) == (1, ["good"])
+    assert (batch.size, sorted(batch.product_ids)) == (2, ["good", "worded"])
+    assert "product 'worded'" in told and "trained on its text alone" in told
+    assert [stream[index] for index in range(4, 8)] and "worded" not in capsys.readouterr().err  # told once
     with pytest.raises(ValueError, match="not one triplet of a whole batch"):
         TripletCollator(processor)([None, None])
 

@@ -16,9 +16,10 @@ import pytest
 from tiny_checkpoints import CHECKPOINTS, write_checkpoint
 
 from moon2 import Encoder
-from moon2.catalog import Catalogue
+from moon2.catalog import Catalogue, training_triplets
 from moon2.recipe import Recipe, RecipeError, load_recipe
-from moon2.train.trainer import newest_checkpoint, read_history, train
+from moon2.train.history import read_history
+from moon2.train.trainer import newest_checkpoint, train
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 TIMES = ("triplets_per_second", "train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss")
@@ -80,7 +81,7 @@ def test_resumed_from_a_checkpoint_cut_short_it_is_the_same_run(
 
 KILLED = """
 import os, signal, sys
-from moon2.catalog import Catalogue
+from moon2.catalog import Catalogue, training_triplets
 from moon2.recipe import load_recipe
 from moon2.train.trainer import train
 
@@ -129,6 +130,56 @@ def test_another_run_is_never_overwritten(
     with pytest.raises(RecipeError, match="is not empty and holds no run"):
         train(recipe, shop, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_stopped_between_lines_of_its_log_leaves_the_same_log(
+    small_recipe: Callable[..., Recipe], shop: Catalogue, tmp_path: Path
+) -> None:
+    """With the optimiser that keeps momentum, evaluations, and log lines that do not fall on checkpoints."""
+    recipe = small_recipe(
+        "training.steps=6",
+        "training.optimizer=muon",
+        "training.save_every=2",
+        "training.log_every=5",
+        "training.evaluate_every=3",
+    )
+
+    def score(encoder: Encoder) -> dict[str, float]:
+        return {"score": float(encoder.encode(WORDS).sum())}
+
+    calls: list[float] = []
+
+    def stopping(encoder: Encoder) -> dict[str, float]:
+        calls.append(score(encoder)["score"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return {"score": calls[-1]}
+
+    whole = train(recipe, shop, tmp_path / "whole", score=score).folder
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, shop, tmp_path / "stopped", score=stopping)
+    train(recipe, shop, tmp_path / "stopped", score=score, resume=True)
+    assert_same_run(tmp_path / "stopped", whole)
+    scores = [
+        [(line["step"], line["eval/score"]) for line in read_history(folder / "history.jsonl") if "eval/score" in line]
+        for folder in (whole, tmp_path / "stopped")
+    ]
+    assert scores[0] == scores[1]
+    assert len(scores[0]) == 2
+
+
+def test_a_run_does_not_go_on_with_other_data(finished: Path, recipe: Recipe, shop: Catalogue, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    fewer = training_triplets(shop)[:-1]
+    with pytest.raises(RecipeError, match="was begun on other data"):
+        train(recipe, shop, tmp_path / "run", resume=True, triplets=fewer)
+
+
+def test_in_mixed_precision_the_encoder_returned_is_the_one_saved(
+    small_recipe: Callable[..., Recipe], shop: Catalogue, tmp_path: Path
+) -> None:
+    result = train(small_recipe("training.steps=2", "training.bf16=true"), shop, tmp_path / "run")
+    assert np.array_equal(result.encoder.encode(WORDS), vectors(tmp_path / "run"))
 
 
 def test_the_best_weights_are_kept(small_recipe: Callable[..., Recipe], shop: Catalogue, tmp_path: Path) -> None:

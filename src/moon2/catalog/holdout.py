@@ -30,7 +30,10 @@ class HeldOut:
 
 
 def hold_out(triplets: Sequence[Triplet], product_ids: Sequence[str], queries: int, seed: int) -> HeldOut:
-    """Holds `queries` queries out, all triplets of a query together; at most a tenth of the queries.
+    """Holds `queries` queries out, with all triplets that ask the same; at most a tenth of the queries.
+
+    Products of the gallery stay in training as other queries' products, so the scores compare checkpoints of one
+    run; they are no measure of how well the encoder does on products that it never saw.
 
     Args:
         triplets: the whole training log.
@@ -38,20 +41,32 @@ def hold_out(triplets: Sequence[Triplet], product_ids: Sequence[str], queries: i
         queries: how many to hold out.
         seed: the same seed holds out the same ones.
     """
-    ids = sorted({triplet.query.id for triplet in triplets})
+    asked = [_asked(triplet) for triplet in triplets]
+    ids = sorted(set(asked))
     random = np.random.default_rng((seed, 3))
     held = {ids[place] for place in random.permutation(len(ids))[: min(queries, len(ids) // 10)]}
-    by_query: dict[str, list[Triplet]] = {}
-    for triplet in triplets:
-        if triplet.query.id in held:
-            by_query.setdefault(triplet.query.id, []).append(triplet)
+    by_query: dict[tuple[str, str, str], list[Triplet]] = {}
+    for key, triplet in zip(asked, triplets, strict=True):
+        if key in held:
+            by_query.setdefault(key, []).append(triplet)
     interactions = []
     for found in by_query.values():
-        positives = tuple(dict.fromkeys(triplet.positive_id for triplet in found))
-        interactions.append(Interaction(found[0].query, positives, found[0].negative_ids))
+        # Everything known to answer the query counts as right, not only what this row of the log bought.
+        known = {id for triplet in found for id in (triplet.positive_id, *triplet.known_positive_ids)}
+        positives = tuple(sorted(known - {found[0].query.product_id}))
+        negatives = tuple(id for id in found[0].negative_ids if id not in known)
+        if positives:
+            interactions.append(Interaction(found[0].query, positives, negatives))
     gallery = dict.fromkeys(id for it in interactions for id in (*it.positive_ids, *it.negative_ids))
     for place in random.permutation(len(product_ids)):
         if len(gallery) >= GALLERY:
             break
         gallery.setdefault(product_ids[int(place)])
-    return HeldOut([triplet for triplet in triplets if triplet.query.id not in held], interactions, list(gallery))
+    kept = [triplet for key, triplet in zip(asked, triplets, strict=True) if key not in held]
+    return HeldOut(kept, interactions, list(gallery))
+
+
+def _asked(triplet: Triplet) -> tuple[str, str, str]:
+    """Triplets of the same words and the same picture shown ask the same, whatever their ids."""
+    query = triplet.query
+    return " ".join(query.text.casefold().split()), query.product_id or "", "" if query.image is None else query.id

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from moon2.catalog.store import Catalogue, CatalogueError
+from moon2.catalog.store import Catalogue, CatalogueError, UnknownProductError
 from moon2.catalog.triplets import Triplet
 from moon2.model.processor import Item, ItemBatch, Processor
 from moon2.pictures import PictureError
 from moon2.recipe import AugmentSettings
+from moon2.records import Product, Query
 
 
 @dataclass
@@ -76,13 +76,14 @@ class TripletStream(Dataset[TripletExample | None]):
         self.augment = augment
         self.length = length
         self.seed = seed
+        self._told: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> TripletExample | None:
-        """Example `index`, or None (with a line on the terminal) where a picture or product of it cannot be read."""
+        """Example `index`; None, with a line on the terminal, where an item of it has nothing left that can be read."""
         epoch, place = divmod(index, len(self.triplets))
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.triplets))
@@ -90,27 +91,32 @@ class TripletStream(Dataset[TripletExample | None]):
         random = np.random.default_rng((self.seed, 2, index))
         negative_id = str(random.choice(triplet.negative_ids)) if triplet.negative_ids else None
         try:
-            query = triplet.query
-            if query.image is None and query.product_id is not None:
-                images = self.catalogue.product(query.product_id).images
-                query = replace(query, image=images[0] if images else None)
             return TripletExample(
-                self._item(query, random),
+                self._item(self.catalogue.with_picture(triplet.query), random),
                 self._item(self.catalogue.product(triplet.positive_id), random),
                 None if negative_id is None else self._item(self.catalogue.product(negative_id), random),
                 triplet.positive_id,
                 negative_id,
                 triplet.known_positive_ids,
             )
-        except (PictureError, ValueError) as error:
+        except (PictureError, UnknownProductError) as error:
             line = f"moon2: set aside the triplet of query {triplet.query.id!r}: {error}"
             tqdm.write(line, file=sys.stderr)
             return None
 
-    def _item(self, record: Any, random: np.random.Generator) -> Item:
-        if not (self.augment.flip or self.augment.crop):
-            return self.processor.item(record)
-        return self.processor.item(record, lambda image: change_picture(image, self.augment, random))
+    def _item(self, record: Product | Query, random: np.random.Generator) -> Item:
+        changes = self.augment.flip or self.augment.crop
+        change = (lambda image: change_picture(image, self.augment, random)) if changes else None
+        try:
+            return self.processor.item(record, change)
+        except PictureError as error:
+            item = self.processor.item(record, views=("t",))
+            if not item.text:
+                raise
+            if record.id not in self._told:
+                self._told.add(record.id)
+                tqdm.write(f"moon2: {error}; trained on its text alone", file=sys.stderr)
+            return item
 
 
 def change_picture(image: Image.Image, settings: AugmentSettings, random: np.random.Generator) -> Image.Image:
@@ -140,7 +146,7 @@ class TripletCollator:
         """
         read = [example for example in examples if example is not None]
         if not read:
-            raise CatalogueError("not one triplet of a whole batch could be read; import the catalogue again")
+            raise CatalogueError("not one triplet of a whole batch could be read; the lines above say why")
         negatives = [example for example in read if example.negative is not None]
         places = {id(example): len(read) + place for place, example in enumerate(negatives)}
         products = [example.positive for example in read] + [item for e in negatives if (item := e.negative)]

@@ -72,8 +72,8 @@ def parameter_groups(model: torch.nn.Module, decay: float, decayed: set[str]) ->
 
     Args:
         model: the network.
-        decay: weight decay of the parameters named in `decayed`.
-        decayed: names of the parameters that decay.
+        decay: weight decay of Muon's matrices and of the parameters named in `decayed`.
+        decayed: names of the AdamW parameters that decay.
     """
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     # An embedding's rows, a router's and W* are looked up or compared one by one; orthogonalising mixes them.

@@ -57,7 +57,10 @@ def training_step(model: MoonModel, batch: TripletBatch, recipe: Recipe, step: i
         {name.removesuffix("→mm"): mask for name, mask in valid.items()},
     )
     paired = torch.where(both[size:])[0]
-    if len(paired) > 1:
+    if len(paired) < 2:
+        # One pair has nothing to be told apart from; without rows the objectives drop out of ω too.
+        paired = paired[:0]
+    else:
         rows = paired.tolist()
         same = same_product_mask([batch.product_ids[row] for row in rows])
         same |= same_product_mask([batch.product_texts[row].casefold() for row in rows])
@@ -84,11 +87,21 @@ def training_step(model: MoonModel, batch: TripletBatch, recipe: Recipe, step: i
     log = {f"loss/{name}": parts.by_objective[name] for name in OBJECTIVES}
     log |= {f"weight/{name}": parts.weight_by_objective[name] for name in OBJECTIVES}
     log |= {"load_balance": parts.load_balance, "sparsity": parts.sparsity}
-    log |= {"filter/phi": phi.mean(), "filter/share": (phi < recipe.filter.threshold).float().mean()}
-    if views.routing["mm"].shape[1]:
-        load = views.routing["mm"].detach().mean(dim=0)
-        log |= {f"expert_load/{expert}": share for expert, share in enumerate(load)}
+    # What the matrix itself says, before any guard: this is where the printed form can be seen to drift.
+    log |= {f"omega/{name}": value for name, value in zip(OBJECTIVES, len(OBJECTIVES) * omega.detach(), strict=True)}
+    log |= {"filter/phi": phi.mean(), "filter/share": (weights < 1).float().mean()}
+    log |= _expert_load(views, recipe.experts.count)
     return StepResult(parts.total, log)
+
+
+def _expert_load(views: Views, count: int) -> dict[str, Tensor]:
+    """The share of tokens sent to each expert (1/Z each when even), and the largest share in any one layer."""
+    layers = [chosen for record in views.passes for chosen in record.chosen]
+    if not layers:
+        return {}
+    shares = torch.stack([torch.bincount(chosen.flatten(), minlength=count) / chosen.numel() for chosen in layers])
+    load = {f"expert_load/{expert}": share for expert, share in enumerate(shares.mean(dim=0))}
+    return load | {"expert_load/largest": shares.max()}
 
 
 def _reliability(queries: Tensor, candidates: Tensor, batch: TripletBatch, recipe: Recipe, step: int) -> Tensor:

@@ -7,11 +7,12 @@ to the same losses.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import (
-    ProgressCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from moon2.catalog.store import Catalogue
 from moon2.catalog.triplets import Triplet, training_triplets
 from moon2.model.encoder import Encoder
 from moon2.recipe import Recipe, RecipeError, load_recipe
 from moon2.train.batches import TripletCollator, TripletStream
+from moon2.train.history import HistoryFile
 from moon2.train.optimizer import MuonWithAdamW, parameter_groups
 from moon2.train.progress import TrainingBar
 from moon2.train.step import training_step
@@ -84,8 +79,8 @@ def train(
     started = time.monotonic()
     folder = Path(out)
     catalogue = data if isinstance(data, Catalogue) else Catalogue.open(data)
-    checkpoint = _prepare_folder(folder, recipe, resume)
     chosen = training_triplets(catalogue, recipe.training.seed) if triplets is None else triplets
+    checkpoint = _prepare_folder(folder, recipe, fingerprint(catalogue, chosen), resume)
     encoder = Encoder.from_recipe(recipe, tokenizer_texts(catalogue, chosen))
     settings = recipe.training
     stream = TripletStream(
@@ -110,8 +105,9 @@ def train(
     if best.exists():
         encoder = Encoder.from_pretrained(best / "model", device=encoder.device)
     encoder.card = model_card(recipe, catalogue, len(chosen))
-    encoder.model.eval()
     encoder.save_pretrained(folder / "model")
+    # What was saved, not what was trained: mixed precision leaves its casts on the model it ran with.
+    encoder = Encoder.from_pretrained(folder / "model", device=encoder.device)
     return TrainingResult(folder, encoder, trainer.state.global_step, time.monotonic() - started)
 
 
@@ -131,6 +127,7 @@ class MoonTrainer(Trainer):
             warmup_steps=settings.warmup_steps,
             weight_decay=settings.weight_decay,
             max_grad_norm=settings.max_grad_norm,
+            # A shorter memory of gradients' sizes than the usual 0.999: these runs are of hundreds of steps.
             adam_beta2=0.99,
             bf16=settings.bf16,
             eval_strategy="steps" if score is not None and settings.evaluate_every else "no",
@@ -143,11 +140,14 @@ class MoonTrainer(Trainer):
             report_to=["tensorboard"],
             remove_unused_columns=False,
             label_names=[],
-            dataloader_pin_memory=torch.cuda.is_available(),
+            dataloader_pin_memory=False,
             dataloader_num_workers=min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0,
             seed=settings.seed,
             disable_tqdm=False,
         )
+        if arguments.n_gpu > 1:
+            # Trainer would wrap the model in DataParallel, which has neither W* nor the routing.
+            arguments._n_gpu = 1
         super().__init__(
             model=encoder.model,
             args=arguments,
@@ -155,7 +155,7 @@ class MoonTrainer(Trainer):
             # The trainer asks for some data before it evaluates; ours comes with `score`.
             eval_dataset=stream,
             data_collator=TripletCollator(encoder.processor),
-            callbacks=[_HistoryFile(folder / "history.jsonl"), TrainingBar()],
+            callbacks=[HistoryFile(folder / "history.jsonl"), TrainingBar()],
         )
         self.remove_callback(ProgressCallback)
         self.recipe = recipe
@@ -233,35 +233,6 @@ class MoonTrainer(Trainer):
         return [name for name in super().get_decay_parameter_names(model) if not name.endswith("dual_alignment")]
 
 
-class _HistoryFile(TrainerCallback):
-    """Writes each line of the log as one JSON object; after a resume, lines past the checkpoint are dropped first."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.path.exists():
-            kept = [line for line in read_history(self.path) if line["step"] <= state.global_step]
-            self.path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
-    ) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": state.global_step, **(logs or {})}, ensure_ascii=False) + "\n")
-
-
-def read_history(path: str | Path) -> list[dict[str, float]]:
-    """The lines of a run's `history.jsonl`; a last line cut short by a kill is left out."""
-    lines = []
-    for line in Path(path).read_text().splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return lines
-
-
 def settled_best(folder: Path) -> Path:
     """Where a run keeps its best weights so far; finishes an exchange of them that a kill cut short."""
     best, fresh = folder / "best", folder / "best.new"
@@ -290,7 +261,17 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def _prepare_folder(folder: Path, recipe: Recipe, resume: bool) -> Path | None:
+def fingerprint(catalogue: Catalogue, triplets: Sequence[Triplet]) -> str:
+    """A hash of what a run learns from: its triplets and, for the tokenizer, its words."""
+    digest = hashlib.sha256()
+    for text in tokenizer_texts(catalogue, triplets):
+        digest.update(text.encode() + b"\n")
+    for triplet in triplets:
+        digest.update(f"{triplet.query.id}\t{triplet.positive_id}\t{triplet.negative_ids}\n".encode())
+    return digest.hexdigest()
+
+
+def _prepare_folder(folder: Path, recipe: Recipe, data: str, resume: bool) -> Path | None:
     """Makes the run's folder, or checks that it holds the run to go on with; gives the checkpoint to start from."""
     existing = folder / "recipe.yaml"
     if existing.exists():
@@ -298,10 +279,16 @@ def _prepare_folder(folder: Path, recipe: Recipe, resume: bool) -> Path | None:
             raise RecipeError(f"{folder}: already holds a run; add --resume to go on with it, or give another folder")
         if load_recipe(existing) != recipe:
             raise RecipeError(f"{folder}: was begun with another recipe; see {existing}, or give another folder")
-    elif folder.exists() and any(folder.iterdir()):
+        if (folder / "data.sha256").exists() and (folder / "data.sha256").read_text() != data:
+            raise RecipeError(f"{folder}: was begun on other data (another catalogue or log); give another folder")
+    elif folder.exists() and any(path.suffix != ".new" for path in folder.iterdir()):
         raise RecipeError(f"{folder}: is not empty and holds no run; give another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    existing.write_text(recipe.to_yaml())
+    for file, text in ((existing, recipe.to_yaml()), (folder / "data.sha256", data)):
+        if not file.exists():
+            fresh = file.with_name(file.name + ".new")
+            fresh.write_text(text)
+            fresh.replace(file)
     return newest_checkpoint(folder / "checkpoints") if resume else None
 
 

@@ -1,0 +1,85 @@
+"""Muon's step: orthogonal updates, stacks of matrices as single ones, AdamW's own parameters untouched by it."""
+
+import torch
+from torch import nn
+
+from moon2.train.optimizer import MuonWithAdamW, orthogonalised, parameter_groups
+
+
+def test_the_update_is_nearly_orthogonal_whatever_the_momentum():
+    torch.manual_seed(0)
+    for shape in ((12, 30), (30, 12)):
+        badly_scaled = torch.randn(shape) @ torch.diag(torch.logspace(-1, 1, shape[1]))
+        values = torch.linalg.svdvals(orthogonalised(badly_scaled))
+        assert values.min() > 0.5
+        assert values.max() < 1.3
+
+
+def test_a_stack_of_experts_moves_as_each_expert_alone_would():
+    torch.manual_seed(0)
+    stack = torch.randn(4, 6, 10)
+    together = orthogonalised(stack)
+    for expert in range(4):
+        torch.testing.assert_close(together[expert], orthogonalised(stack[expert]))
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(5, 8)
+        self.layer = nn.Linear(8, 8)
+        self.router = nn.Linear(8, 4, bias=False)
+        self.dual_alignment = nn.Parameter(torch.zeros(4, 5))
+
+
+def test_only_hidden_matrices_go_to_muon():
+    model = Small()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(model, 0.1, {"embed_tokens.weight", "layer.weight"})
+    found = [sorted(names[id(parameter)] for parameter in group["params"]) for group in groups]
+    assert found == [["layer.weight"], ["embed_tokens.weight"], ["dual_alignment", "layer.bias", "router.weight"]]
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.1, 0.0]
+
+
+def test_the_rest_moves_exactly_as_under_adamw():
+    torch.manual_seed(0)
+    ours, plain = Small(), Small()
+    plain.load_state_dict(ours.state_dict())
+    optimizers = (
+        MuonWithAdamW(parameter_groups(ours, 0.0, set()), lr=0.01),
+        torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.0),
+    )
+    for _ in range(3):
+        for model, optimizer in zip((ours, plain), optimizers, strict=True):
+            for name, parameter in model.named_parameters():
+                parameter.grad = torch.full_like(parameter, len(name) / 10)
+            optimizer.step()
+    torch.testing.assert_close(ours.embed_tokens.weight, plain.embed_tokens.weight)
+    torch.testing.assert_close(ours.dual_alignment, plain.dual_alignment)
+    assert not torch.allclose(ours.layer.weight, plain.layer.weight)
+
+
+def test_momentum_survives_saving():
+    torch.manual_seed(0)
+    target = torch.randn(8, 8)
+
+    def steps(model: nn.Linear, optimizer: MuonWithAdamW, number: int) -> None:
+        for _ in range(number):
+            optimizer.zero_grad()
+            (model.weight - target).square().mean().backward()
+            optimizer.step()
+
+    def fresh(model: nn.Linear) -> MuonWithAdamW:
+        return MuonWithAdamW([{"params": [model.weight], "muon": True}], lr=0.01)
+
+    whole = nn.Linear(8, 8, bias=False)
+    first, second = nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False)
+    first.load_state_dict(whole.state_dict())
+    steps(whole, fresh(whole), 6)
+    before = fresh(first)
+    steps(first, before, 3)
+    second.load_state_dict(first.state_dict())
+    after = fresh(second)
+    after.load_state_dict(before.state_dict())
+    steps(second, after, 3)
+    assert torch.equal(second.weight, whole.weight)
