@@ -101,7 +101,7 @@ def test_skipped_items_give_rows_of_nan(encoder: Encoder, capsys: pytest.Capture
     vectors = encoder.encode(some, skip_bad=True)
     assert np.isnan(vectors).all(axis=1).tolist() == [False, True, False, True, True]
     np.testing.assert_allclose(vectors[[0, 2]], encoder.encode([some[0], some[2]]), rtol=0, atol=1e-5)
-    assert "product '17'" in capsys.readouterr().out
+    assert "product '17'" in capsys.readouterr().err
 
 
 def test_a_view_that_an_item_lacks_is_an_error(encoder: Encoder, products: list[Product]) -> None:

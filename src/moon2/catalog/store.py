@@ -11,6 +11,7 @@ import itertools
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,12 +22,16 @@ import pyarrow as pa
 from moon2.catalog import layout
 from moon2.catalog.layout import SPLITS, CatalogueError, Reject
 from moon2.catalog.shards import Shard, TableWriter
-from moon2.records import Interaction, Product
+from moon2.records import Interaction, Product, Query
 
 # Row groups kept in memory for random access.
 CACHE_BYTES = 256_000_000
 
 __all__ = ["Catalogue", "CatalogueError", "CatalogueWriter", "Reject", "write_catalogue"]
+
+
+class UnknownProductError(CatalogueError):
+    """A product was asked for that the catalogue does not have."""
 
 
 class Catalogue:
@@ -82,7 +87,7 @@ class Catalogue:
         """The product with this id; pictures are bytes, an absolute path, or a URL.
 
         Raises:
-            CatalogueError: there is none; the message names the id.
+            UnknownProductError: there is none; the message names the id.
         """
         if self._index is None:
             # Python's own hash of a string, sorted, stands in for a dictionary of ids at a fifth of its memory.
@@ -95,7 +100,20 @@ class Catalogue:
             row = self._row(int(position))
             if row["id"] == id:
                 return layout.row_to_product(row)
-        raise CatalogueError(f"{self.folder}: there is no product {id!r}")
+        raise UnknownProductError(f"{self.folder}: there is no product {id!r}")
+
+    def with_picture(self, query: Query) -> Query:
+        """The query with its picture filled in where it shows a product's photo.
+
+        A query whose product the catalogue lacks, or has no picture of, comes back as it is.
+        """
+        if query.image is not None or query.product_id is None:
+            return query
+        try:
+            images = self.product(query.product_id).images
+        except UnknownProductError:
+            return query
+        return replace(query, image=images[0]) if images else query
 
     def products(self, split: str | None = None) -> Iterator[Product]:
         """All products of one split, or of all, in the order they are stored; one row group in memory at a time."""

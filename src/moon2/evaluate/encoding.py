@@ -6,14 +6,13 @@ Catalogues are read and encoded chunk by chunk, so that the pictures of a large 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from moon2.catalog.store import Catalogue, CatalogueError
+from moon2.catalog.store import Catalogue
 from moon2.evaluate.evaluation import VIEWS
 from moon2.records import Product, Query
 
@@ -37,20 +36,6 @@ class VectorEncoder(Protocol):
         self, products: Sequence[Product], *, batch_size: int = 64, skip_bad: bool = False
     ) -> dict[str, np.ndarray]:
         """The same for the views "t", "i" and "mm" of products that have both text and pictures."""
-
-
-def query_with_picture(query: Query, catalogue: Catalogue) -> Query:
-    """The query with its picture filled in where it shows a product's photo.
-
-    A query whose product the catalogue lacks, or has no picture of, comes back as it is.
-    """
-    if query.image is not None or query.product_id is None:
-        return query
-    try:
-        images = catalogue.product(query.product_id).images
-    except CatalogueError:
-        return query
-    return replace(query, image=images[0]) if images else query
 
 
 def encode_gallery(
@@ -90,7 +75,7 @@ def encode_queries(
 ) -> Views:
     """The queries in the forms that each of them has; form mm takes both words and a picture."""
     parts = _Parts()
-    complete = (query_with_picture(query, catalogue) for query in queries)
+    complete = (catalogue.with_picture(query) for query in queries)
     for start, chunk in _chunks(complete, CHUNK * batch_size):
         numbered = list(enumerate(chunk, start))
         having = {

@@ -16,7 +16,6 @@ from typing import Any
 
 from moon2.catalog.store import Catalogue, CatalogueError
 from moon2.evaluate.charts import line_chart
-from moon2.evaluate.encoding import query_with_picture
 from moon2.evaluate.evaluation import DIRECTIONS, KS, MEASURES, VIEWS, Evaluation
 from moon2.evaluate.report_style import STYLE
 from moon2.pictures import PictureError, open_picture
@@ -177,7 +176,7 @@ def _examples(evaluation: Evaluation, catalogue: Catalogue) -> str:
                 asked.setdefault(example["query"], []).append(strip)
     cards = []
     for id, strips in asked.items():
-        query = query_with_picture(queries[id], catalogue)
+        query = catalogue.with_picture(queries[id])
         cards.append(f'<article>{_query(query)}<div class="strips">{"".join(strips)}</div></article>')
     explanation = (
         "The five nearest products of a few test queries, drawn at random and not chosen: they succeed and fail as "

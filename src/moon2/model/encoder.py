@@ -19,6 +19,7 @@ import torch
 from huggingface_hub import load_torch_model, save_torch_state_dict, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.initialization import no_init_weights
@@ -28,7 +29,7 @@ from moon2.model.families import family_of
 from moon2.model.processor import Item, Processor
 from moon2.model.views import VIEWS, MoonModel
 from moon2.recipe import ExpertSettings, InputSettings, Recipe
-from moon2.records import Product
+from moon2.records import Product, Query
 
 Vectors = NDArray[np.float32]
 
@@ -111,7 +112,7 @@ class Encoder:
             model = MoonModel(backbone, family, ExpertSettings(**settings["experts"]))
         load_torch_model(model, folder, strict=True, safe=True)
         family.prepare(model.backbone)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config)
         image_processor = family.image_processor(folder, config, inputs.max_pixels)
         card = (folder / "README.md").read_text() if (folder / "README.md").exists() else ""
         model.to(device).eval()
@@ -140,7 +141,7 @@ class Encoder:
 
     def encode(
         self,
-        items: Sequence[Any] | Any,
+        items: Iterable[Any] | Any,
         *,
         view: str | None = None,
         batch_size: int = 64,
@@ -150,7 +151,7 @@ class Encoder:
         """Embeds strings, PIL images, paths (`pathlib.Path`), `Product`s, `Query`s, and mixtures of them.
 
         Args:
-            items: a sequence, or a single one (which gives one row).
+            items: any iterable of them, or a single one (which gives one row).
             view: None embeds all that an item has; "t" only its text, "i" only its pictures, "mm" both.
             batch_size: items a pass; items of like length are put together.
             show_progress: a progress bar.
@@ -160,13 +161,14 @@ class Encoder:
             [n, D] float32 of unit length, in the order of `items`.
 
         Raises:
-            EncoderError: an item cannot be embedded; names it, how many others cannot, and why.
+            EncoderError: an item cannot be embedded; names the first that was met, and why.
         """
         if view is not None and view not in VIEWS:
             raise EncoderError(f"view is {view!r}; it must be one of {', '.join(VIEWS)}, or None for all an item has")
-        if isinstance(items, str) or not isinstance(items, Sequence):
-            items = [items]
-        return self._encode(items, (view or "mm",), batch_size, show_progress, skip_bad)[view or "mm"]
+        single = isinstance(items, (str, Path, Image.Image, Product, Query, Item)) or not isinstance(items, Iterable)
+        return self._encode([items] if single else list(items), (view or "mm",), batch_size, show_progress, skip_bad)[
+            view or "mm"
+        ]
 
     def encode_views(
         self,
@@ -223,7 +225,7 @@ class Encoder:
         rows, items = [], []
         for row in places:
             try:
-                item = _restrict(self.processor.item(records[row]), views)
+                item = self.processor.item(records[row], views=views)
                 if lacking_is_bad and not (item.text or item.images):
                     what = "text" if views == ("t",) else "picture"
                     raise ValueError(f"it has no {what}, and view {views[0]!r} was asked for")
@@ -241,11 +243,6 @@ class Encoder:
         for view in views:
             valid = found.valid[view].cpu().numpy()
             result[view][np.asarray(rows)[valid]] = found.vectors[view].float().cpu().numpy()[valid]
-
-
-def _restrict(item: Item, views: tuple[str, ...]) -> Item:
-    """Drops what no wanted view reads: a picture costs most of the time."""
-    return Item("" if views == ("i",) else item.text, [] if views == ("t",) else item.images)
 
 
 def _length(record: Any) -> tuple[int, int]:

@@ -64,7 +64,8 @@ class QwenFamily:
     decoder = "language_model"
 
     def __init__(self) -> None:
-        self._prefix_positions: dict[tuple[Grid, ...], Tensor] = {}
+        # By merge size too: one family serves all models of a process.
+        self._prefix_positions: dict[tuple[int, tuple[Grid, ...]], Tensor] = {}
 
     def image_processor(self, source: str | Path, config: Any, max_pixels: int) -> Any:
         from transformers import Qwen2VLImageProcessorPil
@@ -100,9 +101,9 @@ class QwenFamily:
         return rows
 
     def _prefix(self, model: Any, grids: tuple[Grid, ...]) -> Tensor:
-        if grids not in self._prefix_positions:
-            config = model.config
-            unit = config.vision_config.spatial_merge_size**2
+        config = model.config
+        unit = config.vision_config.spatial_merge_size**2
+        if (unit, grids) not in self._prefix_positions:
             kinds: list[int] = []
             for frames, height, width in grids:
                 kinds += [0, *[1] * (frames * height * width // unit), 0]
@@ -111,8 +112,8 @@ class QwenFamily:
             positions, _ = model.get_rope_index(ids, mm_token_type_ids=types, image_grid_thw=torch.tensor(grids))
             if len(self._prefix_positions) > 10_000:
                 self._prefix_positions.clear()
-            self._prefix_positions[grids] = positions[:, 0].long()
-        return self._prefix_positions[grids]
+            self._prefix_positions[unit, grids] = positions[:, 0].long()
+        return self._prefix_positions[unit, grids]
 
 
 class SmolFamily:

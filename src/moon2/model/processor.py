@@ -7,7 +7,7 @@ padded on the right, where a causal decoder's padding can change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -97,17 +97,23 @@ class Processor:
         self._before, self._after = family.around_picture(tokenizer, config)
         self._padding = tokenizer.pad_token_id or 0
 
-    def item(self, record: Any, change_image: Callable[[Image.Image], Image.Image] | None = None) -> Item:
+    def item(
+        self,
+        record: Any,
+        change_image: Callable[[Image.Image], Image.Image] | None = None,
+        views: Collection[str] = ("t", "i", "mm"),
+    ) -> Item:
         """What the model sees of a string, a picture, a `Product` or a `Query`.
 
         Args:
             record: a string is text; a PIL image or `Path` is a picture.
             change_image: applied to each opened picture (training's flips and crops).
+            views: what will be asked of it; for "t" alone no picture is opened, for "i" alone the text is dropped.
 
         Raises:
             PictureError: a picture cannot be read.
             TypeError: anything else than the above.
-            ValueError: nothing in it to embed.
+            ValueError: nothing in it to embed. (What only lacks the views asked for comes back empty.)
         """
         if isinstance(record, Item):
             return record
@@ -124,14 +130,14 @@ class Processor:
         else:
             kind = type(record).__name__
             raise TypeError(f"cannot embed a {kind}; give a string, a PIL image, a Path, a Product or a Query")
-        opened = [
-            open_picture(picture, f"{where}: image {index}")
-            for index, picture in enumerate(pictures[: self.settings.max_images])
-        ]
+        if not text.strip() and not pictures:
+            raise ValueError(f"{where}: has neither text nor a picture to embed")
+        limit = 0 if set(views) == {"t"} else self.settings.max_images
+        opened = [open_picture(picture, f"{where}: image {index}") for index, picture in enumerate(pictures[:limit])]
+        if set(views) == {"i"}:
+            text = ""
         if change_image is not None:
             opened = [change_image(image) for image in opened]
-        if not text.strip() and not opened:
-            raise ValueError(f"{where}: has neither text nor a picture to embed")
         return Item(text.strip(), opened)
 
     def batch(self, items: Sequence[Item], *, joint: bool = True, text: bool = True) -> ItemBatch:
