@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,12 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     phi = []
     for at in range(0, len(triplets), 2048):
         part = triplets[at : at + 2048]
-        asked = [
-            replace(triplet.query, image=catalogue.product(triplet.query.product_id).images[0])
-            if triplet.query.product_id
-            else triplet.query
-            for triplet in part
-        ]
+        asked = [catalogue.with_picture(triplet.query) for triplet in part]
         vectors = torch.from_numpy(encoder.encode(asked, batch_size=192))
         for vector, triplet in zip(vectors, part, strict=True):
             shown = products[[place[id] for id in triplet.negative_ids]] @ vector

@@ -2,9 +2,9 @@
 
     python benchmarks/prefix_sharing.py [--config recipes/tiny.yaml] [--data DATA] [--pairs 7]
 
-Both kinds of step get the same triplets and weights: forward, the whole loss, backward. They run in turn, pair by
-pair, so that a machine whose speed drifts slows both; the ratio is taken within each pair. It also prints the largest
-difference between the two kinds' vectors. Without --data the generated shop is used.
+Both kinds of step get the same triplets and weights: forward, the whole loss, backward, the optimiser's step. They
+run in turn, pair by pair, so that a machine whose speed drifts slows both; the ratio is taken within each pair. It
+also prints the largest difference between the two kinds' vectors. Without --data the generated shop is used.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from moon2.catalog.triplets import training_triplets
 from moon2.model.encoder import Encoder
 from moon2.model.processor import ItemBatch
 from moon2.model.views import MoonModel, Views
-from moon2.recipe import load_recipe
+from moon2.recipe import Recipe, load_recipe
 from moon2.train.batches import TripletCollator, TripletStream
+from moon2.train.optimizer import MuonWithAdamW, parameter_groups
 from moon2.train.step import training_step
 
 
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         compare(recipe, catalogue, options.pairs)
 
 
-def compare(recipe, catalogue: Catalogue, pairs: int) -> None:
+def compare(recipe: Recipe, catalogue: Catalogue, pairs: int) -> None:
     """Runs `pairs` + 1 pairs of steps (the first one unmeasured) and prints what they took."""
     # Only products with both text and a picture: without one of them there is nothing to share.
     complete = {
@@ -84,6 +85,10 @@ def compare(recipe, catalogue: Catalogue, pairs: int) -> None:
     )
     collate = TripletCollator(encoder.processor)
     encoder.model.train()
+    # At a learning rate of zero a step costs what any step costs, and both kinds keep the same weights.
+    groups = parameter_groups(encoder.model, 0.0, set())
+    muon = recipe.training.optimizer == "muon"
+    optimizer = MuonWithAdamW(groups, lr=0.0) if muon else torch.optim.AdamW(encoder.model.parameters(), lr=0.0)
     seconds: dict[str, list[float]] = {"shared": [], "separate": []}
     difference = 0.0
     for number in range(pairs + 1):
@@ -95,14 +100,13 @@ def compare(recipe, catalogue: Catalogue, pairs: int) -> None:
         alone = encoder.processor.batch([replace(item, text="") for item in items])
         separate = SeparatePasses(encoder.model, alone)
         kinds = [("shared", encoder.model), ("separate", separate)]
-        losses = {}
         for kind, model in kinds if number % 2 else reversed(kinds):
-            encoder.model.zero_grad()
+            optimizer.zero_grad()
             began = time.perf_counter()
             result = training_step(model, batch, recipe, step=0)
             result.loss.backward()
+            optimizer.step()
             seconds[kind].append(time.perf_counter() - began)
-            losses[kind] = float(result.loss)
         with torch.no_grad():
             shared, apart = encoder.model(batch.items), separate(batch.items)
         difference = max(
