@@ -14,9 +14,8 @@ from moon2 import cli
 from moon2.catalog.store import Catalogue, write_catalogue
 from moon2.catalog.synthetic import write_shop
 from moon2.cli import VERBS, main
-from moon2.recipe import Recipe, TrainingSettings
-from moon2.records import Product
-from moon2.runs import scoring
+from moon2.recipe import Recipe
+from moon2.records import Interaction, Product, Query
 
 # As small as the tiny backbone goes: these tests ask whether the parts fit, not what is learned.
 SMALL = """
@@ -249,11 +248,17 @@ def test_stopped_training_tells_how_to_go_on(monkeypatch: pytest.MonkeyPatch, ca
 # All the way
 
 
-def test_training_is_scored_only_where_that_is_asked_for_and_can_be(no_queries: Path, shop: Path):
-    asked, not_asked = Recipe(training=TrainingSettings(evaluate_every=5)), Recipe()
-    assert scoring(not_asked, Catalogue.open(shop)) is None
-    assert scoring(asked, Catalogue.open(no_queries)) is None
-    assert scoring(asked, Catalogue.open(shop)) is not None
+def test_checkpoints_are_compared_on_held_out_queries_of_the_log_itself(tmp_path: Path):
+    """Even a catalogue with no test queries has its training evaluated; what is held out is not trained on."""
+    products = [Product(id=str(number), title=f"shirt number {number}") for number in range(40)]
+    log = [Interaction(Query(f"q{number}", f"number {number}"), (str(number),)) for number in range(40)]
+    data = write_catalogue(tmp_path / "data", {"train": products}, {"train": log}, title="shirts").folder
+    (tmp_path / "small.yaml").write_text(SMALL)
+    train = ["train", "--config", str(tmp_path / "small.yaml"), "--data", str(data), "--out", str(tmp_path / "run")]
+    assert main(train) == 0
+    history = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in history if "eval/t→mm R@10" in line] == [3]
+    assert "from 36 triplets" in (tmp_path / "run" / "model" / "README.md").read_text()
 
 
 def test_train_evaluate_report(capsys: pytest.CaptureFixture[str], tmp_path: Path, shop: Path, no_queries: Path):

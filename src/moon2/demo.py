@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from moon2.catalog.store import Catalogue, CatalogueError
 from moon2.recipe import (
+    AlignmentSettings,
     AugmentSettings,
     BackboneSettings,
     ExpertSettings,
@@ -31,28 +32,31 @@ if TYPE_CHECKING:
     from moon2.evaluate.evaluation import Evaluation
     from moon2.model.encoder import Encoder
 
-PRODUCTS, QUERIES, SEED = 600, 600, 0
+PRODUCTS, QUERIES, SEED = 1_000, 1_200, 0
 # What a demo writes into its folder, and takes away when it starts over; anything else there is left alone.
 FOLDERS = ("shop", "model", "best", "best.new", "checkpoints", "tensorboard")
-FILES = ("demo.json", "recipe.yaml", "history.jsonl", "baseline.json", "evaluation.json", "report.html")
+FILES = ("demo.json", "recipe.yaml", "data.sha256", "history.jsonl", "baseline.json", "evaluation.json", "report.html")
 
 
 def demo_recipe() -> Recipe:
     """How the demo trains: the tiny backbone from nothing, in a few minutes on two cores."""
     return Recipe(
-        backbone=BackboneSettings(tiny=TinySettings(vocabulary=2000)),
+        backbone=BackboneSettings(tiny=TinySettings(vocabulary=2000, vision_width=128)),
         experts=ExpertSettings(noise=0.5),
         # The shop's photos have 80 × 80 pixels.
         input=InputSettings(max_text_tokens=48, max_pixels=6400, max_images=1),
         # The log is read a dozen times over; without this, pictures are learned by heart.
         augment=AugmentSettings(flip=True, crop=0.1),
+        alignment=AlignmentSettings(temperature_inter=0.07, temperature_intra=0.07),
         training=TrainingSettings(
-            steps=200,
+            steps=300,
             batch_size=32,
-            learning_rate=1e-3,
+            optimizer="muon",
+            learning_rate=8e-3,
             warmup_steps=20,
             weight_decay=0.05,
-            evaluate_every=100,
+            evaluate_every=150,
+            validation_queries=100,
             save_every=50,
         ),
     )
@@ -167,7 +171,7 @@ def _evaluate(encoder: Encoder, catalogue: Catalogue, model: str, path: Path) ->
 
 def _report(folder: Path, evaluation: Evaluation, baseline: Evaluation, catalogue: Catalogue) -> Path:
     from moon2.evaluate.report import write_report
-    from moon2.train.trainer import read_history
+    from moon2.train.history import read_history
 
     history = read_history(folder / "history.jsonl")
     return write_report(
