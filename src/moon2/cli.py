@@ -166,6 +166,9 @@ def _import_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--log", metavar="FILE", help="CSV or Parquet table of the search log: queries and purchases")
     parser.add_argument("--subset", metavar="NAME", help="configuration of a hub dataset")
     parser.add_argument("--refer", action="store_true", help="leave pictures where they are and keep only their paths")
+    parser.add_argument("--fetch", action="store_true", help="download pictures that are URLs into the catalogue")
+    private = "with --fetch, also from hosts in private networks and on this machine"
+    parser.add_argument("--allow_private_hosts", action="store_true", help=private)
     parser.add_argument("--title", help="title of the dataset card; the name of SOURCE when not given")
     parser.add_argument("--licence", default="unknown", help="licence on the dataset card, such as cc-by-4.0")
     parser.add_argument("--overwrite", action="store_true", help="replace the catalogue at DATA")
@@ -177,7 +180,8 @@ def _import(typed: Namespace) -> None:
     """Makes a catalogue of your table of products and, if you have one, your search log.
 
     Columns are found by their usual names; name those that are not. Rows that cannot be used are put
-    aside with a reason in DATA/rejects.parquet, and the rest goes on. Picture URLs stay URLs, unread.
+    aside with a reason in DATA/rejects.parquet, and the rest goes on. Picture URLs stay URLs, unread,
+    unless you ask with --fetch.
 
     examples:
       moon2 import products.csv --as csv --out data/mine --columns.title product_name
@@ -197,11 +201,16 @@ def _import(typed: Namespace) -> None:
         log_columns=LogMapping(**vars(log_columns)) if log_columns else None,
         subset=typed.get("subset"),
         embed_images=not typed.get("refer"),
+        fetch_images=typed.get("fetch", False),
+        allow_private_hosts=typed.get("allow_private_hosts", False),
         title=typed.get("title"),
         licence=typed.get("licence", "unknown"),
         overwrite=typed.get("overwrite", False),
     )
     print(result)
+    if result.unfetched:
+        told = f"{result.unfetched:,} pictures are URLs, which training and evaluation cannot read"
+        print(f"{told}; download them by importing with --fetch", file=sys.stderr)
 
 
 def _shop_arguments(parser: ArgumentParser) -> None:

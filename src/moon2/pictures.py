@@ -11,7 +11,7 @@ import warnings
 from os import PathLike, fspath
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000
 
@@ -33,7 +33,7 @@ def open_picture(picture: Any, where: str = "picture") -> Image.Image:
     if isinstance(picture, (str, PathLike)):
         path = fspath(picture)
         if path.startswith(("http://", "https://")):
-            raise PictureError(f"{where}: {path} is a URL; download the pictures first, moon2 does not fetch them")
+            raise PictureError(f"{where}: {path} is a URL; download it first (moon2 import does with --fetch)")
         source: Any = path
         where = f"{where} ({path})"
     elif isinstance(picture, (bytes, bytearray, memoryview)):
@@ -58,6 +58,8 @@ def open_picture(picture: Any, where: str = "picture") -> Image.Image:
         raise PictureError(f"{where}: is a folder, not a picture") from None
     except PictureError:
         raise
+    except UnidentifiedImageError:  # its own message ends in the memory address of what was read
+        raise PictureError(f"{where}: cannot be read as a picture (of no known format)") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise PictureError(f"{where}: cannot be read as a picture ({reason})") from None

@@ -114,6 +114,7 @@ def test_pictures_are_bytes_paths_urls_or_lists_of_them(tmp_path: Path) -> None:
         b"first",
         tmp_path / "b.jpg",
     ]
+    assert pictures("x" * 300) == [tmp_path / ("x" * 300)]  # longer than a file's name can be
     assert pictures("/elsewhere/a.jpg") == [Path("/elsewhere/a.jpg")]
 
 

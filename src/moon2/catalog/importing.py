@@ -1,21 +1,25 @@
 """Importing a shop: a table of products, perhaps a search log, becomes a catalogue; what cannot be used is listed.
 
 Rows stream through: one is read, checked, its pictures decoded once to know that they can be, and written; memory does
-not grow with the pictures. A row that breaks a rule is put aside with its reason. A fault in what a product can do
-without (one of several pictures, the description) costs only that part, which is listed as well.
+not grow with the pictures (those fetched by URL come a bounded number of rows ahead). A row that breaks a rule is put
+aside with its reason. A fault in what a product can do without (one of several pictures, the description) costs only
+that part, which is listed as well.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from tqdm.auto import tqdm
 
 from moon2.catalog import fashion
+from moon2.catalog.fetching import FetchError, PictureFetcher
 from moon2.catalog.layout import CatalogueError, Reject, is_url
 from moon2.catalog.sources import BadRow, Source, open_source
 from moon2.catalog.store import Catalogue, CatalogueWriter
@@ -24,6 +28,8 @@ from moon2.pictures import PictureError, open_picture
 from moon2.records import Interaction, Product, Query, RecordError
 
 Format = Literal["csv", "parquet", "hub", "fashion-log"]
+# The number of a row, the split that the table states for it, and what it holds.
+_Row: TypeAlias = tuple[int, str | None, dict[str, Any] | BadRow]
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class ImportResult:
         rejected: rows put aside, of products and log together.
         dropped: pictures, descriptions and log entries left out of rows that were kept.
         reasons: how often each reason was met; they sum to `rejected` + `dropped`.
+        unfetched: pictures that stayed URLs, which training and evaluation cannot read.
     """
 
     catalogue: Catalogue
@@ -45,6 +52,7 @@ class ImportResult:
     rejected: int
     dropped: int
     reasons: dict[str, int]
+    unfetched: int = 0
 
     def __str__(self) -> str:
         told = f"{self.catalogue.folder}: {self.products:,} products, {self.interactions:,} log entries"
@@ -66,6 +74,8 @@ def import_catalogue(
     log_columns: LogMapping | None = None,
     subset: str | None = None,
     embed_images: bool = True,
+    fetch_images: bool = False,
+    allow_private_hosts: bool = False,
     title: str | None = None,
     licence: str = "unknown",
     overwrite: bool = False,
@@ -82,16 +92,24 @@ def import_catalogue(
         log_columns: which column of `log` means what.
         subset: of a hub dataset, its configuration.
         embed_images: put the bytes of picture files into the catalogue; otherwise it refers to the files where they
-            are. URLs stay URLs, unread.
+            are.
+        fetch_images: download the pictures that are URLs and put their bytes into the catalogue; otherwise they stay
+            URLs, unread. One that cannot be fetched counts as one that cannot be read.
+        allow_private_hosts: download also from hosts in private networks and on this machine.
         title, licence: for the dataset card.
         overwrite: replace a catalogue that is at `out`; anything else there is never replaced.
         show_progress: a bar on standard error.
 
     Raises:
-        CatalogueError: the source cannot be read, a column is missing, `out` is in use, or no product could be used.
+        CatalogueError: the source cannot be read, a column is missing, `out` is in use, no product could be used, or
+            arguments exclude each other.
     """
     if format not in get_args(Format):
         raise CatalogueError(f"{source}: format {format!r} is not known; formats are {', '.join(get_args(Format))}")
+    if fetch_images and not embed_images:
+        raise CatalogueError(f"{source}: --fetch brings pictures in, --refer leaves them where they are; choose one")
+    if allow_private_hosts and not fetch_images:
+        raise CatalogueError(f"{source}: --allow_private_hosts says what --fetch may do; add --fetch")
     logs: list[tuple[str | None, Source, LogMapping | None]] = []
     if format == "fashion-log":
         if columns or log or log_columns:
@@ -107,8 +125,9 @@ def import_catalogue(
     resolved = [(split, entry, (m or LogMapping()).resolve(entry.columns, entry.name)) for split, entry, m in logs]
 
     writer = CatalogueWriter(out, title=title or Path(source).stem, licence=licence, overwrite=overwrite)
-    with writer:
-        importer = _Importer(writer, embed_images)
+    with writer, ExitStack() as stack:
+        fetcher = stack.enter_context(PictureFetcher(allow_private_hosts=allow_private_hosts)) if fetch_images else None
+        importer = _Importer(writer, embed_images, fetcher)
         bar = tqdm(total=table.total, unit=" products", desc=f"import {table.name}", disable=not show_progress)
         with bar:
             importer.add_products(table, mapping, bar)
@@ -126,15 +145,16 @@ def import_catalogue(
         rejected=importer.rejected,
         dropped=importer.dropped,
         reasons=dict(importer.reasons.most_common()),
+        unfetched=importer.unfetched,
     )
 
 
 class _Importer:
     """Checks rows and hands them to the writer, keeping count of what was put aside."""
 
-    def __init__(self, writer: CatalogueWriter, embed_images: bool) -> None:
-        self.writer, self.embed_images = writer, embed_images
-        self.products = self.interactions = self.rejected = self.dropped = 0
+    def __init__(self, writer: CatalogueWriter, embed_images: bool, fetcher: PictureFetcher | None) -> None:
+        self.writer, self.embed_images, self.fetcher = writer, embed_images, fetcher
+        self.products = self.interactions = self.rejected = self.dropped = self.unfetched = 0
         self.reasons: Counter[str] = Counter()
         self.first_reject = ""
 
@@ -154,7 +174,7 @@ class _Importer:
         self.writer.add_reject(Reject(row, id, reason, message))
 
     def add_products(self, table: Source, mapping: ColumnMapping, bar: tqdm[Any]) -> None:
-        for number, stated, row in _numbered(table, bar):
+        for (number, stated, row), fetched in self._fetched(table, mapping, bar):
             id = ""
             if isinstance(row, BadRow):
                 self.reject(number, id, row.reason, row.message)
@@ -167,7 +187,7 @@ class _Importer:
                     raise RecordError("duplicate_id", f"product {id!r}: this id was there before; the first is kept")
                 faults: list[tuple[str, str]] = []
                 fields["description"] = _usable_description(id, fields["description"], faults)
-                fields["images"] = self._readable(id, read_pictures(row, mapping, table.folder), faults)
+                fields["images"] = self._readable(id, read_pictures(row, mapping, table.folder), fetched, faults)
                 product = Product(**fields)
             except RecordError as error:
                 self.reject(number, id, error.reason, f"{table.name} row {number}: {error}")
@@ -176,23 +196,42 @@ class _Importer:
                 self.drop(number, id, reason, f"{table.name} row {number}: {message}")
             self.writer.add_product(product, split)
             self.products += 1
+            self.unfetched += sum(isinstance(picture, str) and is_url(picture) for picture in product.images)
 
-    def _readable(self, id: str, pictures: list[Any], faults: list[tuple[str, str]]) -> tuple[Any, ...]:
+    def _fetched(
+        self, table: Source, mapping: ColumnMapping, bar: tqdm[Any]
+    ) -> Iterator[tuple[_Row, dict[str, Future[bytes]]]]:
+        """The rows, each with its pictures that are being fetched, by URL; with none when nothing is to be fetched."""
+
+        def urls(row: _Row) -> list[str]:
+            pictures = [] if isinstance(row[2], BadRow) else read_pictures(row[2], mapping, table.folder)
+            return [picture for picture in pictures if isinstance(picture, str) and is_url(picture)]
+
+        rows = _numbered(table, bar)
+        return ((row, {}) for row in rows) if self.fetcher is None else self.fetcher.ahead(rows, urls)
+
+    def _readable(
+        self, id: str, pictures: list[Any], fetched: Mapping[str, Future[bytes]], faults: list[tuple[str, str]]
+    ) -> tuple[Any, ...]:
         """The pictures that can be decoded; bytes stay the bytes they were."""
         kept: list[Any] = []
-        unreadable: list[str] = []
+        unusable: list[tuple[str, str]] = []
         for i, picture in enumerate(pictures):
             if isinstance(picture, str) and is_url(picture):
-                kept.append(picture)
+                try:
+                    kept.append(fetched[picture].result() if picture in fetched else picture)
+                except FetchError as error:
+                    message = f"product {id!r}: image {i} ({picture:.200}) could not be fetched: {error}"
+                    unusable.append(("picture_not_fetched", message))
                 continue
             try:
                 open_picture(picture, f"product {id!r}: image {i}")
                 kept.append(picture.read_bytes() if isinstance(picture, Path) and self.embed_images else picture)
             except PictureError as error:
-                unreadable.append(str(error))
-        if unreadable and not kept:
-            raise RecordError("unreadable_picture", unreadable[0])
-        faults += [("unreadable_picture", f"{message}; the product is kept without it") for message in unreadable]
+                unusable.append(("unreadable_picture", str(error)))
+        if unusable and not kept:
+            raise RecordError(*unusable[0])
+        faults += [(reason, f"{message}; the product is kept without it") for reason, message in unusable]
         return tuple(kept)
 
     def add_log(self, table: Source, mapping: LogMapping, split: str | None, bar: tqdm[Any]) -> None:
@@ -234,7 +273,7 @@ class _Importer:
         return Interaction(query, tuple(p for p in positives if p in known), tuple(n for n in negatives if n in known))
 
 
-def _numbered(table: Source, bar: tqdm[Any]) -> Iterator[tuple[int, str | None, dict[str, Any] | BadRow]]:
+def _numbered(table: Source, bar: tqdm[Any]) -> Iterator[_Row]:
     for number, (split, row) in enumerate(table.rows, start=1):
         yield number, split, row
         bar.update()

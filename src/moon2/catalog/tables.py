@@ -249,12 +249,19 @@ def read_pictures(row: Mapping[str, Any], mapping: ColumnMapping, folder: Path) 
                 cell = cell.get("bytes") if cell.get("bytes") is not None else cell.get("path")
             if isinstance(cell, (bytes, bytearray)):
                 pictures.append(bytes(cell))
-            elif isinstance(cell, str) and (root / cell).is_file():
+            elif isinstance(cell, str) and _is_file(root / cell):
                 pictures.append(root / cell)
             elif isinstance(cell, str):
                 parts = re.split(r"[|;,]\s*(?=https?://)" if is_url(cell) else r"\s*[|;]\s*", cell.strip())
                 pictures += [part if is_url(part) else root / part for part in parts if part]
     return pictures
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no name can be that long: a text, or a URL
+        return False
 
 
 def _as_list(value: Any) -> list[Any]:
