@@ -45,7 +45,7 @@ def demo_recipe() -> Recipe:
         experts=ExpertSettings(noise=0.5),
         # The shop's photos have 80 × 80 pixels.
         input=InputSettings(max_text_tokens=48, max_pixels=6400, max_images=1),
-        # The log is read a dozen times over; without this, pictures are learned by heart.
+        # The log is read eight times over; without this, pictures are learned by heart.
         augment=AugmentSettings(flip=True, crop=0.1),
         alignment=AlignmentSettings(temperature_inter=0.07, temperature_intra=0.07),
         training=TrainingSettings(

@@ -92,7 +92,7 @@ class AlignmentSettings:
     """ε̃, of the losses between one product's picture and its text."""
     balance: Literal["paper", "guarded"] = "guarded"
     """How the dual-alignment matrix weighs the objectives: `paper` as printed, `guarded` with a floor under each."""
-    floor_share: float = 0.5
+    floor_share: float = 0.8
     """`guarded` only: the least weight of an objective, as a share of an equal split (0: none, 1: equal weights)."""
     load_balance_weight: float = 0.01
     """ρ, the weight of the load-balancing loss L_aux."""

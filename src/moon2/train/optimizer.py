@@ -60,6 +60,8 @@ class MuonWithAdamW(torch.optim.AdamW):
     def _muon_step(self, parameter: Tensor, gradient: Tensor, learning_rate: float, decay: float) -> None:
         state = self.state[parameter]
         if not state:
+            # AdamW, when it loads a saved state, looks for a step count in every parameter's.
+            state["step"] = torch.zeros(())
             state["momentum"] = torch.zeros_like(parameter)
         momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         update = orthogonalised(gradient.lerp(momentum, MOMENTUM))

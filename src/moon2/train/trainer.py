@@ -130,6 +130,8 @@ class MoonTrainer(Trainer):
             # A shorter memory of gradients' sizes than the usual 0.999: these runs are of hundreds of steps.
             adam_beta2=0.99,
             bf16=settings.bf16,
+            # The trainer refuses mixed precision on a CPU that it was not told to use.
+            use_cpu=not torch.accelerator.is_available(),
             eval_strategy="steps" if score is not None and settings.evaluate_every else "no",
             eval_steps=settings.evaluate_every or None,
             save_strategy="steps",
