@@ -13,7 +13,8 @@ import pytest
 from moon2 import cli
 from moon2.catalog.store import Catalogue, write_catalogue
 from moon2.catalog.synthetic import write_shop
-from moon2.cli import VERBS, main
+from moon2.cli import main
+from moon2.commands import VERBS
 from moon2.recipe import Recipe
 from moon2.records import Interaction, Product, Query
 

@@ -1,0 +1,13 @@
+"""The verbs of the command line, a file for each group of them.
+
+A verb's function has its help as docstring. What it needs is imported inside it, so that help comes at once and
+without torch.
+"""
+
+from moon2.commands import catalogues, training
+from moon2.commands.verb import Verb
+
+# In the order in which they are used.
+_GROUPS = catalogues.VERBS | training.VERBS
+_ORDER = ("demo", "shop", "import", "train", "evaluate", "report")
+VERBS: dict[str, Verb] = {name: _GROUPS[name] for name in _ORDER}

@@ -1,0 +1,100 @@
+"""The verbs that make a catalogue: import, shop."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from moon2.commands.verb import Verb
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def _shop_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, metavar="DATA", help="folder of the new catalogue")
+    parser.add_argument("--products", type=int, default=600, help="products, of both splits together; at least 60")
+    parser.add_argument("--queries", type=int, default=600, help="rows of the training log")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every draw; the same seed gives the same shop")
+    parser.add_argument("--overwrite", action="store_true", help="replace the catalogue at DATA")
+
+
+def _shop(typed: Namespace) -> None:
+    """Writes the generated shop as a catalogue, to see the format or to try things on.
+
+    Drawn product photos, titles, and a search log with known mistakes (they are listed in noise.parquet,
+    which training never reads). It opens with datasets.load_dataset(DATA, "products", split="train").
+
+    example:
+      moon2 shop --out data/shop
+    """
+    from moon2.catalog.synthetic import write_shop
+
+    catalogue = write_shop(**{"folder" if name == "out" else name: value for name, value in vars(typed).items()})
+    train, test = (len(catalogue.interactions(split)) for split in ("train", "test"))
+    print(f"{typed['out']}: {len(catalogue):,} products, {train:,} training queries, {test:,} test queries")
+
+
+def _import_arguments(parser: ArgumentParser) -> None:
+    from moon2.catalog.tables import ColumnMapping, LogMapping
+
+    parser.add_argument("source", help="file, folder or glob (csv, parquet), hub id (hub), folder (fashion-log)")
+    formats = ("csv", "parquet", "hub", "fashion-log")
+    parser.add_argument("--as", required=True, choices=formats, help="what SOURCE is")
+    parser.add_argument("--out", required=True, metavar="DATA", help="folder of the new catalogue")
+    parser.add_argument("--log", metavar="FILE", help="CSV or Parquet table of the search log: queries and purchases")
+    parser.add_argument("--subset", metavar="NAME", help="configuration of a hub dataset")
+    parser.add_argument("--refer", action="store_true", help="leave pictures where they are and keep only their paths")
+    parser.add_argument("--fetch", action="store_true", help="download pictures that are URLs into the catalogue")
+    private = "with --fetch, also from hosts in private networks and on this machine"
+    parser.add_argument("--allow_private_hosts", action="store_true", help=private)
+    parser.add_argument("--title", help="title of the dataset card; the name of SOURCE when not given")
+    parser.add_argument("--licence", default="unknown", help="licence on the dataset card, such as cc-by-4.0")
+    parser.add_argument("--overwrite", action="store_true", help="replace the catalogue at DATA")
+    parser.add_class_arguments(ColumnMapping, "columns")
+    parser.add_class_arguments(LogMapping, "log_columns")
+
+
+def _import(typed: Namespace) -> None:
+    """Makes a catalogue of your table of products and, if you have one, your search log.
+
+    Columns are found by their usual names; name those that are not. Rows that cannot be used are put
+    aside with a reason in DATA/rejects.parquet, and the rest goes on. Picture URLs stay URLs, unread,
+    unless you ask with --fetch.
+
+    examples:
+      moon2 import products.csv --as csv --out data/mine --columns.title product_name
+      moon2 import products.parquet --as parquet --out data/mine --log searches.csv
+      moon2 import ashraq/fashion-product-images-small --as hub --out data/fashion
+    """
+    from moon2.catalog.importing import import_catalogue
+    from moon2.catalog.tables import ColumnMapping, LogMapping
+
+    columns, log_columns = typed.get("columns"), typed.get("log_columns")
+    result = import_catalogue(
+        typed["source"],
+        typed["out"],
+        format=typed["as"],
+        columns=ColumnMapping(**vars(columns)) if columns else None,
+        log=typed.get("log"),
+        log_columns=LogMapping(**vars(log_columns)) if log_columns else None,
+        subset=typed.get("subset"),
+        embed_images=not typed.get("refer"),
+        fetch_images=typed.get("fetch", False),
+        allow_private_hosts=typed.get("allow_private_hosts", False),
+        title=typed.get("title"),
+        licence=typed.get("licence", "unknown"),
+        overwrite=typed.get("overwrite", False),
+    )
+    print(result)
+    if result.unfetched:
+        told = f"{result.unfetched:,} pictures are URLs, which training and evaluation cannot read"
+        print(f"{told}; download them by importing with --fetch", file=sys.stderr)
+
+
+VERBS = {
+    "shop": Verb(_shop, _shop_arguments, "--out DATA [--products 600] [--queries 600] [--seed 0] [--overwrite]"),
+    "import": Verb(
+        _import, _import_arguments, "SOURCE --as FORMAT --out DATA [--log FILE] [--columns.title NAME …] [options]"
+    ),
+}

@@ -1,0 +1,126 @@
+"""The verbs that train an encoder and show what it learned: demo, train, evaluate, report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moon2.commands.verb import UsageError, Verb
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+
+def _demo_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", default="runs/demo", help="folder of the demo, which it owns")
+
+
+def _demo(typed: Namespace) -> None:
+    """Generates a shop, trains on it and shows what was learned, in minutes on two cores.
+
+    Needs no network. It ends with a table of scores and writes report.html. Stopped in the middle and
+    run again, it goes on; run again when it is done, it starts over.
+
+    example:
+      moon2 demo
+    """
+    from moon2.demo import run_demo
+
+    run_demo(typed.get("out", "runs/demo"))
+
+
+def _train_arguments(parser: ArgumentParser) -> None:
+    from moon2.recipe import Recipe
+
+    parser.add_argument("--config", metavar="RECIPE", help="YAML recipe; what it leaves open has the defaults below")
+    parser.add_argument("--data", required=True, help="folder of the catalogue")
+    parser.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN, if there is one")
+    parser.add_class_arguments(Recipe, None)
+
+
+def _train(typed: Namespace) -> None:
+    """Trains an encoder on a catalogue, from its search log or from triplets mined in it.
+
+    Settings come from the recipe; those typed here win over it. A run that was stopped goes on with
+    --resume, to the same losses. RUN then holds model/ (the encoder), recipe.yaml, history.jsonl,
+    tensorboard/ and checkpoints/.
+
+    example:
+      moon2 train --config recipes/tiny.yaml --data data/shop --out runs/shop --training.steps 300
+    """
+    from moon2.catalog.store import Catalogue
+    from moon2.recipe import load_recipe
+
+    own = ("config", "data", "out", "resume")
+    settings = [(name, value) for name, value in typed.items() if name not in own]
+    overrides = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings]
+    recipe = load_recipe(typed.get("config"), overrides)
+    Catalogue.open(typed["data"])  # before torch is loaded: a mistyped folder should cost no seconds
+
+    from moon2.runs import train_run
+
+    result = train_run(recipe, typed["data"], typed["out"], resume=typed.get("resume", False))
+    print(
+        f"{result.folder}: trained {result.steps:,} steps in {result.seconds:.0f} s; the encoder is in "
+        f"{result.folder / 'model'}; score it with `moon2 evaluate {result.folder} --data {typed['data']}`"
+    )
+
+
+def _evaluate_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("run", help="folder of the run, or of a saved encoder")
+    parser.add_argument("--data", required=True, help="folder of a catalogue with test queries")
+    parser.add_argument("--out", metavar="FILE", help="JSON file to write; RUN/evaluation.json when not given")
+    parser.add_argument("--limit", type=int, help="for a quick look: at most so many products and queries")
+
+
+def _evaluate(typed: Namespace) -> None:
+    """Scores a trained encoder on a catalogue's test queries, and prints the table.
+
+    Retrieval in five directions (t text, i photo, mm both: t→mm is words finding products) as R@1, R@5
+    and R@10, and labels predicted without a classifier. The same figures are written as JSON.
+
+    example:
+      moon2 evaluate runs/shop --data data/shop
+    """
+    from moon2.runs import evaluate_run
+
+    limit = typed.get("limit")
+    if limit is not None and limit < 1:
+        raise UsageError(f"evaluate: --limit is {limit}; it must be 1 or more, or left out to use everything")
+    out = Path(typed.get("out") or Path(typed["run"]) / "evaluation.json")
+    evaluation = evaluate_run(typed["run"], typed["data"], limit=limit)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(evaluation.to_json(), encoding="utf-8")
+    print(evaluation.to_text())
+
+
+def _report_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("run", help="folder of a run that was evaluated")
+    parser.add_argument("--data", required=True, help="folder of the catalogue it was evaluated on, for the pictures")
+
+
+def _report(typed: Namespace) -> None:
+    """Writes RUN/report.html: curves, scores, and what example queries find.
+
+    One file with nothing beside it, from what `moon2 train` and `moon2 evaluate` left in RUN.
+
+    example:
+      moon2 report runs/shop --data data/shop
+    """
+    from moon2.runs import report_run
+
+    command = shlex.join(["moon2", "report", typed["run"], "--data", typed["data"]])
+    print(report_run(typed["run"], typed["data"], command=command))
+
+
+VERBS = {
+    "demo": Verb(_demo, _demo_arguments, "[--out runs/demo]"),
+    "train": Verb(
+        _train, _train_arguments, "--config RECIPE --data DATA --out RUN [--resume] [--training.steps 300 …]"
+    ),
+    "evaluate": Verb(_evaluate, _evaluate_arguments, "RUN --data DATA [--out FILE.json] [--limit N]"),
+    "report": Verb(_report, _report_arguments, "RUN --data DATA"),
+}
