@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole way from a catalogue to a scored encoder, timed: import, train, evaluate, and how well the filter found the wrong
-# purchases. FASHION is the folder of the fashion search log (see docs/house.md); OUT takes about 200 MB.
+# purchases. FASHION is the folder of the fashion search log (see docs/house.md); OUT takes about 200 MB and gets
+# fashion.json, in which all figures stand.
 #
 #     FASHION=../shared/data/fashion OUT=runs/fashion bash benchmarks/fashion.sh
 set -euo pipefail
@@ -18,3 +19,4 @@ evaluated=$SECONDS
 echo "import $((imported - begun)) s, train $((trained - imported)) s, evaluate $((evaluated - trained)) s," \
   "together $(((evaluated - begun) / 60)) min $(((evaluated - begun) % 60)) s on $(nproc) cores"
 .venv/bin/python benchmarks/filter_auroc.py "$out/run" --data "$out/data" --noise "$fashion/train_log_noise.parquet"
+.venv/bin/python benchmarks/fashion_results.py "$out" --seconds $((imported - begun)) $((trained - imported)) $((evaluated - trained))
