@@ -18,6 +18,7 @@ from moon2.recipe import Recipe
 
 if TYPE_CHECKING:
     from moon2.catalog.holdout import HeldOut
+    from moon2.evaluate.by_query import QueryScores
     from moon2.evaluate.evaluation import Evaluation
     from moon2.model.encoder import Encoder
     from moon2.train.trainer import TrainingResult
@@ -73,8 +74,16 @@ def untrained_encoder(recipe: Recipe, catalogue: Catalogue) -> Encoder:
     return Encoder.from_recipe(recipe, tokenizer_texts(catalogue, training_triplets(catalogue, recipe.training.seed)))
 
 
-def evaluate_run(run: str | Path, data: str | Path, *, limit: int | None = None) -> Evaluation:
+def evaluate_run(
+    run: str | Path,
+    data: str | Path,
+    *,
+    limit: int | None = None,
+    by_query: dict[str, QueryScores] | None = None,
+) -> Evaluation:
     """Scores the encoder of a run, or a saved encoder, on the test queries of a catalogue, with a progress bar.
+
+    `by_query` is filled with what each query scored, by direction.
 
     Raises:
         RunError: there is no finished run.
@@ -87,7 +96,7 @@ def evaluate_run(run: str | Path, data: str | Path, *, limit: int | None = None)
     from moon2.model.encoder import Encoder
 
     encoder = Encoder.from_pretrained(folder)
-    return evaluate(encoder, catalogue, show_progress=True, limit=limit, model=str(run))
+    return evaluate(encoder, catalogue, show_progress=True, limit=limit, model=str(run), by_query=by_query)
 
 
 def model_folder(run: str | Path) -> Path:

@@ -11,7 +11,14 @@ from PIL import Image
 
 from moon2.catalog.store import Catalogue, CatalogueError, write_catalogue
 from moon2.evaluate.benchmark import DIRECTIONS, evaluate
-from moon2.evaluate.evaluation import Evaluation
+from moon2.evaluate.by_query import (
+    QueryScores,
+    compare_query_scores,
+    comparison_text,
+    read_query_scores,
+    write_query_scores,
+)
+from moon2.evaluate.evaluation import Evaluation, EvaluationError
 from moon2.records import Interaction, Product, Query
 
 COLOURS = {"red": (200, 20, 20), "green": (20, 160, 20), "blue": (20, 20, 200), "white": (235, 235, 235)}
@@ -52,6 +59,15 @@ class ColourAndKindEncoder:
             pixel = np.array(image.resize((1, 1)).getpixel((0, 0)))
             vector[np.argmin([np.abs(pixel - colour).sum() for colour in COLOURS.values()])] += 1
             vector[len(COLOURS) + (image.width >= image.height)] += 1
+        return vector
+
+
+class ColourBlindEncoder(ColourAndKindEncoder):
+    """The same without the colours."""
+
+    def _vector(self, item: object, view: str) -> np.ndarray:
+        vector = super()._vector(item, view)
+        vector[: len(COLOURS)] = 0.01
         return vector
 
 
@@ -172,7 +188,29 @@ def test_no_test_queries_is_one_clear_line(tmp_path: Path) -> None:
 def test_an_evaluation_survives_json_and_prints(tmp_path: Path) -> None:
     result = evaluate(ColourAndKindEncoder(), written(tmp_path, *shop()), model="twins")
     assert Evaluation.from_json(result.to_json()) == result
-    assert "| t→mm | 100.0 | 100.0 | 100.0 | 4 |" in result.to_markdown()
-    assert "t→mm       100.0  100.0  100.0        4" in result.to_text()
+    assert "| t→mm | 100.0 | 100.0 | 100.0 | 100.0–100.0 | 4 |" in result.to_markdown()
+    assert "t→mm       100.0  100.0  100.0  100.0–100.0        4" in result.to_text()
     with pytest.raises(ValueError, match="not an evaluation written by moon2"):
         Evaluation.from_json('{"recalls": 3}')
+
+
+def test_two_models_are_compared_query_by_query(tmp_path: Path) -> None:
+    catalogue = written(tmp_path, *shop())
+    good: dict[str, QueryScores] = {}
+    poor: dict[str, QueryScores] = {}
+    evaluate(ColourAndKindEncoder(), catalogue, by_query=good)
+    evaluate(ColourBlindEncoder(), catalogue, by_query=poor)
+    write_query_scores(tmp_path / "good.parquet", good)
+    kept = read_query_scores(tmp_path / "good.parquet")
+    assert kept["t→mm"].ids == good["t→mm"].ids
+    found = compare_query_scores(kept, poor)
+    # It sees two colours as one, so each query has four products alike, of which its own is out of the gallery.
+    assert found["i→mm"][1].difference == pytest.approx(1 - 1 / 3)
+    assert found["i→mm"][1].queries == 4
+    assert "i→mm" in comparison_text(found, "the colour-blind one")
+
+
+def test_scores_of_other_queries_cannot_be_compared() -> None:
+    mine, theirs = (QueryScores([id], {k: np.ones(1) for k in (1, 5, 10)}) for id in ("a", "b"))
+    with pytest.raises(EvaluationError, match="different queries"):
+        compare_query_scores({"t→mm": mine}, {"t→mm": theirs})

@@ -16,9 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from moon2.catalog.store import Catalogue, CatalogueError
+from moon2.evaluate.by_query import QueryScores
 from moon2.evaluate.encoding import VectorEncoder, Views, encode_gallery, encode_queries
 from moon2.evaluate.evaluation import DIRECTIONS, KS, VIEWS, Evaluation, EvaluationError
 from moon2.evaluate.retrieval import ranks, top_k
+from moon2.evaluate.significance import interval
 from moon2.evaluate.zeroshot import classify
 from moon2.records import Interaction
 
@@ -44,6 +46,7 @@ def evaluate(
     model: str | None = None,
     interactions: Sequence[Interaction] | None = None,
     gallery_ids: Sequence[str] | None = None,
+    by_query: dict[str, QueryScores] | None = None,
 ) -> Evaluation:
     """Scores an encoder on the test queries of a catalogue.
 
@@ -59,6 +62,7 @@ def evaluate(
         model: what to call the encoder in the tables.
         interactions: what to score instead of the catalogue's test queries, e.g. some held out of its training log.
         gallery_ids: the products to search instead of those of the `test` split.
+        by_query: filled with what each query scored, by direction, for a comparison query by query.
 
     Raises:
         CatalogueError: the catalogue has no test queries, or none of them can be scored.
@@ -88,12 +92,14 @@ def evaluate(
         raise EvaluationError(
             f"the encoder gives no usable vector for any product of {catalogue.folder}; has its training diverged?"
         )
-    recalls, scored, left_out = _retrieval(queries, gallery, interactions, row_of)
-    if not recalls:
+    found, left_out = _retrieval(queries, gallery, interactions, row_of)
+    if not found:
         raise CatalogueError(
             f"catalogue {catalogue.folder}: no test query has a relevant product in the gallery of {len(ids):,}; "
             f"check that positive ids of split test are ids of products of split {split or 'train'}"
         )
+    if by_query is not None:
+        by_query |= found
     zero_shot, labels, left_out_of_task = _zero_shot(
         encoder, gallery, _tasks(labels_of, attributes), prompts or {}, batch_size
     )
@@ -102,24 +108,27 @@ def evaluate(
         catalogue=catalogue.folder.name,
         gallery=len(ids),
         queries=len(interactions),
-        recalls=recalls,
-        scored=scored,
+        recalls={name: {k: 100 * float(hits.mean()) for k, hits in row.hits.items()} for name, row in found.items()},
+        scored={name: len(found[name].ids) if name in found else 0 for name in DIRECTIONS},
         left_out=left_out,
         zero_shot=zero_shot,
         labels=labels,
         left_out_of_task=left_out_of_task,
         examples=_examples(queries, gallery, interactions, ids),
         seconds=time.perf_counter() - started,
+        intervals={
+            name: {k: [100 * bound for bound in interval(hits)] for k, hits in row.hits.items()}
+            for name, row in found.items()
+        },
         limit=limit,
     )
 
 
 def _retrieval(
     queries: Views, gallery: Views, interactions: Sequence[Interaction], row_of: Mapping[str, int]
-) -> tuple[dict[str, dict[int, float]], dict[str, int], dict[str, dict[str, int]]]:
-    """Recalls, queries scored and what was left out, each by direction."""
-    recalls: dict[str, dict[int, float]] = {}
-    scored: dict[str, int] = {}
+) -> tuple[dict[str, QueryScores], dict[str, dict[str, int]]]:
+    """What each query scored, and what was left out, each by direction; without those where nothing was scored."""
+    scores: dict[str, QueryScores] = {}
     left_out: dict[str, dict[str, int]] = {}
     for direction in DIRECTIONS:
         form, view = direction.split("→")
@@ -133,16 +142,16 @@ def _retrieval(
             relevant.append([row for row in rows if row is not None])
             excluded.append(place.get(row_of.get(interaction.query.product_id or "", -1)))
         found = ranks(vectors, gallery_vectors, relevant, excluded)
-        scored[direction] = int(found.scored.sum())
-        if scored[direction]:
-            recalls[direction] = found.recall(KS)
+        ids = [interactions[number].query.id for number in numbers[found.scored]]
+        if ids:
+            scores[direction] = QueryScores(ids, {k: found.hits(k) for k in KS})
         counts = {
             f"queries without {FORMS[form]}": len(interactions) - len(numbers),
             f"gallery products without {FORMS[view]}": len(row_of) - len(products),
-            "queries without a relevant product in the gallery": len(numbers) - scored[direction],
+            "queries without a relevant product in the gallery": len(numbers) - len(ids),
         }
         left_out[direction] = {reason: count for reason, count in counts.items() if count}
-    return recalls, scored, left_out
+    return scores, left_out
 
 
 def _examples(

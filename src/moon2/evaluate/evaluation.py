@@ -36,6 +36,7 @@ class Evaluation:
         seconds: wall-clock time of encoding and scoring.
         examples: direction (those into mm) → a few queries drawn at random, each {"query": its id, "results": ids of
             the nearest products, best first, "right": for each of them whether it is relevant}.
+        intervals: direction → k → the 95 % bootstrap interval of R@k over the queries, [low, high].
         limit: the most queries and the most products used, when they were limited for a quick look.
     """
 
@@ -51,6 +52,7 @@ class Evaluation:
     left_out_of_task: dict[str, dict[str, int]] = field(default_factory=dict)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seconds: float = 0.0
+    intervals: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     limit: int | None = None
 
     def to_json(self) -> str:
@@ -70,6 +72,10 @@ class Evaluation:
                 direction: {int(k): float(recall) for k, recall in row.items()}
                 for direction, row in values["recalls"].items()
             }
+            values["intervals"] = {
+                direction: {int(k): [float(low), float(high)] for k, (low, high) in row.items()}
+                for direction, row in values.get("intervals", {}).items()
+            }
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EvaluationError(f"not an evaluation written by moon2 ({error}); run `moon2 evaluate` again") from None
@@ -83,11 +89,12 @@ class Evaluation:
         )
 
     def retrieval_rows(self) -> list[tuple[str, ...]]:
-        """Direction, R@1, R@5, R@10, queries scored, as text; "–" where nothing could be scored."""
+        """Direction, R@1, R@5, R@10, its interval, queries scored, as text; "–" where nothing could be scored."""
         return [
             (
                 direction,
                 *(_score(self.recalls.get(direction, {}).get(k)) for k in KS),
+                _interval(self.intervals.get(direction, {}).get(KS[-1])),
                 f"{self.scored.get(direction, 0):,}",
             )
             for direction in DIRECTIONS
@@ -128,12 +135,16 @@ class Evaluation:
         return "\n".join([*parts, *([""] + [f"- {note}" for note in self.notes()] if self.notes() else [])])
 
 
-RETRIEVAL_HEAD = ("retrieval", *(f"R@{k}" for k in KS), "queries")
+RETRIEVAL_HEAD = ("retrieval", *(f"R@{k}" for k in KS), f"R@{KS[-1]} 95 %", "queries")
 ZERO_SHOT_HEAD = ("zero-shot", "view", "accuracy", "precision", "recall", "F1")
 
 
 def _score(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
+
+
+def _interval(bounds: list[float] | None) -> str:
+    return "–" if bounds is None else f"{bounds[0]:.1f}–{bounds[1]:.1f}"
 
 
 def _text_table(head: tuple[str, ...], rows: list[tuple[str, ...]], left: int = 1) -> list[str]:
