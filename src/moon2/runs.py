@@ -7,6 +7,7 @@ handed its evaluation as a function, and the report what both wrote into the run
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -79,23 +80,27 @@ def evaluate_run(
     data: str | Path,
     *,
     limit: int | None = None,
+    prompt: str = "",
     by_query: dict[str, QueryScores] | None = None,
 ) -> Evaluation:
-    """Scores the encoder of a run, or a saved encoder, on the test queries of a catalogue, with a progress bar.
+    """Scores a run's encoder, or any model that `load_model` knows, on the test queries of a catalogue, with a bar.
 
     `by_query` is filled with what each query scored, by direction.
 
     Raises:
-        RunError: there is no finished run.
+        RunError: the run is not finished.
+        EvaluationError: there is no such model.
         CatalogueError: there is no such catalogue, or it has no test queries.
     """
-    folder = model_folder(run)
+    # A name like organisation/model that is no folder here may be a hub's; whatever else is there must hold a model.
+    on_hub = not Path(run).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(run))
+    source = run if on_hub or (Path(run) / "modules.json").is_file() else model_folder(run)
     catalogue = Catalogue.open(data)
     quiet_libraries()
     from moon2.evaluate.benchmark import evaluate
-    from moon2.model.encoder import Encoder
+    from moon2.evaluate.models import load_model
 
-    encoder = Encoder.from_pretrained(folder)
+    encoder = load_model(source, prompt=prompt)
     return evaluate(encoder, catalogue, show_progress=True, limit=limit, model=str(run), by_query=by_query)
 
 

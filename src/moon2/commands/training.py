@@ -70,25 +70,33 @@ def _train(typed: Namespace) -> None:
 
 
 def _evaluate_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("run", help="folder of the run, or of a saved encoder")
+    parser.add_argument(
+        "run", metavar="MODEL", help="folder of a run, or folder or hub id of any model that embeds both"
+    )
     parser.add_argument("--data", required=True, help="folder of a catalogue with test queries")
-    parser.add_argument("--out", metavar="FILE", help="JSON file to write; RUN/evaluation.json when not given")
+    out = "JSON file to write; RUN/evaluation.json for a run, evaluations/MODEL.json for another model"
+    parser.add_argument("--out", metavar="FILE", help=out)
+    parser.add_argument("--prompt", default="", help="words that another model wants before a query's")
     against = "folder of another run, evaluated on the same data: compare with it query by query"
     parser.add_argument("--against", metavar="RUN", help=against)
     parser.add_argument("--limit", type=int, help="for a quick look: at most so many products and queries")
 
 
 def _evaluate(typed: Namespace) -> None:
-    """Scores a trained encoder on a catalogue's test queries, and prints the table.
+    """Scores a trained encoder, or any other model, on a catalogue's test queries, and prints the table.
 
     Retrieval in five directions (t text, i photo, mm both: t→mm is words finding products) as R@1, R@5
     and R@10 with its 95 % bootstrap interval, and labels predicted without a classifier. The same figures
     are written as JSON, and what each query scored as Parquet beside it. With --against, the differences
     to another run, their intervals, and how often chance alone makes such a difference (p).
 
+    MODEL may be a run, a saved encoder, a sentence-transformers model, or a dual encoder of transformers
+    (CLIP, SigLIP, FashionCLIP …); of one that embeds words and pictures apart, both together are their sum.
+
     examples:
       moon2 evaluate runs/shop --data data/shop
       moon2 evaluate runs/new --data data/shop --against runs/shop
+      moon2 evaluate patrickjohncyh/fashion-clip --data data/shop
     """
     from moon2.evaluate.by_query import (
         QueryScores,
@@ -102,11 +110,17 @@ def _evaluate(typed: Namespace) -> None:
     limit = typed.get("limit")
     if limit is not None and limit < 1:
         raise UsageError(f"evaluate: --limit is {limit}; it must be 1 or more, or left out to use everything")
-    out = Path(typed.get("out") or Path(typed["run"]) / "evaluation.json")
+    model = Path(typed["run"])
+    here = (
+        model / "evaluation.json" if model.is_dir() else Path("evaluations") / f"{typed['run'].replace('/', '--')}.json"
+    )
+    out = Path(typed.get("out") or here)
     other = Path(typed["against"]) / "evaluation-queries.parquet" if typed.get("against") else None
     theirs = read_query_scores(other) if other else None  # before the long work: it may not be there
     by_query: dict[str, QueryScores] = {}
-    evaluation = evaluate_run(typed["run"], typed["data"], limit=limit, by_query=by_query)
+    evaluation = evaluate_run(
+        typed["run"], typed["data"], limit=limit, prompt=typed.get("prompt", ""), by_query=by_query
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(evaluation.to_json(), encoding="utf-8")
     write_query_scores(out.with_name(f"{out.stem}-queries.parquet"), by_query)
@@ -139,6 +153,10 @@ VERBS = {
     "train": Verb(
         _train, _train_arguments, "--config RECIPE --data DATA --out RUN [--resume] [--training.steps 300 …]"
     ),
-    "evaluate": Verb(_evaluate, _evaluate_arguments, "RUN --data DATA [--against RUN] [--out FILE.json] [--limit N]"),
+    "evaluate": Verb(
+        _evaluate,
+        _evaluate_arguments,
+        "MODEL --data DATA [--against RUN] [--prompt WORDS] [--out FILE.json] [--limit N]",
+    ),
     "report": Verb(_report, _report_arguments, "RUN --data DATA"),
 }

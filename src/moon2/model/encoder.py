@@ -136,6 +136,9 @@ class Encoder:
         self.processor.image_processor.save_pretrained(target)
         (target / "README.md").write_text(self.card or "---\nlibrary_name: moon2\n---\n\nA moon2 encoder.\n")
         save_torch_state_dict(self.model.state_dict(), target)
+        # By this sentence-transformers finds the class that wraps the folder for it.
+        module = {"idx": 0, "name": "0", "path": "", "type": "moon2.model.sentence_module.MoonModule"}
+        (target / "modules.json").write_text(json.dumps([module], indent=1))
         # Last, because a folder with a config is taken for a whole encoder.
         (target / "config.json").write_text(json.dumps(settings, indent=1, sort_keys=True, default=str))
 

@@ -1,0 +1,225 @@
+"""Any model in the same table: a moon2 folder, a sentence-transformers model, or a dual encoder of `transformers`.
+
+A model that embeds words and pictures apart has no vector for a product as a whole; it gets the normalised sum of both,
+which is how such models are commonly used for it. A sentence-transformers model that takes words and picture
+together (it says so in `modalities`) is asked for both at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from moon2.evaluate.encoding import VectorEncoder
+from moon2.evaluate.evaluation import VIEWS, EvaluationError
+from moon2.pictures import PictureError, open_picture
+from moon2.records import Product, Query
+
+
+class TwoForms(Protocol):
+    """What a peer has to do: each method gives (n, dimension) float32 of unit length."""
+
+    name: str
+
+    def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray: ...
+
+    def pictures(self, pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray: ...
+
+    def both(self, texts: Sequence[str], pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray: ...
+
+
+def load_model(source: str | Path, *, prompt: str = "") -> VectorEncoder:
+    """Loads what `--model` names, with what kind it is told by the files in it.
+
+    Args:
+        source: a folder or hub id: of a moon2 encoder or run, of a sentence-transformers model (it has a modules.json),
+            or of a `transformers` checkpoint with a text and an image tower.
+        prompt: put before every query's words; some text encoders are trained with one. Not for moon2's own.
+
+    Raises:
+        EvaluationError: it cannot be loaded, or is none of these.
+    """
+    kind = _kind(source)
+    if kind == "moon2":
+        from moon2.model.encoder import Encoder
+
+        return Encoder.from_pretrained(source)
+    peer: TwoForms
+    if kind == "sentence-transformers":
+        peer = SentenceTransformerForms(source)
+    else:
+        from moon2.model.dual_encoder import DualEncoder
+
+        peer = DualEncoderForms(DualEncoder.from_pretrained(source))
+    return PeerEncoder(peer, prompt)
+
+
+class PeerEncoder:
+    """Gives a peer the verbs that the benchmark asks for; only a product's first picture is read.
+
+    Attributes:
+        name: which model it is.
+    """
+
+    def __init__(self, peer: TwoForms, prompt: str = "") -> None:
+        self.peer = peer
+        self.prompt = prompt
+        self.name = peer.name
+
+    def encode(
+        self, items: Sequence[Any], *, view: str | None = None, batch_size: int = 64, skip_bad: bool = False
+    ) -> np.ndarray:
+        """(items, dimension) float32 of unit length, in order; as `moon2.Encoder.encode`.
+
+        Raises:
+            EvaluationError: an item cannot be embedded and `skip_bad` is off.
+        """
+        texts, pictures = zip(*(self._parts(item, view, skip_bad) for item in items), strict=True)
+        rows: dict[str, list[int]] = {"t": [], "i": [], "mm": []}
+        for row, (text, picture) in enumerate(zip(texts, pictures, strict=True)):
+            if text or picture is not None:
+                rows["mm" if text and picture is not None else "t" if text else "i"].append(row)
+            elif not skip_bad:
+                raise EvaluationError(f"item {row} has nothing to embed in view {view or 'mm'}")
+        found = {
+            "t": lambda some: self.peer.texts([texts[row] for row in some], batch_size),
+            "i": lambda some: self.peer.pictures([pictures[row] for row in some], batch_size),
+            "mm": lambda some: self.peer.both(
+                [texts[row] for row in some], [pictures[row] for row in some], batch_size
+            ),
+        }
+        parts = [(some, found[form](some)) for form, some in rows.items() if some]
+        if not parts:
+            raise EvaluationError("not one item can be embedded")
+        result = np.full((len(texts), parts[0][1].shape[1]), np.nan, np.float32)
+        for some, vectors in parts:
+            result[some] = vectors
+        return result
+
+    def encode_views(
+        self, products: Sequence[Product], *, batch_size: int = 64, skip_bad: bool = False
+    ) -> dict[str, np.ndarray]:
+        """The views "t", "i" and "mm" of products, each as `encode` gives it."""
+        views = {}
+        for view in VIEWS:
+            vectors = self.encode(products, view=view, batch_size=batch_size, skip_bad=skip_bad)
+            views[view] = vectors
+        # As with moon2's own encoder, a product whose picture cannot be read has no joint view.
+        views["mm"][np.isnan(views["i"]).all(axis=1)] = np.nan
+        return views
+
+    def _parts(self, item: Any, view: str | None, skip_bad: bool) -> tuple[str, Image.Image | None]:
+        text, picture, where = "", None, "picture"
+        if isinstance(item, str):
+            text = item
+        elif isinstance(item, Product):
+            text, picture, where = item.title, next(iter(item.images), None), f"product {item.id!r}"
+        elif isinstance(item, Query):
+            text, picture, where = f"{self.prompt}{item.text}" if item.text else "", item.image, f"query {item.id!r}"
+        else:
+            picture = item
+        text = "" if view == "i" else text.strip()
+        if view == "t" or picture is None:
+            return text, None
+        try:
+            return text, open_picture(picture, where)
+        except PictureError as error:
+            if not skip_bad:
+                raise EvaluationError(str(error)) from None
+            print(f"moon2: {error}", file=sys.stderr)
+            # The whole of it was asked for: half of it would be another vector under the same name.
+            return ("" if view is None else text), None
+
+
+class DualEncoderForms:
+    """A dual encoder: both forms together are the normalised sum of the two."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.encoder = encoder
+        self.name = encoder.name
+
+    def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
+        """Vectors of texts."""
+        return self.encoder.encode_texts(texts, batch_size=batch_size)
+
+    def pictures(self, pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray:
+        """Vectors of pictures."""
+        return self.encoder.encode_pictures(pictures, batch_size=batch_size)
+
+    def both(self, texts: Sequence[str], pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray:
+        """The sum of both, to unit length."""
+        return _unit(self.texts(texts, batch_size) + self.pictures(pictures, batch_size))
+
+
+class SentenceTransformerForms:
+    """A sentence-transformers model; one that takes only text has no vector of a picture."""
+
+    def __init__(self, source: str | Path) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            raise EvaluationError(
+                f"{source}: is a sentence-transformers model; pip install 'moon2[peers]' to score it"
+            ) from None
+        try:
+            self.model = SentenceTransformer(str(source))
+        except Exception as error:  # whatever the libraries below it raise
+            reason = " ".join(str(error).split())[:200]
+            raise EvaluationError(f"{source}: cannot be loaded ({reason})") from None
+        self.name = str(source)
+        self.together = any(isinstance(form, tuple) and {"text", "image"} <= {*form} for form in self.model.modalities)
+
+    def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
+        """Vectors of texts."""
+        return self._encode(list(texts), batch_size)
+
+    def pictures(self, pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray:
+        """Vectors of pictures.
+
+        Raises:
+            EvaluationError: the model takes only text.
+        """
+        if "image" not in self.model.modalities:
+            raise EvaluationError(f"{self.name}: embeds text only; give a model that takes pictures too")
+        return self._encode(list(pictures), batch_size)
+
+    def both(self, texts: Sequence[str], pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray:
+        """Both at once where the model can, else the normalised sum."""
+        if not self.together:
+            return _unit(self.texts(texts, batch_size) + self.pictures(pictures, batch_size))
+        pairs = [{"text": text, "image": picture} for text, picture in zip(texts, pictures, strict=True)]
+        return self._encode(pairs, batch_size)
+
+    def _encode(self, inputs: list[Any], batch_size: int) -> np.ndarray:
+        vectors = self.model.encode(
+            inputs, batch_size=batch_size, show_progress_bar=False, normalize_embeddings=True, convert_to_numpy=True
+        )
+        return np.asarray(vectors, np.float32)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
+
+
+def _kind(source: str | Path) -> str:
+    for folder in (Path(source), Path(source) / "model"):
+        config = folder / "config.json"
+        if config.is_file() and json.loads(config.read_text()).get("model_type") == "moon2":
+            return "moon2"
+    if Path(source).is_dir():
+        return "sentence-transformers" if (Path(source) / "modules.json").is_file() else "dual"
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        files = HfApi().list_repo_files(str(source))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise EvaluationError(f"{source}: is no folder here, and the hub gives none ({reason})") from None
+    return "sentence-transformers" if "modules.json" in files else "dual"

@@ -1,0 +1,77 @@
+"""A saved encoder inside sentence-transformers: `SentenceTransformer(folder, trust_remote_code=True)`.
+
+The folder names this class in its `modules.json`, so it works wherever moon2 is installed, and with it everything that
+takes a sentence-transformers model. The vectors are those of `Encoder.encode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+from sentence_transformers.base.modules import InputModule
+
+from moon2.model.encoder import Encoder
+from moon2.model.processor import Item
+from moon2.records import Product
+
+
+class MoonModule(InputModule):
+    """Texts, pictures, and {"text": …, "image": …} to unit vectors."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.network = encoder.model  # a child, so that `.to(device)` and `.parameters()` find it
+        self.tokenizer = encoder.processor.tokenizer
+
+    @property
+    def modalities(self) -> list[Any]:
+        """Text, pictures, and both together."""
+        return ["text", "image", ("image", "text")]
+
+    @property
+    def max_seq_length(self) -> int:
+        """Text tokens of one item; what is longer is cut."""
+        return self.encoder.processor.settings.max_text_tokens
+
+    def get_embedding_dimension(self) -> int:
+        """D."""
+        return self.encoder.dimension
+
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Any]:
+        """Lays the inputs out as the encoder's own batch."""
+        items = [self.encoder.processor.item(_record(one, prompt or "")) for one in inputs]
+        return {"batch": self.encoder.processor.batch(items, text=False)}
+
+    def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Adds `sentence_embedding`, [n, D] float32 of unit length."""
+        found = self.network(features["batch"].to(self.encoder.device), ("mm",))
+        return {**features, "sentence_embedding": found.vectors["mm"].float()}
+
+    def save(self, output_path: str, *_: Any, **__: Any) -> None:
+        """Writes the encoder's folder."""
+        self.encoder.save_pretrained(output_path)
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **settings: Any) -> MoonModule:
+        """Reads the encoder's folder, here or on the hub."""
+        loading = ("token", "cache_folder", "revision", "local_files_only")
+        found = cls.load_dir_path(
+            model_name_or_path, subfolder, **{name: settings[name] for name in loading if name in settings}
+        )
+        return cls(Encoder.from_pretrained(found, device="cpu"))
+
+
+def _record(one: Any, prompt: str) -> Any:
+    if isinstance(one, str):
+        return prompt + one
+    if isinstance(one, dict):
+        pictures = one.get("image")
+        images = pictures if isinstance(pictures, (list, tuple)) else [pictures] if pictures is not None else []
+        text = str(one.get("text") or "")
+        return Product(id="item", title=prompt + text if text else "", images=tuple(images))
+    if isinstance(one, (list, tuple)) and all(isinstance(picture, Image.Image) for picture in one):
+        return Item(images=list(one))
+    return one

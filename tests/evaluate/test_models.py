@@ -1,0 +1,130 @@
+"""Other people's models score in the same table, and ours in mteb's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dual_checkpoints import write_dual_checkpoint
+from PIL import Image
+
+from moon2.catalog.store import Catalogue
+from moon2.catalog.synthetic import write_shop
+from moon2.evaluate.benchmark import DIRECTIONS, evaluate
+from moon2.evaluate.evaluation import EvaluationError
+from moon2.evaluate.models import PeerEncoder, load_model
+from moon2.model.encoder import Encoder
+from moon2.recipe import BackboneSettings, InputSettings, Recipe, TinySettings
+from moon2.records import Product, Query
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    return write_shop(tmp_path_factory.mktemp("shop") / "shop", products=60, queries=20)
+
+
+@pytest.fixture(scope="module")
+def moon2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sizes = TinySettings(vocabulary=300, width=32, layers=2, heads=2, feed_forward=48, vision_width=32, vision_layers=1)
+    recipe = Recipe(backbone=BackboneSettings(tiny=sizes), input=InputSettings(max_pixels=2400))
+    folder = tmp_path_factory.mktemp("moon2")
+    Encoder.from_recipe(recipe, ["red shoes", "navy shirt"]).save_pretrained(folder)
+    return folder
+
+
+def sentence_transformers_clip(folder: Path) -> Path:
+    """A CLIP checkpoint saved as sentence-transformers saves one."""
+    from sentence_transformers import SentenceTransformer
+
+    SentenceTransformer(str(write_dual_checkpoint("clip", folder / "clip"))).save_pretrained(str(folder / "model"))
+    return folder / "model"
+
+
+def noise(seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (20, 30, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_a_dual_encoder_is_scored_in_every_direction(kind: str, shop: Catalogue, tmp_path: Path) -> None:
+    model = load_model(write_dual_checkpoint(kind, tmp_path))
+    found = evaluate(model, shop, model=kind)
+    assert set(found.recalls) == set(DIRECTIONS)
+    assert found.zero_shot["class"]["mm"]["accuracy"] >= 0
+
+
+def test_a_product_as_a_whole_is_the_sum_of_its_words_and_its_picture(tmp_path: Path) -> None:
+    model = load_model(write_dual_checkpoint("clip", tmp_path))
+    product = Product(id="1", title="red shoes", images=(noise(),))
+    t, i, both = (model.encode([product], view=view)[0] for view in ("t", "i", "mm"))
+    assert both == pytest.approx((t + i) / np.linalg.norm(t + i), abs=1e-5)
+
+
+def test_a_sentence_transformers_model_is_scored(shop: Catalogue, tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    model = load_model(sentence_transformers_clip(tmp_path))
+    assert isinstance(model, PeerEncoder)
+    assert set(evaluate(model, shop, model="clip").recalls) == set(DIRECTIONS)
+
+
+def test_the_prompt_stands_before_queries_only(tmp_path: Path) -> None:
+    folder = write_dual_checkpoint("clip", tmp_path)
+    plain, prompted = load_model(folder), load_model(folder, prompt="query: ")
+    query, product = Query(id="q", text="red shoes"), Product(id="p", title="red shoes")
+    assert np.abs(plain.encode([query]) - prompted.encode([query])).max() > 1e-3
+    assert prompted.encode([product]) == pytest.approx(plain.encode([product]))
+
+
+def test_a_broken_picture_is_set_aside_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    model = load_model(write_dual_checkpoint("clip", tmp_path))
+    broken = Product(id="broken", title="red shoes", images=(b"no picture",))
+    good = Product(id="good", title="navy shirt", images=(noise(),))
+    vectors = model.encode([broken, good], view="mm", skip_bad=True)
+    assert np.isnan(vectors[0]).sum() in (0, vectors.shape[1])
+    assert np.isfinite(vectors[1]).all()
+    assert np.isnan(model.encode_views([broken, good], skip_bad=True)["mm"]).all(axis=1).tolist() == [True, False]
+    assert "product 'broken'" in capsys.readouterr().err
+    with pytest.raises(EvaluationError, match="product 'broken'"):
+        model.encode([broken, good], view="i")
+
+
+def test_a_moon2_folder_is_told_from_the_rest(moon2_folder: Path) -> None:
+    assert isinstance(load_model(moon2_folder), Encoder)
+
+
+def test_mteb_scores_a_moon2_folder(moon2_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mteb = pytest.importorskip("mteb")
+    datasets = pytest.importorskip("datasets")
+    from mteb.abstasks.retrieval import AbsTaskRetrieval
+    from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+
+    from moon2.evaluate.mteb_encoder import MoonMTEBEncoder
+
+    titles = ["red women shoes", "navy men shirt", "blue cotton dress", "leather bag"]
+
+    class TitlesToPictures(AbsTaskRetrieval):
+        """Each title's picture among four: the shape of mteb's Fashion200k text → image task, without its download."""
+
+        metadata = mteb.get_task("Fashion200kT2IRetrieval").metadata
+
+        def load_data(self, *_: object, **__: object) -> None:
+            ids = [str(number) for number in range(len(titles))]
+            corpus = datasets.Dataset.from_dict(
+                {"id": ids, "image": [noise(n) for n in range(len(ids))], "modality": ["image"] * len(ids)},
+                features=datasets.Features(
+                    {"id": datasets.Value("string"), "image": datasets.Image(), "modality": datasets.Value("string")}
+                ),
+            )
+            queries = datasets.Dataset.from_dict({"id": ids, "text": titles, "modality": ["text"] * len(ids)})
+            split = RetrievalSplitData(
+                corpus=corpus, queries=queries, relevant_docs={id: {id: 1} for id in ids}, top_ranked=None
+            )
+            self.dataset = {"default": {"test": split}}
+            self.data_loaded = True
+
+    encoder = MoonMTEBEncoder(moon2_folder)
+    result = mteb.evaluate(encoder, TitlesToPictures(), cache=None, show_progress_bar=False)
+    measured = result.task_results[0].scores["test"][0]
+    # What mteb says is what our own vectors say.
+    words, pictures = encoder.model.encode(titles), encoder.model.encode([noise(n) for n in range(len(titles))])
+    first = (words @ pictures.T).argmax(axis=1) == np.arange(len(titles))
+    assert measured["recall_at_1"] == pytest.approx(first.mean(), abs=1e-4)
+    assert measured["recall_at_5"] == 1.0
