@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from moon2.recipe import ExpertSettings, Recipe, RecipeError, TrainingSettings, load_recipe
 
@@ -59,6 +60,9 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("alignment:\n  temperature_inter: 0\n", "alignment.temperature_inter"),
         ("alignment:\n  floor_share: 2\n", "alignment.floor_share"),
         ("augment:\n  crop: 1.0\n", "augment.crop"),
+        ("additions:\n  use: always\n", "use"),
+        ("additions:\n  keep_original: 1.5\n", "additions.keep_original"),
+        ("additions:\n  images: -1\n", "additions.images"),
         ("training:\n  learning_rate: 0\n", "training.learning_rate"),
         ("- a\n- list\n", "a recipe is a table"),
         ("training: [\n", "is not YAML"),
@@ -69,6 +73,14 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, text: str, named: str) -
         load_recipe(write(tmp_path, text))
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_written_before_there_were_additions_is_read_and_uses_none(tmp_path: Path) -> None:
+    sections = yaml.safe_load(Recipe(training=TrainingSettings(steps=7)).to_yaml())
+    del sections["additions"]
+    recipe = load_recipe(write(tmp_path, yaml.safe_dump(sections)))
+    assert recipe == Recipe(training=TrainingSettings(steps=7))
+    assert recipe.additions.use == "none"
 
 
 def test_a_mistaken_override_is_named() -> None:

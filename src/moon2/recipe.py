@@ -127,6 +127,20 @@ class AugmentSettings:
 
 
 @dataclass
+class AdditionSettings:
+    """Use in training of what `moon2 augment` added to the products: enriched titles and expanded images."""
+
+    use: Literal["none", "concatenate", "draw"] = "none"
+    """`concatenate` adds them to the product's own title and pictures, as the paper does. `draw` puts the enriched
+    title in place of the title half of the time, and a picture drawn among the main one and the expanded ones in place
+    of the main one, at little further cost. Queries and evaluation never see them."""
+    keep_original: float = 0.5
+    """Probability with which a product is given without additions in a step, as it will be when it is searched."""
+    images: int = 3
+    """`concatenate` only: n_c, how many expanded images at most, beside those that `input.max_images` allows."""
+
+
+@dataclass
 class TrainingSettings:
     """The run."""
 
@@ -169,6 +183,7 @@ class Recipe:
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+    additions: AdditionSettings = field(default_factory=AdditionSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:
@@ -187,6 +202,9 @@ class Recipe:
         _require(0 <= self.alignment.floor_share <= 1, "alignment.floor_share", self.alignment.floor_share, "0 to 1")
         _require(0 <= self.filter.threshold <= 1, "filter.threshold", self.filter.threshold, "0 to 1")
         _require(0 <= self.augment.crop < 1, "augment.crop", self.augment.crop, "0 to below 1")
+        kept = self.additions.keep_original
+        _require(0 <= kept <= 1, "additions.keep_original", kept, "0 to 1")
+        _require(self.additions.images >= 0, "additions.images", self.additions.images, "0 or more")
         for name in ("steps", "batch_size", "save_every", "log_every"):
             _require(getattr(self.training, name) >= 1, f"training.{name}", getattr(self.training, name), "1 or more")
         for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay"):

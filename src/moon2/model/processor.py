@@ -24,10 +24,14 @@ from moon2.records import Product, Query
 
 @dataclass
 class Item:
-    """What the model sees of one record: its text, its opened pictures (RGB), or both."""
+    """What the model sees of one record: its text, its opened pictures (RGB), or both.
+
+    `added_text` follows the text and is cut at a length of its own: the enriched title, in training only.
+    """
 
     text: str = ""
     images: list[Image.Image] = field(default_factory=list)
+    added_text: str = ""
 
 
 @dataclass
@@ -150,7 +154,7 @@ class Processor:
         """
         has_text = torch.tensor([bool(item.text) for item in items])
         has_images = torch.tensor([bool(item.images) for item in items])
-        tokens = self._tokenize([item.text for item in items])
+        tokens = self._tokens(items)
         with_pictures = [index for index, item in enumerate(items) if item.images] if joint else []
         alone = [index for index, item in enumerate(items) if item.text and (text or not item.images)]
         return ItemBatch(
@@ -159,6 +163,16 @@ class Processor:
             has_text,
             has_images,
         )
+
+    def _tokens(self, items: Sequence[Item]) -> list[list[int]]:
+        tokens = self._tokenize([item.text for item in items])
+        longer = [index for index, item in enumerate(items) if item.added_text]
+        if longer:
+            # Apart, since tokens of one text at the end of another are not those that it begins with alone.
+            line_break, *added = self._tokenize(["\n", *(items[index].added_text for index in longer)])
+            for index, ids in zip(longer, added, strict=True):
+                tokens[index] = tokens[index] + [*line_break, *ids][: self.settings.max_text_tokens]
+        return tokens
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         limit = self.settings.max_text_tokens

@@ -55,13 +55,19 @@ class MoonModule(InputModule):
         self.encoder.save_pretrained(output_path)
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **settings: Any) -> MoonModule:
+    def load(
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        **_: Any,
+    ) -> MoonModule:
         """Reads the encoder's folder, here or on the hub."""
-        loading = ("token", "cache_folder", "revision", "local_files_only")
-        found = cls.load_dir_path(
-            model_name_or_path, subfolder, **{name: settings[name] for name in loading if name in settings}
-        )
-        return cls(Encoder.from_pretrained(found, device="cpu"))
+        found = cls.load_dir_path(model_name_or_path, subfolder, token, cache_folder, revision, local_files_only)
+        return cls(Encoder.from_pretrained(found or model_name_or_path, device="cpu"))
 
 
 def _record(one: Any, prompt: str) -> Any:

@@ -20,13 +20,17 @@ from moon2.catalog.store import Catalogue, CatalogueError, UnknownProductError
 from moon2.catalog.triplets import Triplet
 from moon2.model.processor import Item, ItemBatch, Processor
 from moon2.pictures import PictureError
-from moon2.recipe import AugmentSettings
+from moon2.recipe import AdditionSettings, AugmentSettings
 from moon2.records import Product, Query
+from moon2.train.additions import draw_additions
 
 
 @dataclass
 class TripletExample:
-    """One triplet as the model sees it; `negative` is None where the log showed nothing else."""
+    """One triplet as the model sees it; `negative` is None where the log showed nothing else.
+
+    The titles are the products' own, whatever text stands in their items; "" means the item's text.
+    """
 
     query: Item
     positive: Item
@@ -34,6 +38,8 @@ class TripletExample:
     positive_id: str
     negative_id: str | None
     known_positive_ids: frozenset[str]
+    positive_title: str = ""
+    negative_title: str = ""
 
 
 @dataclass
@@ -44,7 +50,7 @@ class TripletBatch:
         items: the tensors.
         size: B.
         product_ids: ids of positives and negatives, in the order of their items.
-        product_texts: their titles; products that share one are no negatives of each other.
+        product_texts: their own titles, never enriched ones; products that share one are no negatives of each other.
         known_positive_ids: per triplet, the products that answer its query.
         negative_of: per triplet, the place of its negative among `product_ids`, or −1.
     """
@@ -69,11 +75,13 @@ class TripletStream(Dataset[TripletExample | None]):
         *,
         length: int,
         seed: int,
+        additions: AdditionSettings | None = None,
     ) -> None:
         self.triplets = triplets
         self.catalogue = catalogue
         self.processor = processor
         self.augment = augment
+        self.additions = additions or AdditionSettings()
         self.length = length
         self.seed = seed
         self._told: set[str] = set()
@@ -90,19 +98,31 @@ class TripletStream(Dataset[TripletExample | None]):
         triplet = self.triplets[int(self._order[1][place])]
         random = np.random.default_rng((self.seed, 2, index))
         negative_id = str(random.choice(triplet.negative_ids)) if triplet.negative_ids else None
+        # A generator of their own: with or without additions, everything else is drawn alike.
+        drawing = np.random.default_rng((self.seed, 3, index))
         try:
-            return TripletExample(
-                self._item(self.catalogue.with_picture(triplet.query), random),
-                self._item(self.catalogue.product(triplet.positive_id), random),
-                None if negative_id is None else self._item(self.catalogue.product(negative_id), random),
-                triplet.positive_id,
-                negative_id,
-                triplet.known_positive_ids,
+            query = self._item(self.catalogue.with_picture(triplet.query), random)
+            positive, positive_title = self._product(triplet.positive_id, random, drawing)
+            negative, negative_title = (
+                (None, "") if negative_id is None else self._product(negative_id, random, drawing)
             )
         except (PictureError, UnknownProductError) as error:
             line = f"moon2: set aside the triplet of query {triplet.query.id!r}: {error}"
             tqdm.write(line, file=sys.stderr)
             return None
+        known = triplet.known_positive_ids
+        titles = positive_title, negative_title
+        return TripletExample(query, positive, negative, triplet.positive_id, negative_id, known, *titles)
+
+    def _product(self, id: str, random: np.random.Generator, drawing: np.random.Generator) -> tuple[Item, str]:
+        """A product's item, perhaps with additions, and its own title."""
+        product = self.catalogue.product(id)
+        drawn = draw_additions(product, self.additions, drawing, self._tell)
+        item = self._item(drawn.product, random)
+        item.added_text = drawn.added_text
+        if item.images:
+            item.images += [change_picture(image, self.augment, random) for image in drawn.added_images]
+        return item, product.title.strip()
 
     def _item(self, record: Product | Query, random: np.random.Generator) -> Item:
         changes = self.augment.flip or self.augment.crop
@@ -113,10 +133,14 @@ class TripletStream(Dataset[TripletExample | None]):
             item = self.processor.item(record, views=("t",))
             if not item.text:
                 raise
-            if record.id not in self._told:
-                self._told.add(record.id)
-                tqdm.write(f"moon2: {error}; trained on its text alone", file=sys.stderr)
+            self._tell(record.id, f"{error}; trained on its text alone")
             return item
+
+    def _tell(self, about: str, what: str) -> None:
+        """One line on the terminal, the first time only."""
+        if about not in self._told:
+            self._told.add(about)
+            tqdm.write(f"moon2: {what}", file=sys.stderr)
 
 
 def change_picture(image: Image.Image, settings: AugmentSettings, random: np.random.Generator) -> Image.Image:
@@ -155,7 +179,8 @@ class TripletCollator:
             items=items,
             size=len(read),
             product_ids=[e.positive_id for e in read] + [e.negative_id or "" for e in negatives],
-            product_texts=[item.text for item in products],
+            product_texts=[e.positive_title or e.positive.text for e in read]
+            + [e.negative_title or item.text for e in negatives if (item := e.negative)],
             known_positive_ids=[example.known_positive_ids for example in read],
             negative_of=[places.get(id(example), -1) for example in read],
         )

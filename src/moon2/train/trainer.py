@@ -25,7 +25,8 @@ from transformers import ProgressCallback, Trainer, TrainingArguments
 from moon2.catalog.store import Catalogue
 from moon2.catalog.triplets import Triplet, training_triplets
 from moon2.model.encoder import Encoder
-from moon2.recipe import Recipe, RecipeError, load_recipe
+from moon2.recipe import AdditionSettings, Recipe, RecipeError, load_recipe
+from moon2.train.additions import addition_texts, require_additions
 from moon2.train.batches import TripletCollator, TripletStream
 from moon2.train.history import HistoryFile
 from moon2.train.optimizer import MuonWithAdamW, parameter_groups
@@ -73,14 +74,16 @@ def train(
         triplets: what to learn from; `training_triplets` of the catalogue when not given.
 
     Raises:
-        RecipeError: `out` holds another run, or was trained by a different recipe.
+        RecipeError: `out` holds another run, or was trained by a different recipe; or the recipe uses additions and
+            the catalogue has none.
         CatalogueError, BackboneError: the data or backbone cannot be used.
     """
     started = time.monotonic()
     folder = Path(out)
     catalogue = data if isinstance(data, Catalogue) else Catalogue.open(data)
+    require_additions(catalogue, recipe.additions)
     chosen = training_triplets(catalogue, recipe.training.seed) if triplets is None else triplets
-    checkpoint = _prepare_folder(folder, recipe, fingerprint(catalogue, chosen), resume)
+    checkpoint = _prepare_folder(folder, recipe, fingerprint(catalogue, chosen, recipe.additions), resume)
     encoder = Encoder.from_recipe(recipe, tokenizer_texts(catalogue, chosen))
     settings = recipe.training
     stream = TripletStream(
@@ -90,6 +93,7 @@ def train(
         recipe.augment,
         length=settings.steps * settings.batch_size,
         seed=settings.seed,
+        additions=recipe.additions,
     )
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
     trainer = MoonTrainer(recipe, encoder, folder, score, stream)
@@ -263,13 +267,15 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def fingerprint(catalogue: Catalogue, triplets: Sequence[Triplet]) -> str:
-    """A hash of what a run learns from: its triplets and, for the tokenizer, its words."""
+def fingerprint(catalogue: Catalogue, triplets: Sequence[Triplet], additions: AdditionSettings) -> str:
+    """A hash of what a run learns from: its triplets, for the tokenizer its words, and the additions it uses."""
     digest = hashlib.sha256()
     for text in tokenizer_texts(catalogue, triplets):
         digest.update(text.encode() + b"\n")
     for triplet in triplets:
         digest.update(f"{triplet.query.id}\t{triplet.positive_id}\t{triplet.negative_ids}\n".encode())
+    for text in addition_texts(catalogue, additions):
+        digest.update(text.encode() + b"\n")
     return digest.hexdigest()
 
 
