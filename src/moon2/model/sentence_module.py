@@ -21,7 +21,7 @@ class MoonModule(InputModule):
     """Texts, pictures, and {"text": …, "image": …} to unit vectors."""
 
     def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # the library leaves it untyped
         self.encoder = encoder
         self.network = encoder.model  # a child, so that `.to(device)` and `.parameters()` find it
         self.tokenizer = encoder.processor.tokenizer
@@ -63,6 +63,7 @@ class MoonModule(InputModule):
         cache_folder: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        init_defaults: dict[str, Any] | None = None,
         **_: Any,
     ) -> MoonModule:
         """Reads the encoder's folder, here or on the hub."""
