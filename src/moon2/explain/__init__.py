@@ -1,0 +1,1 @@
+"""Why an item got its vector: attention, gradients and experts, drawn over its pictures and words."""

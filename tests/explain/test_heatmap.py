@@ -1,0 +1,128 @@
+"""Explanations of every family's encoder: whole, faithful to `encode`, and the model's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from moon2 import Encoder, Product
+from moon2.explain.heatmap import explain
+from moon2.explain.sanity import cascade, randomised, rank_correlation, rank_correlations, weights
+from moon2.explain.tracing import ExplainError, trace
+from moon2.model.families import decoder_layers
+
+
+def test_the_vector_is_that_of_encode_and_the_encoder_stays_as_it_was(encoder: Encoder, product: Product) -> None:
+    _, config = decoder_layers(encoder.model.backbone, encoder.model.family)
+    before, implementation = encoder.encode(product)[0], config._attn_implementation
+    assert implementation != "eager"
+    encoder.model.train()
+    for query in (None, "red shoes"):
+        np.testing.assert_allclose(explain(encoder, product, query).vector, before, atol=1e-5)
+    assert encoder.model.training and config._attn_implementation == implementation
+    encoder.model.eval()
+    assert np.array_equal(encoder.encode(product)[0], before)
+    assert all(weight.grad is None for weight in encoder.model.parameters())
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+def test_shares_over_pictures_and_words_sum_to_one(encoder: Encoder, product: Product, layer: int | None) -> None:
+    found = explain(encoder, product, "red shoes", layer)
+    assert [attention.shape for attention in found.image_maps] == [(64, 96), (81, 50)]
+    assert all((attention >= 0).all() for attention in found.image_maps)
+    whole = sum(float(attention.sum()) for attention in found.image_maps)
+    assert whole + sum(word.attention for word in found.words) == pytest.approx(1, abs=1e-4)
+    signed = [picture.gradient for picture in found.pictures]
+    assert sum(np.abs(part).sum() for part in signed) > 0 and len(found.gradient_maps) == 2
+    assert [word.text for word in found.words] == product.title.split()
+    assert max(word.tokens for word in found.words) > 1
+    for shares in found.experts.values():
+        assert shares.sum() == pytest.approx(1)
+    assert found.pictures[0].experts.shape == (*found.pictures[0].attention.shape, 4)
+
+
+def test_layers_differ_and_one_that_is_not_there_is_named(encoder: Encoder, product: Product) -> None:
+    first, second = (weights(explain(encoder, product, layer=layer), "attention") for layer in (0, 1))
+    assert not np.allclose(first, second)
+    with pytest.raises(ExplainError, match=r"layer is 2; this decoder has layers 0 to 1"):
+        explain(encoder, product, layer=2)
+
+
+def test_contributions_are_gradient_times_input(encoder: Encoder, product: Product) -> None:
+    """Scaling a text token's embedding by 1 ± ε changes the similarity by 2ε times its contribution."""
+    target = encoder.encode("red shoes")[0]
+    item = encoder.processor.item(product)
+    found = trace(encoder, item, target)
+    assert found.contributions is not None
+    place, step, results = int(np.flatnonzero(found.content)[-1]), 1e-2, []
+    decoder = getattr(encoder.model.backbone, encoder.model.family.decoder)
+    for factor in (1 + step, 1 - step):
+
+        def scale(_: object, positional: object, named: dict, factor: float = factor) -> tuple[object, dict]:
+            changed = named["inputs_embeds"].clone()
+            changed[:, place] *= factor
+            return positional, {**named, "inputs_embeds": changed}
+
+        hook = decoder.register_forward_pre_hook(scale, with_kwargs=True)
+        with torch.no_grad():
+            vector = encoder.model(encoder.processor.batch([item], text=False), ("mm",)).vectors["mm"][0].numpy()
+        hook.remove()
+        results.append(float(vector @ target))
+    slope = (results[0] - results[1]) / (2 * step)
+    assert found.contributions[place] == pytest.approx(slope, rel=0.05, abs=2e-4)
+
+
+def test_text_alone_and_a_picture_alone(encoder: Encoder, product: Product) -> None:
+    text = explain(encoder, "red women shoes", np.ones(encoder.dimension))
+    assert not text.pictures and text.experts.keys() == {"text"}
+    assert sum(word.attention for word in text.words) == pytest.approx(1)
+    picture = explain(encoder, product.images[0], product.images[1])
+    assert not picture.words and picture.similarity is not None
+    assert float(picture.image_maps[0].sum()) == pytest.approx(1, abs=1e-4)
+    with pytest.raises(ExplainError, match="cannot explain it: text: has neither text nor a picture"):
+        explain(encoder, " ")
+    with pytest.raises(ExplainError, match=r"query has shape \(3,\)"):
+        explain(encoder, "red", np.ones(3))
+
+
+def test_other_weights_give_another_map_and_the_same_weights_the_same(encoder: Encoder, product: Product) -> None:
+    assert rank_correlations(encoder, encoder, product, "red shoes") == pytest.approx({"attention": 1, "gradient": 1})
+    before = {name: weight.clone() for name, weight in encoder.model.named_parameters()}
+    found = []
+    for seed in range(4):
+        *_, (_, other) = cascade(encoder, seed)
+        found.append(rank_correlations(encoder, other, product, "red shoes"))
+    for kind in ("attention", "gradient"):
+        assert np.mean([row[kind] for row in found]) < 0.6, kind
+    assert all(torch.equal(weight, before[name]) for name, weight in encoder.model.named_parameters())
+    other = randomised(encoder)
+    assert not np.allclose(other.encode(product), encoder.encode(product), atol=1e-2)
+
+
+def test_rank_correlation() -> None:
+    assert rank_correlation(np.array([1.0, 2, 3]), np.array([1.0, 10, 11])) == pytest.approx(1)
+    assert rank_correlation(np.array([1.0, 2, 3]), np.array([3.0, 2, 1])) == pytest.approx(-1)
+    assert rank_correlation(np.array([1.0, 1, 1]), np.array([3.0, 2, 1])) == 0
+
+
+def test_png_and_page(encoder: Encoder, product: Product, tmp_path: Path) -> None:
+    found = explain(encoder, product, '"><script>alert(1)</script>')
+    found.save_png(tmp_path / "new" / "heat.png")
+    with Image.open(tmp_path / "new" / "heat.png") as image:
+        assert image.width == 720 and image.height > 800
+        assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) > 100
+    found.save_html(tmp_path / "heat.html")
+    html = (tmp_path / "heat.html").read_text()
+    assert "<script" not in html and "&lt;b&gt;Unheard-of&lt;/b&gt;" in html
+    assert html.count("<img ") == html.count(" alt=") and "http" not in html
+    assert "Picture 2" in html and "prefers-color-scheme: dark" in html
+
+
+def test_what_was_cut_off_is_named(encoder: Encoder, tmp_path: Path) -> None:
+    found = explain(encoder, "red women shoes " * 60 + "end")
+    assert found.unread.endswith("shoes end") and sum(word.tokens for word in found.words) <= 64
+    found.save_png(tmp_path / "long.png")

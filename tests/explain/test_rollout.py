@@ -1,0 +1,41 @@
+"""Attention to relevance, on matrices small enough to check by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from moon2.explain.attention import pooled_attention, relevance
+
+EVEN = np.array([[1, 0, 0], [1 / 2, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3]])
+FIRST = np.array([[1.0, 0, 0], [1, 0, 0], [1, 0, 0]])
+ALL = np.ones(3, bool)
+
+
+def test_one_layer_is_the_mean_over_the_pooled_rows() -> None:
+    np.testing.assert_allclose(pooled_attention([FIRST, EVEN], ALL, layer=1), np.array([11, 5, 2]) / 18)
+    last = np.array([False, False, True])
+    np.testing.assert_allclose(pooled_attention([FIRST, EVEN], last, layer=1), [1 / 3, 1 / 3, 1 / 3])
+
+
+def test_layers_are_rolled_up_as_the_product_of_matrices() -> None:
+    first = np.array([[1.0, 0, 0], [1, 0, 0], [0, 0, 1]])
+    second = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])
+    one, two = (0.5 * matrix + 0.5 * np.eye(3) for matrix in (first, second))
+    np.testing.assert_allclose(pooled_attention([first, second], ALL), (two @ one).mean(axis=0))
+    assert not np.allclose((two @ one).mean(axis=0), (one @ two).mean(axis=0))
+
+
+@pytest.mark.parametrize("layer", [None, 0])
+def test_even_attention_gives_an_even_map(layer: int | None) -> None:
+    assert pooled_attention([EVEN] * 3, ALL, layer)[0] > 0.5  # by its place alone
+    np.testing.assert_allclose(relevance([EVEN] * 3, ALL, layer), [1 / 3] * 3)
+
+
+def test_relevance_follows_attention_and_leaves_markers_out() -> None:
+    middle = np.array([[1, 0, 0], [0, 1, 0], [0, 0.9, 0.1]])
+    found = relevance([middle] * 2, ALL)
+    assert found.argmax() == 1
+    content = np.array([False, True, True])
+    found = relevance([middle] * 2, content)
+    assert found[0] == 0 and found.sum() == pytest.approx(1)
