@@ -21,7 +21,7 @@ from moon2.records import Interaction, Product, Query
 
 SPLITS = ("train", "test")
 
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _PAIRS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
 
 
@@ -48,7 +48,7 @@ class Reject:
 
 def _feature(kind: pa.DataType) -> Any:
     """The `datasets` description of one column type."""
-    if kind == _IMAGE:
+    if kind == IMAGE:
         return {"_type": "Image"}
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_type), "_type": "List"}
@@ -58,35 +58,38 @@ def _feature(kind: pa.DataType) -> Any:
     return {"dtype": names[kind], "_type": "Value"}
 
 
-def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
+def schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
+    """An Arrow schema that `datasets` reads with its own feature types."""
     features = {name: _feature(kind) for name, kind in columns}
     return pa.schema(list(columns), metadata={"huggingface": json.dumps({"info": {"features": features}})})
 
 
-PRODUCTS = _schema(
+PRODUCTS = schema(
     ("id", pa.string()),
     ("title", pa.string()),
     ("description", pa.string()),
     ("category", pa.list_(pa.string())),
     ("attributes", _PAIRS),
-    ("images", pa.list_(_IMAGE)),
+    ("images", pa.list_(IMAGE)),
     ("price", pa.float64()),
     ("enriched_title", pa.string()),
-    ("expanded_images", pa.list_(_IMAGE)),
+    ("expanded_images", pa.list_(IMAGE)),
     ("provenance", _PAIRS),
 )
-INTERACTIONS = _schema(
+INTERACTIONS = schema(
     ("query_id", pa.string()),
     ("query_text", pa.string()),
-    ("query_image", _IMAGE),
+    ("query_image", IMAGE),
     ("query_product_id", pa.string()),
     ("positive_ids", pa.list_(pa.string())),
     ("negative_ids", pa.list_(pa.string())),
 )
-REJECTS = _schema(("row", pa.int64()), ("id", pa.string()), ("reason", pa.string()), ("message", pa.string()))
+REJECTS = schema(("row", pa.int64()), ("id", pa.string()), ("reason", pa.string()), ("message", pa.string()))
 
 # Pictures are compressed files already; statistics over them would put whole pictures into the footer.
-PICTURE_BYTES = frozenset({"images.list.element.bytes", "expanded_images.list.element.bytes", "query_image.bytes"})
+PICTURE_BYTES = frozenset(
+    {"images.list.element.bytes", "expanded_images.list.element.bytes", "query_image.bytes", "image.bytes"}
+)
 
 
 def leaf_columns(schema: pa.Schema) -> list[str]:

@@ -67,7 +67,8 @@ class TableWriter:
 
     def add(self, row: dict[str, Any]) -> None:
         self._buffer.append(row)
-        self._buffered_bytes += sum(len(cell["bytes"] or b"") for cell in row.get("images", ()))
+        pictures = (*row.get("images", ()), *row.get("expanded_images", ()))
+        self._buffered_bytes += sum(len(cell["bytes"] or b"") for cell in pictures)
         self.rows += 1
         if len(self._buffer) >= ROW_GROUP_ROWS or self._buffered_bytes >= ROW_GROUP_BYTES:
             self._flush()

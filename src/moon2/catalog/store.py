@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import yaml
 
 from moon2.catalog import layout
 from moon2.catalog.layout import SPLITS, CatalogueError, Reject
@@ -125,6 +126,18 @@ class Catalogue:
         shards = [shard for shard in self._shards if split in (None, shard.split)]
         return itertools.chain.from_iterable(shard.read_all(columns) for shard in shards)
 
+    def licence(self) -> str:
+        """The licence on the catalogue's card, a hub identifier; "unknown" where none is given."""
+        card = self.folder / "README.md"
+        parts = card.read_text(encoding="utf-8").split("---") if card.is_file() else []
+        header = yaml.safe_load(parts[1]) if len(parts) > 2 else {}
+        return str((header or {}).get("license") or "unknown")
+
+    def shards(self, split: str) -> list[Shard]:
+        """The opened files of one split, in order: for whoever works on whole row groups."""
+        self._check_split(split)
+        return [shard for shard in self._shards if shard.split == split]
+
     def interactions(self, split: str) -> list[Interaction]:
         """The search log of one split ("train" or "test"); empty if there is none."""
         self._check_split(split)
@@ -213,10 +226,19 @@ class CatalogueWriter:
         Raises:
             CatalogueError: its id is there already, or the split is not "train" or "test".
         """
-        if product.id in self.product_ids:
-            raise CatalogueError(f"product {product.id!r}: is in the catalogue twice; give every product its own id")
-        self._table("products", split, layout.PRODUCTS).add(layout.product_to_row(product))
-        self.product_ids.add(product.id)
+        self.add_row(layout.product_to_row(product), split)
+
+    def add_row(self, row: dict[str, Any], split: str = "train") -> None:
+        """Adds one product given as a row of `layout.PRODUCTS`, such as another catalogue's.
+
+        Raises:
+            CatalogueError: as `add_product`.
+        """
+        id = row["id"]
+        if id in self.product_ids:
+            raise CatalogueError(f"product {id!r}: is in the catalogue twice; give every product its own id")
+        self._table("products", split, layout.PRODUCTS).add(row)
+        self.product_ids.add(id)
 
     def add_interaction(self, interaction: Interaction, split: str = "train") -> None:
         """Adds one event of the search log, after the products it speaks of.
@@ -240,8 +262,12 @@ class CatalogueWriter:
         }
         self._table("rejects", "", layout.REJECTS).add(row)
 
+    def add_beside(self, name: str, row: dict[str, Any], schema: pa.Schema) -> None:
+        """Adds one row to a table of its own, NAME.parquet, that lies beside the catalogue's."""
+        self._table(name, "", schema).add(row)
+
     def _table(self, name: str, split: str, schema: pa.Schema) -> TableWriter:
-        if split not in SPLITS and name != "rejects":
+        if split not in SPLITS and name in ("products", "interactions"):
             raise CatalogueError(f"{self.folder}: there is no split {split!r}; splits are {' and '.join(SPLITS)}")
         key = f"{name}/{split}" if split else name
         if key not in self._tables:

@@ -1,0 +1,138 @@
+"""How fast `moon2 augment` is, and whether its memory grows with the catalogue.
+
+    python benchmarks/augment_throughput.py DATA [--products 2000 20000] [--what text images both] [--workers N]
+        [--out FILE.json]
+
+For each number of products a catalogue is made of that many training products of DATA, in order, over again with new
+ids where DATA has fewer. The default providers augment it, in a process of its own. "products/s" is the whole command,
+start of Ray and writing included; "streaming" leaves out the start: it runs from the first finished part to the last.
+Memory is the proportional set size (PSS) of the process and all below it, Ray's among them, sampled twice a second; PSS
+counts shared memory once. The source catalogue, as memory-mapped pages, is part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+from moon2.catalog.store import Catalogue, write_catalogue
+from moon2.records import Product
+
+NOTHING = {"text": ["--images.provider", "none"], "images": ["--text.provider", "none"], "both": []}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures each combination and prints a line for it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="a catalogue")
+    parser.add_argument("--products", type=int, nargs="+", default=[2_000, 20_000])
+    parser.add_argument("--what", choices=NOTHING, nargs="+", default=list(NOTHING))
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", help="JSON file of the figures")
+    typed = parser.parse_args(arguments)
+    figures = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in typed.products:
+            shop = Path(scratch) / f"shop-{number}"
+            write_catalogue(shop, {"train": products_of(Catalogue.open(typed.data), number)}, title="measured")
+            for what in typed.what:
+                figures.append(measure(shop, Path(scratch) / "out", number, what, typed.workers))
+                print(
+                    "{what:<6} {products:>7,} products: {products_per_second:7.1f} products/s "
+                    "(streaming {streaming_products_per_second}), peak {peak_mb:,.0f} MB".format(**figures[-1]),
+                    flush=True,
+                )
+    if typed.out:
+        machine = {"cores": os.cpu_count(), "machine": platform.platform(), "python": platform.python_version()}
+        Path(typed.out).write_text(json.dumps({"data": typed.data, **machine, "figures": figures}, indent=1) + "\n")
+
+
+def products_of(catalogue: Catalogue, number: int) -> Iterator[Product]:
+    """Training products, over again under other ids until there are enough."""
+    endless = (replace(p, id=f"{turn}-{p.id}") for turn in count() for p in catalogue.products("train"))
+    return islice(endless, number)
+
+
+def measure(shop: Path, out: Path, number: int, what: str, workers: int) -> dict[str, Any]:
+    """Runs the command once and watches it.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    start = "import sys; from moon2.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", start, "augment", str(shop), "--out", str(out), "--overwrite"]
+    started = time.monotonic()
+    running = subprocess.Popen([*command, "--workers", str(workers), *NOTHING[what]], stdout=subprocess.PIPE, text=True)
+    peak, finished = 0, threading.Event()
+    parts: list[tuple[float, int]] = []
+
+    def watch() -> None:
+        nonlocal peak
+        folder = out.with_name(f".{out.name}.augmenting") / "parts"
+        while not finished.wait(0.5):
+            peak = max(peak, tree_pss(running.pid))
+            done = sum(1 for _ in folder.glob("*.products.parquet")) if folder.is_dir() else 0
+            if done and (not parts or done > parts[-1][1]):
+                parts.append((time.monotonic(), done))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    said, _ = running.communicate()
+    finished.set()
+    watcher.join()
+    seconds = time.monotonic() - started
+    if running.returncode:
+        raise SystemExit(f"moon2 augment failed with {running.returncode}: {said}")
+    streaming = None
+    if len(parts) > 1 and parts[-1][0] > parts[0][0]:
+        share = (parts[-1][1] - parts[0][1]) / parts[-1][1]
+        streaming = round(share * number / (parts[-1][0] - parts[0][0]), 1)
+    return {
+        "what": what,
+        "products": number,
+        "workers": workers,
+        "seconds": round(seconds, 1),
+        "products_per_second": round(number / seconds, 1),
+        "streaming_products_per_second": streaming,
+        "peak_mb": round(peak / 1e6, 1),
+        "said": said.strip(),
+    }
+
+
+def tree_pss(root: int) -> int:
+    """Proportional set size in bytes of a process and all its descendants that are there now."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                # The name of a command may hold spaces and brackets: the parent stands second after the last one.
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    total, waiting = 0, [root]
+    while waiting:
+        process = waiting.pop()
+        waiting += children.get(process, [])
+        try:
+            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
+    return total
+
+
+if __name__ == "__main__":
+    main()

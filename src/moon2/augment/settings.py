@@ -1,0 +1,125 @@
+"""The settings of co-augmentation, one dataclass a stage, and the random numbers that belong to a product.
+
+Everything that is drawn for a product comes from `product_random`, so it does not depend on the batch, the order, the
+process or the machine in which the product's turn comes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+
+class AugmentationError(ValueError):
+    """A catalogue cannot be augmented as asked; one line with what, where and what to do."""
+
+
+@dataclass
+class TextSettings:
+    """Textual enrichment: T⁺ from title, picture and entities."""
+
+    provider: Literal["rules", "openai", "transformers", "none"] = "rules"
+    """`rules`: no model; `openai`: any OpenAI-compatible chat server that takes pictures; `transformers`: a local
+    vision-language model; `none`: no enriched titles."""
+    model: str = ""
+    """The model as the server calls it, or hub id or folder of a local one; not for `rules`."""
+    base_url: str | None = None
+    """Address of the server, such as http://localhost:8000/v1; OpenAI's own when not given. The key is read from the
+    environment, OPENAI_API_KEY."""
+    concurrency: int = 8
+    """Requests under way at once; for a local model, products at once."""
+    timeout: float = 60.0
+    """Seconds for one request."""
+    retries: int = 5
+    """How often a request is sent again after a 429, a 5xx, a timeout or a broken connection."""
+    max_tokens: int = 128
+    """Longest reply."""
+    price_in: float = 0.0
+    """Currency per million tokens read, for the sum at the end."""
+    price_out: float = 0.0
+    """Currency per million tokens written."""
+
+
+@dataclass
+class ImageSettings:
+    """Visual expansion: a main image without what is not the product, then variants of it."""
+
+    provider: Literal["classical", "openai", "diffusers", "none"] = "classical"
+    """`classical`: no model; `diffusers`: an instruction image-editing pipeline on this machine; `openai`: an
+    images/edits server; `none`: no expanded images."""
+    model: str = ""
+    """The model as the server calls it, or hub id or folder of a pipeline; not for `classical`."""
+    base_url: str | None = None
+    """Address of the server, such as http://localhost:8000/v1; the key is read from OPENAI_API_KEY."""
+    count: int = 3
+    """Variants a product, beside the main image."""
+    concurrency: int = 4
+    """Requests under way at once; for a pipeline, products at once."""
+    timeout: float = 120.0
+    """Seconds for one request."""
+    retries: int = 5
+    """How often a request is sent again after a 429, a 5xx, a timeout or a broken connection."""
+    steps: int = 20
+    """Denoising steps of a pipeline."""
+    size: int = 0
+    """Longest side in pixels of what a pipeline makes; 0: as large as the product's picture."""
+
+
+@dataclass
+class ConsistencySettings:
+    """The filter: additions whose picture and title do not belong together are dropped."""
+
+    checkpoint: str | None = None
+    """The judge: a moon2 run or encoder, or a CLIP or SigLIP checkpoint, by folder or hub id; no filter without."""
+    threshold: float | None = None
+    """Least cosine similarity; found on the catalogue's own pictures and titles, matched against shuffled, when not
+    given."""
+
+
+@dataclass
+class AugmentationSettings:
+    """All of `moon2 augment`."""
+
+    text: TextSettings = field(default_factory=TextSettings)
+    images: ImageSettings = field(default_factory=ImageSettings)
+    consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
+    prompts: str | None = None
+    """Folder of changed prompts; `--write_prompts FOLDER` makes one to change."""
+    seed: int = 0
+    """Seed of every draw; the same input and seed give the same additions."""
+
+    def __post_init__(self) -> None:
+        for name, stage in (("text", self.text), ("images", self.images)):
+            for setting in ("concurrency", "timeout"):
+                _require(getattr(stage, setting) > 0, f"{name}.{setting}", getattr(stage, setting), "above 0")
+            _require(stage.retries >= 0, f"{name}.retries", stage.retries, "0 or more")
+            needs = stage.provider in ("openai", "transformers", "diffusers")
+            _require(bool(stage.model) or not needs, f"{name}.model", stage.model, f"named for {stage.provider}")
+        _require(self.images.count >= 0, "images.count", self.images.count, "0 or more")
+        _require(self.text.max_tokens >= 1, "text.max_tokens", self.text.max_tokens, "1 or more")
+        _require(self.images.steps >= 1, "images.steps", self.images.steps, "1 or more")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        nothing = self.text.provider == "none" and self.images.provider == "none"
+        _require(
+            not nothing, "text.provider", "none", "something, or images.provider must be; else nothing is to be done"
+        )
+        alone = self.consistency.threshold is not None and self.consistency.checkpoint is None
+        _require(not alone, "consistency.checkpoint", None, "given with a threshold")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting, as plain values."""
+        return asdict(self)
+
+
+def product_random(seed: int, id: str, *more: int) -> np.random.Generator:
+    """The generator of one product: a function of the seed, the product's id, and perhaps which draw it is."""
+    digest = hashlib.blake2b(id.encode(), digest_size=8).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest), *more])
+
+
+def _require(holds: bool, name: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise AugmentationError(f"augment: {name} is {value!r}; it must be {wanted}")

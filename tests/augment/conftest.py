@@ -1,0 +1,25 @@
+"""A small generated shop, and one Ray for all tests that stream through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moon2.augment.cluster import connected
+from moon2.catalog.store import Catalogue
+from moon2.catalog.synthetic import write_shop
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """Products enough for two parts."""
+    return write_shop(tmp_path_factory.mktemp("shops") / "shop", products=420, queries=60)
+
+
+@pytest.fixture(scope="session")
+def ray() -> Iterator[None]:
+    """Started once; a pipeline that finds a Ray running works on that."""
+    with connected(None, 2):
+        yield
