@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from moon2.catalog import Catalogue, CatalogueError, fetching, import_catalogue
+from moon2.catalog import Catalogue, CatalogueError, fetching, import_catalogue, importing
 from moon2.catalog.fetching import FetchError, PictureFetcher, is_public
 from moon2.cli import main
+from moon2.records import Product
 
 Encode = Callable[..., bytes]
 
@@ -240,3 +241,37 @@ def test_arguments_that_exclude_each_other(tmp_path: Path, settings: dict[str, b
     table = write_shop(tmp_path / "shop.csv", [""])
     with pytest.raises(CatalogueError, match="--fetch"):
         import_catalogue(table, tmp_path / "out", format="csv", **settings)
+
+
+def test_an_import_that_was_stopped_does_not_fetch_again_what_it_has(
+    tmp_path: Path, host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_shop(tmp_path / "shop.csv", [f"{host.url}/{i}.png" for i in range(120)])
+    settings = {"format": "csv", "fetch_images": True, "allow_private_hosts": True, "show_progress": False}
+    added, add = [], importing.CatalogueWriter.add_product
+
+    def stop_in_the_middle(writer: importing.CatalogueWriter, product: Product, split: str) -> None:
+        added.append(product.id)
+        if len(added) > 60:
+            raise KeyboardInterrupt
+        add(writer, product, split)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(importing.CatalogueWriter, "add_product", stop_in_the_middle)
+        import_catalogue(table, tmp_path / "out", **settings)
+    asked = dict(host.asked)
+    assert len(asked) >= 60
+    result = import_catalogue(table, tmp_path / "out", **settings)
+    assert result.products == 120
+    assert all(product.images == (host.good,) for product in result.catalogue.products())
+    # Only what was under way when the import was stopped may be asked for twice.
+    assert sum(host.asked[path] == count for path, count in asked.items()) >= 60
+    assert not (tmp_path / ".out.fetched").exists()
+
+
+def test_what_is_kept_from_private_hosts_is_for_those_who_may_ask_them(tmp_path: Path, host: ImageHost) -> None:
+    with PictureFetcher(allow_private_hosts=True, keep=tmp_path) as fetcher:
+        assert fetcher.fetch(f"{host.url}/a.png") == fetcher.fetch(f"{host.url}/a.png") == host.good
+    assert host.asked["/a.png"] == 1
+    with PictureFetcher(keep=tmp_path) as fetcher, pytest.raises(FetchError, match="not on the public internet"):
+        fetcher.fetch(f"{host.url}/a.png")

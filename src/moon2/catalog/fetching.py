@@ -7,6 +7,7 @@ environment's proxy is not used: behind it, the check would be of another lookup
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import io
 import ipaddress
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -75,6 +77,8 @@ class PictureFetcher:
         timeout: seconds to wait for a connection or for the next bytes.
         max_bytes: of one encoded picture.
         pause: seconds before the second try; twice that before the third.
+        keep: folder in which fetched pictures are kept, a file each, and found again by a later fetcher; its maker
+            takes it away. None keeps nothing.
     """
 
     def __init__(
@@ -84,7 +88,9 @@ class PictureFetcher:
         timeout: float = 10.0,
         max_bytes: int = MAX_BYTES,
         pause: float = 0.5,
+        keep: Path | None = None,
     ) -> None:
+        self.keep = keep
         self.allow_private_hosts, self.timeout = allow_private_hosts, timeout
         self.max_bytes, self.pause = max_bytes, pause
         self._context = ssl.create_default_context()
@@ -125,10 +131,33 @@ class PictureFetcher:
     def fetch(self, url: str) -> bytes:
         """The bytes of one picture, as the server has them; they have been decoded once to know that they can be.
 
+        One that an earlier fetcher with the same `keep` and the same right to private hosts fetched is not asked for.
+
         Raises:
             FetchError: the address or a redirect is refused, the server says no, or what it sends is no picture; after
                 three tries, too, where a server is busy (429, 5xx), too slow, or breaks off.
         """
+        kept = self._kept_at(url)
+        if kept is not None and kept.is_file():
+            return kept.read_bytes()
+        encoded = self._try(url)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = kept.with_name(f"{kept.name}.{threading.get_ident()}.partial")
+            partial.write_bytes(encoded)
+            partial.replace(kept)  # there whole or not at all, whenever the import is killed
+        return encoded
+
+    def _kept_at(self, url: str) -> Path | None:
+        if self.keep is None:
+            return None
+        # What a fetch with the right to private hosts brought is not for one without it.
+        name = hashlib.blake2b(
+            f"{self.allow_private_hosts} {url}".encode("utf-8", "replace"), digest_size=20
+        ).hexdigest()
+        return self.keep / name[:2] / name
+
+    def _try(self, url: str) -> bytes:
         for i in range(1, MAX_TRIES + 1):
             try:
                 encoded = self._follow(url)

@@ -8,17 +8,19 @@ that part, which is listed as well.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from tqdm.auto import tqdm
 
-from moon2.catalog import fashion
+from moon2.catalog import fashion, mbe, public
 from moon2.catalog.fetching import FetchError, PictureFetcher
 from moon2.catalog.layout import CatalogueError, Reject, is_url
 from moon2.catalog.sources import BadRow, Source, open_source
@@ -27,7 +29,13 @@ from moon2.catalog.tables import ColumnMapping, LogMapping, read_fields, read_pi
 from moon2.pictures import PictureError, open_picture
 from moon2.records import Interaction, Product, Query, RecordError
 
-Format = Literal["csv", "parquet", "hub", "fashion-log"]
+Format = Literal["csv", "parquet", "hub", "fashion-log", "mbe", "mbe2", "fashion200k", "m5product", "fashion-products"]
+_PUBLIC: dict[str, Callable[..., public.PublicSet]] = {
+    **{name: partial(mbe.open_mbe, licence=licence) for name, licence in mbe.LICENCES.items()},
+    "fashion200k": public.open_fashion200k,
+    "m5product": public.open_m5product,
+    "fashion-products": public.open_fashion_products,
+}
 # The number of a row, the split that the table states for it, and what it holds.
 _Row: TypeAlias = tuple[int, str | None, dict[str, Any] | BadRow]
 
@@ -84,7 +92,8 @@ def import_catalogue(
     """Makes a catalogue of a table of products and, perhaps, a search log.
 
     Args:
-        source: file, folder or glob (csv, parquet), hub id or local folder (hub), the data's folder (fashion-log).
+        source: file, folder or glob (csv, parquet), hub id or local folder (hub), the data's folder (fashion-log), hub
+            id or local copy (the public sets, see `public.py` and `mbe.py`).
         out: the new catalogue; it appears when the import is complete, never half.
         format: what `source` is.
         columns: which column means what; what it leaves open is found by the usual names.
@@ -94,7 +103,8 @@ def import_catalogue(
         embed_images: put the bytes of picture files into the catalogue; otherwise it refers to the files where they
             are.
         fetch_images: download the pictures that are URLs and put their bytes into the catalogue; otherwise they stay
-            URLs, unread. One that cannot be fetched counts as one that cannot be read.
+            URLs, unread. One that cannot be fetched counts as one that cannot be read. What was fetched is kept beside
+            `out` until the catalogue is complete, so that an import that was killed does not fetch it again.
         allow_private_hosts: download also from hosts in private networks and on this machine.
         title, licence: for the dataset card.
         overwrite: replace a catalogue that is at `out`; anything else there is never replaced.
@@ -116,6 +126,10 @@ def import_catalogue(
             raise CatalogueError(f"{source}: fashion-log knows its columns and its log; leave the mapping and log out")
         table, columns = fashion.open_products(source), fashion.COLUMNS
         logs = list(fashion.open_logs(source))
+    elif format in _PUBLIC:
+        found = _PUBLIC[format](source, subset, columns, log_columns)
+        table, columns, logs = found.products, found.columns, list(found.logs)
+        licence = found.licence if licence == "unknown" else licence
     else:
         table = open_source(source, format, subset)
     if log is not None:
@@ -125,8 +139,11 @@ def import_catalogue(
     resolved = [(split, entry, (m or LogMapping()).resolve(entry.columns, entry.name)) for split, entry, m in logs]
 
     writer = CatalogueWriter(out, title=title or Path(source).stem, licence=licence, overwrite=overwrite)
+    kept = writer.folder.with_name(f".{writer.folder.name}.fetched")
     with writer, ExitStack() as stack:
-        fetcher = stack.enter_context(PictureFetcher(allow_private_hosts=allow_private_hosts)) if fetch_images else None
+        fetcher = None
+        if fetch_images:
+            fetcher = stack.enter_context(PictureFetcher(allow_private_hosts=allow_private_hosts, keep=kept))
         importer = _Importer(writer, embed_images, fetcher)
         bar = tqdm(total=table.total, unit=" products", desc=f"import {table.name}", disable=not show_progress)
         with bar:
@@ -138,6 +155,7 @@ def import_catalogue(
             bar = tqdm(total=entry.total, unit=" queries", desc=f"import {entry.name}", disable=not show_progress)
             with bar:
                 importer.add_log(entry, log_mapping, split, bar)
+    shutil.rmtree(kept, ignore_errors=True)
     return ImportResult(
         catalogue=Catalogue.open(out),
         products=importer.products,
@@ -204,7 +222,9 @@ class _Importer:
         """The rows, each with its pictures that are being fetched, by URL; with none when nothing is to be fetched."""
 
         def urls(row: _Row) -> list[str]:
-            pictures = [] if isinstance(row[2], BadRow) else read_pictures(row[2], mapping, table.folder)
+            if isinstance(row[2], BadRow) or to_text(row[2].get(mapping.id or "")).strip() in self.writer.product_ids:
+                return []
+            pictures = read_pictures(row[2], mapping, table.folder)
             return [picture for picture in pictures if isinstance(picture, str) and is_url(picture)]
 
         rows = _numbered(table, bar)
@@ -235,7 +255,9 @@ class _Importer:
         return tuple(kept)
 
     def add_log(self, table: Source, mapping: LogMapping, split: str | None, bar: tqdm[Any]) -> None:
-        for number, stated, row in _numbered(table, bar):
+        # A query's picture is read as a product's would be.
+        shown = ColumnMapping(id="", images=(mapping.image,) if mapping.image else ())
+        for (number, stated, row), fetched in self._fetched(table, shown, bar):
             id = ""
             if isinstance(row, BadRow):
                 self.reject(number, id, row.reason, row.message)
@@ -244,7 +266,9 @@ class _Importer:
             try:
                 id = to_text(row.get(mapping.id)).strip() if mapping.id else f"{Path(table.name).stem}-{number}"
                 into = split or to_split(row.get(mapping.split) if mapping.split else stated)
-                interaction = self._interaction(id, row, mapping, faults)
+                pictures = read_pictures(row, shown, table.folder)[:1]
+                image = self._readable_query_picture(id, pictures, fetched)
+                interaction = self._interaction(id, row, mapping, image, faults)
             except RecordError as error:
                 self.reject(number, id, error.reason, f"{table.name} row {number}: {error}")
                 continue
@@ -253,7 +277,22 @@ class _Importer:
             self.writer.add_interaction(interaction, into)
             self.interactions += 1
 
-    def _interaction(self, id: str, row: Mapping[str, Any], mapping: LogMapping, faults: list[str]) -> Interaction:
+    def _readable_query_picture(self, id: str, pictures: list[Any], fetched: Mapping[str, Future[bytes]]) -> Any:
+        """The shopper's picture, or None where the row has none.
+
+        Raises:
+            RecordError: it cannot be read or fetched.
+        """
+        try:
+            kept = self._readable(id, pictures, fetched, [])
+        except RecordError as error:
+            raise RecordError(error.reason, str(error).replace("product ", "query ", 1)) from None
+        self.unfetched += sum(isinstance(picture, str) and is_url(picture) for picture in kept)
+        return kept[0] if kept else None
+
+    def _interaction(
+        self, id: str, row: Mapping[str, Any], mapping: LogMapping, image: Any, faults: list[str]
+    ) -> Interaction:
         known = self.writer.product_ids
         positives, negatives = (
             to_ids(row.get(name) if name else None, known.__contains__)
@@ -269,7 +308,8 @@ class _Importer:
                 "unknown_product", f"{where}: the product bought, {positives[0]!r}, is not in the catalogue"
             )
         faults += [f"{where}: product {product!r} is not in the catalogue and was left out" for product in missing]
-        query = Query(id, to_text(row.get(mapping.text)).strip() if mapping.text else "", product_id=shown or None)
+        text = to_text(row.get(mapping.text)).strip() if mapping.text else ""
+        query = Query(id, text, image, product_id=shown or None)
         return Interaction(query, tuple(p for p in positives if p in known), tuple(n for n in negatives if n in known))
 
 

@@ -35,6 +35,7 @@ USUAL_ATTRIBUTES = (
 USUAL_LOG_NAMES = {
     "id": "queryid searchid id",
     "text": "querytext query text searchterm searchterms keywords",
+    "image": "queryimage queryimageurl queryimagepath",
     "product_id": "queryimageproductid queryproductid",
     "positives": "positiveids positives purchasedid purchasedids relevantids positiveid boughtid clickedid productid",
     "negatives": "negativeids negatives ignoredids negativeid ignoredid",
@@ -118,6 +119,8 @@ class LogMapping:
     """Id of the query; rows are numbered when there is none."""
     text: str | None = None
     """The words searched for."""
+    image: str | None = None
+    """The shopper's own picture: a path, URL or bytes."""
     product_id: str | None = None
     """The product whose photo the shopper showed."""
     positives: str | None = None
@@ -139,7 +142,7 @@ class LogMapping:
         _check_columns(found, columns, where)
         if not found["positives"]:
             raise CatalogueError(f"{where}: which column is the product bought (positives=…)? {_columns(columns)}")
-        if not found["text"] and not found["product_id"]:
+        if not found["text"] and not found["image"] and not found["product_id"]:
             raise CatalogueError(f"{where}: which column is the query's words (text=…)? {_columns(columns)}")
         return replace(self, **found)
 

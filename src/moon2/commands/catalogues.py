@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from moon2.commands.verb import Verb
 
@@ -36,10 +36,12 @@ def _shop(typed: Namespace) -> None:
 
 
 def _import_arguments(parser: ArgumentParser) -> None:
+    from moon2.catalog.importing import Format
     from moon2.catalog.tables import ColumnMapping, LogMapping
 
-    parser.add_argument("source", help="file, folder or glob (csv, parquet), hub id (hub), folder (fashion-log)")
-    formats = ("csv", "parquet", "hub", "fashion-log")
+    source = "file, folder or glob (csv, parquet), hub id (hub), folder (fashion-log), hub id or local copy (the rest)"
+    parser.add_argument("source", help=source)
+    formats = get_args(Format)
     parser.add_argument("--as", required=True, choices=formats, help="what SOURCE is")
     parser.add_argument("--out", required=True, metavar="DATA", help="folder of the new catalogue")
     parser.add_argument("--log", metavar="FILE", help="CSV or Parquet table of the search log: queries and purchases")
@@ -60,12 +62,17 @@ def _import(typed: Namespace) -> None:
 
     Columns are found by their usual names; name those that are not. Rows that cannot be used are put
     aside with a reason in DATA/rejects.parquet, and the rest goes on. Picture URLs stay URLs, unread,
-    unless you ask with --fetch.
+    unless you ask with --fetch; killed and started again, what was fetched is not fetched again.
+
+    Public sets are read in their own layout, from the hub or a local copy: mbe, mbe2 (the benchmarks of MOON
+    and MOON2.0), fashion200k, m5product, fashion-products. Name the columns of MBE's queries if they are not
+    found: --log_columns.text NAME, or "" to leave the queries out.
 
     examples:
       moon2 import products.csv --as csv --out data/mine --columns.title product_name
       moon2 import products.parquet --as parquet --out data/mine --log searches.csv
-      moon2 import ashraq/fashion-product-images-small --as hub --out data/fashion
+      moon2 import ashraq/fashion-product-images-small --as fashion-products --out data/fashion
+      moon2 import downloads/MBE --as mbe --out data/mbe --fetch --log_columns.text query
     """
     from moon2.catalog.importing import import_catalogue
     from moon2.catalog.tables import ColumnMapping, LogMapping

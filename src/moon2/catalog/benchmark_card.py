@@ -1,0 +1,83 @@
+"""What a benchmark says of itself: the text on its card, and benchmark.json with its tasks and how it was built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from moon2.catalog.building import BenchmarkResult, BenchmarkSettings
+
+DIRECTIONS = ("t→mm", "i→mm", "mm→mm", "t→i", "i→t")
+# An attribute is a task where at least this share of the test products has it, with so many values at most.
+LEAST_COVERAGE, MOST_VALUES = 0.5, 1_000
+
+
+def describe(source: str, licence: str, settings: BenchmarkSettings, left_out: Mapping[str, int]) -> str:
+    """The text of the card, in Markdown."""
+    cap = f"at most {settings.category_cap:,} products a leaf category" if settings.category_cap else "no cap"
+    lines = [
+        f"Built by `moon2 benchmark build` from `{source}`, licence {licence}; test share {settings.test_share:g}, "
+        f"seed {settings.seed}.",
+        "",
+        "1. Deduplicated: of products with the same title, category and picture, and of those alike in title and "
+        "picture both, the first remains and stands for the others in the log.",
+        f"2. Balanced over categories: {cap}, those that were bought first, the rest drawn.",
+        "3. Split by connected components: near-duplicates in title or in picture and products of one style are never "
+        "parted, nor is a query from itself. A query and what was bought after it stay together unless they would "
+        "chain too many products; purchases and exposures on the other side are then left out.",
+        "4. Triplets: what was bought after a query is its positive, what was shown and left its negatives. A test "
+        "query comes once, with all that was bought after it.",
+        "",
+        "Only the training part may be co-augmented; the products of the test part are as the shop has them. Tasks "
+        f"({', '.join(DIRECTIONS)}, scored by Recall@1, 5 and 10; class and attributes, without training on their "
+        "labels) are declared in `benchmark.json`.",
+    ]
+    if left_out:
+        lines += ["", "| left out | count |", "|---|---|"]
+        lines += [f"| {reason} | {count:,} |" for reason, count in sorted(left_out.items())]
+    return "\n".join(lines)
+
+
+def write_declaration(
+    folder: Path,
+    name: str,
+    licence: str,
+    source: str,
+    settings: BenchmarkSettings,
+    result: BenchmarkResult,
+    labels: Mapping[str, Mapping[str, int]],
+) -> None:
+    """Writes benchmark.json into the finished benchmark.
+
+    Args:
+        labels: "class" and "attribute:KEY" → label → how many test products have it.
+    """
+    enough = LEAST_COVERAGE * result.products["test"]
+    attributes = [
+        {"attribute": task.partition(":")[2], "labels": len(counts), "products": sum(counts.values())}
+        for task, counts in sorted(labels.items())
+        if task != "class" and sum(counts.values()) >= enough and 1 < len(counts) <= MOST_VALUES
+    ]
+    classes = labels.get("class", {})
+    declared = {
+        "name": name,
+        "licence": licence,
+        "source": source,
+        "settings": asdict(settings),
+        "products": result.products,
+        "queries": result.queries,
+        "groups": {"count": result.components, "largest": result.largest},
+        "left_out": result.left_out,
+        "tasks": {
+            "retrieval": {"directions": list(DIRECTIONS), "metrics": ["R@1", "R@5", "R@10"], "gallery": "test"},
+            "class": {"labels": len(classes), "products": sum(classes.values())},
+            "attributes": attributes,
+        },
+    }
+    partial = folder / ".benchmark.json.partial"
+    partial.write_text(json.dumps(declared, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.rename(folder / "benchmark.json")

@@ -1,0 +1,357 @@
+"""A benchmark like MBE2.0 from a shop's own catalogue and search log: deduplicated, balanced, split without leaks.
+
+What is built is a catalogue of its own, so `moon2 evaluate` scores on it and `moon2 augment` takes its training part.
+Products stream by: first their words, then their pictures one at a time as fingerprints, then whole rows to be written.
+What stays in memory is words, fingerprints and the log. Every draw comes from a hash of the seed and an id, so the same
+seed gives the same benchmark. What does not get in is listed, with its reason, in rejects.parquet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from moon2.catalog import layout
+from moon2.catalog.benchmark_card import describe, write_declaration
+from moon2.catalog.duplicates import Fingerprint, alike_pictures, alike_titles, fingerprint
+from moon2.catalog.layout import SPLITS, CatalogueError, Reject, is_url
+from moon2.catalog.splitting import Split, UnionFind, draw, split_nodes
+from moon2.catalog.store import Catalogue, CatalogueWriter
+from moon2.catalog.triplets import _same_query_keys, _style
+from moon2.records import Interaction
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """How a benchmark is built."""
+
+    test_share: float = 0.1
+    """Share of the products that the test part is to have, which are also the gallery."""
+    category_cap: int = 0
+    """Most products of one leaf category, those that were bought first, the rest drawn; 0 for no cap."""
+    seed: int = 0
+    """Of every draw: the same seed gives the same benchmark."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.test_share < 1:
+            raise CatalogueError(f"benchmark: test_share is {self.test_share}; it must lie between 0 and 1")
+        if self.category_cap < 0:
+            raise CatalogueError(f"benchmark: category_cap is {self.category_cap}; it must be 0 (no cap) or more")
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What was built.
+
+    Attributes:
+        catalogue: the benchmark, opened.
+        products, queries: rows by split.
+        left_out: how often what was left out of it, by reason.
+        components: groups of products that must stay on one side.
+        largest: products of the largest of them.
+    """
+
+    catalogue: Catalogue
+    products: dict[str, int]
+    queries: dict[str, int]
+    left_out: dict[str, int]
+    components: int
+    largest: int
+
+    def __str__(self) -> str:
+        parts = [f"{s}: {self.products[s]:,} products, {self.queries[s]:,} queries" for s in SPLITS]
+        told = (
+            f"{self.catalogue.folder}: {'; '.join(parts)}; {self.components:,} groups, the largest of {self.largest:,}"
+        )
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.items())
+        return f"{told}\nleft out: {reasons}; see rejects.parquet" if reasons else f"{told}\nnothing was left out"
+
+
+def build_benchmark(
+    data: str | Path,
+    out: str | Path,
+    settings: BenchmarkSettings | None = None,
+    *,
+    title: str | None = None,
+    licence: str | None = None,
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> BenchmarkResult:
+    """Builds a benchmark from a catalogue with a search log.
+
+    Args:
+        data: folder of the catalogue. Its own split is not used; both parts of its log are.
+        out: folder of the benchmark; it appears whole or not at all.
+        settings: the defaults when not given.
+        title, licence: for the card; the licence is the catalogue's when not given.
+        overwrite: replace a catalogue that is at `out`.
+        show_progress: a bar on standard error.
+
+    Raises:
+        CatalogueError: there is no log, too little is left for one of the parts, or `out` is in use.
+    """
+    settings = settings or BenchmarkSettings()
+    catalogue = Catalogue.open(data)
+    if not any(catalogue.interactions(split) for split in SPLITS):
+        raise CatalogueError(f"{data}: has no search log; import the catalogue with --log")
+    name, licence = title or f"{catalogue.folder.name} benchmark", licence or catalogue.licence()
+    # Opened before the long work, as the folder may be in use; the card is written when it is left.
+    writer = CatalogueWriter(out, title=name, licence=licence, overwrite=overwrite)
+    with writer, tqdm(total=2 * len(catalogue), unit=" products", desc="benchmark", disable=not show_progress) as bar:
+        builder = _Builder(catalogue, settings)
+        builder.read(bar)
+        builder.remove_duplicates()
+        builder.cap_categories()
+        split = builder.split()
+        builder.write(writer, split, bar)
+        for part in SPLITS:
+            if not builder.products[part] or not builder.queries[part]:
+                told = f"{builder.products[part]:,} products and {builder.queries[part]:,} queries"
+                raise CatalogueError(
+                    f"{data}: the {part} part would have {told}; give a longer log, or another test_share"
+                )
+        # The counts are known only now, and stand on the card.
+        writer._card = (name, describe(str(data), licence, settings, builder.left_out), licence)
+    result = BenchmarkResult(
+        Catalogue.open(out),
+        dict(builder.products),
+        dict(builder.queries),
+        dict(builder.left_out.most_common()),
+        split.components,
+        split.largest,
+    )
+    write_declaration(Path(out), name, licence, str(data), settings, result, builder.labels)
+    return result
+
+
+class _Builder:
+    """The steps, and what they leave to the next: products by number, in the order of the catalogue."""
+
+    def __init__(self, catalogue: Catalogue, settings: BenchmarkSettings) -> None:
+        self.catalogue, self.settings = catalogue, settings
+        self.log = [row for split in SPLITS for row in catalogue.interactions(split)]
+        self.left_out: Counter[str] = Counter()
+        self.rejects: list[Reject] = []
+        self.products, self.queries = Counter(dict.fromkeys(SPLITS, 0)), Counter(dict.fromkeys(SPLITS, 0))
+        self.labels: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.kept_of: list[int] = []
+        self.removed: set[int] = set()
+
+    def leave_out(self, id: str, reason: str, message: str) -> None:
+        self.left_out[reason] += 1
+        self.rejects.append(Reject(0, id, reason, message))
+
+    def read(self, bar: tqdm[Any]) -> None:
+        self.ids: list[str] = []
+        self.titles: list[str] = []
+        self.categories: list[tuple[str, ...]] = []
+        self.styles: list[tuple[str, ...]] = []
+        self.exact: list[bytes] = []
+        prints: list[tuple[int, Fingerprint]] = []
+        columns = ["id", "title", "category", "attributes", "images"]
+        for number, row in enumerate(self.catalogue.rows(None, columns)):
+            category = tuple(row["category"] or ())
+            attributes = {pair["key"]: pair["value"] for pair in row["attributes"] or ()}
+            pictures = [layout._cell_to_picture(cell) for cell in row["images"] or ()]
+            self.ids.append(row["id"])
+            self.titles.append(row["title"] or "")
+            self.categories.append(category)
+            self.styles.append(_style(category, attributes))
+            self.exact.append(_exact_key(row["title"] or "", category, attributes, pictures))
+            for picture in pictures:
+                found = None if isinstance(picture, str) and is_url(picture) else fingerprint(picture)
+                prints += [(number, found)] if found else []
+            bar.update()
+        self.number_of = {id: number for number, id in enumerate(self.ids)}
+        self.alike_titles = set(alike_titles(self.titles, self.categories))
+        self.alike_pictures = alike_pictures(prints)
+
+    def remove_duplicates(self) -> None:
+        """One product remains of those that are the same, and of those alike in title and in picture both."""
+        sets = UnionFind([1] * len(self.ids))
+        first_of: dict[bytes, int] = {}
+        for number, key in enumerate(self.exact):
+            sets.union(first_of.setdefault(key, number), number)
+        exact = {number for number, key in enumerate(self.exact) if first_of[key] != number}
+        for first, second in sorted(self.alike_titles & self.alike_pictures):
+            sets.union(first, second)
+        least: dict[int, int] = {}
+        for number in range(len(self.ids)):
+            least.setdefault(sets.find(number), number)
+        self.kept_of = [least[sets.find(number)] for number in range(len(self.ids))]
+        for number, kept in enumerate(self.kept_of):
+            if number != kept:
+                self.removed.add(number)
+                reason = "exact_duplicate" if number in exact else "near_duplicate"
+                same = "the same product as" if number in exact else "nearly the same title and picture as"
+                message = f"product {self.ids[number]!r}: {same} {self.ids[kept]!r}, which stands for it in the log"
+                self.leave_out(self.ids[number], reason, message)
+
+    def cap_categories(self) -> None:
+        cap = self.settings.category_cap
+        if not cap:
+            return
+        bought = {self.kept_of[self.number_of[id]] for row in self.log for id in row.positive_ids}
+        members: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        for number, category in enumerate(self.categories):
+            if number not in self.removed:
+                members[category].append(number)
+        for category, numbers in members.items():
+            numbers.sort(key=lambda number: (number not in bought, draw(self.settings.seed, self.ids[number])))
+            for number in sorted(numbers[cap:]):
+                self.removed.add(number)
+                message = f"product {self.ids[number]!r}: {' > '.join(category)} has {cap} products already"
+                self.leave_out(self.ids[number], "over_category_cap", message)
+
+    def split(self) -> Split:
+        """Sides of the products; a log row ties its query to what was bought and shown, but not to what was left."""
+        count = len(self.ids)
+        bound = [*self.alike_titles, *self.alike_pictures]
+        bound += [(number, kept) for number, kept in enumerate(self.kept_of) if number != kept]
+        first_of: dict[tuple[str, ...], int] = {}
+        bound += [(first_of.setdefault(style, i), i) for i, style in enumerate(self.styles) if style]
+        self.group_of = _query_groups(self.log)
+        wished = [
+            (self.kept_of[self.number_of[id]], count + group)
+            for group, row in zip(self.group_of, self.log, strict=True)
+            for id in (*row.positive_ids, row.query.product_id)
+            if id is not None
+        ]
+        groups = max(self.group_of, default=-1) + 1
+        weights = [int(number not in self.removed) for number in range(count)] + [0] * groups
+        # A query's node is named so that it never decides a component's draw.
+        names = [*self.ids, *["\U0010ffff"] * groups]
+        share, seed = self.settings.test_share, self.settings.seed
+        return split_nodes(names, weights, bound, wished, share=share, seed=seed)
+
+    def write(self, writer: CatalogueWriter, split: Split, bar: tqdm[Any]) -> None:
+        in_test = split.in_test[: len(self.ids)]
+        for number, row in enumerate(self.catalogue.rows(None, layout.PRODUCTS.names)):
+            bar.update()
+            if number in self.removed:
+                continue
+            part = SPLITS[int(in_test[number])]
+            if part == "test":  # nothing is augmented where it is scored
+                row |= {"enriched_title": None, "expanded_images": [], "provenance": []}
+                self._count_labels(row)
+            writer.add_row(row, part)
+            self.products[part] += 1
+        side_of = self._query_sides(in_test)
+        self._write_train([(row, g) for row, g in zip(self.log, self.group_of, strict=True) if not side_of[g]], writer)
+        self._write_test([(row, g) for row, g in zip(self.log, self.group_of, strict=True) if side_of[g]], writer)
+        for reject in self.rejects:
+            writer.add_reject(reject)
+
+    def _count_labels(self, row: dict[str, Any]) -> None:
+        for label in (row["category"] or ())[-1:]:
+            self.labels["class"][label] += 1
+        for pair in row["attributes"] or ():
+            self.labels[f"attribute:{pair['key']}"][pair["value"]] += 1
+
+    def _query_sides(self, in_test: Any) -> dict[int, bool]:
+        """Which side each query is on: where most of what it asks with and for is; equally many make it train."""
+        votes: Counter[int] = Counter()
+        for group, row in zip(self.group_of, self.log, strict=True):
+            for id in (*row.positive_ids, row.query.product_id):
+                number = -1 if id is None else self.kept_of[self.number_of[id]]
+                if number >= 0 and number not in self.removed:
+                    votes[group] += 1 if in_test[number] else -1
+        self.in_test = in_test
+        return {group: votes[group] > 0 for group in set(self.group_of)}
+
+    def _on_side(self, row: Interaction, test: bool) -> Interaction | None:
+        """The row with only the products of its side; None, listed, where no purchase or no shown product is left."""
+
+        def here(ids: tuple[str, ...], what: str) -> tuple[str, ...]:
+            found: dict[str, None] = {}
+            for id in ids:
+                number = self.kept_of[self.number_of[id]]
+                if number in self.removed:
+                    self.left_out[f"{what}_of_removed_product"] += 1
+                elif bool(self.in_test[number]) != test:
+                    self.left_out[f"{what}_across_the_split"] += 1
+                else:
+                    found[self.ids[number]] = None
+            return tuple(found)
+
+        where = f"query {row.query.id!r}"
+        query, part = row.query, SPLITS[int(test)]
+        if query.product_id is not None:
+            shown = here((query.product_id,), "photo")
+            if not shown:
+                message = f"{where}: the product it shows was removed, or is not on the {part} side of the split"
+                self.leave_out(query.id, "query_without_photo", message)
+                return None
+            query = replace(query, product_id=shown[0])
+        # A product that stands for its duplicate may be shown and bought at once; that would be found by its photo.
+        positives = here(row.positive_ids, "purchase")
+        if not positives:
+            message = f"{where}: what was bought was removed, or is not on the {part} side of the split"
+            self.leave_out(query.id, "query_without_purchase", message)
+            return None
+        negatives = tuple(id for id in here(row.negative_ids, "exposure") if id not in positives)
+        return Interaction(query, positives, negatives)
+
+    def _write_train(self, rows: list[tuple[Interaction, int]], writer: CatalogueWriter) -> None:
+        self.query_ids: set[str] = set()
+        for row, _ in rows:
+            found = self._on_side(row, test=False)
+            if found:
+                writer.add_interaction(self._with_own_id(found), "train")
+                self.queries["train"] += 1
+
+    def _write_test(self, rows: list[tuple[Interaction, int]], writer: CatalogueWriter) -> None:
+        """One row a query, with all that was ever bought after it as relevant."""
+        merged: dict[int, Interaction] = {}
+        for row, group in rows:
+            found, before = self._on_side(row, test=True), merged.get(group)
+            if found and before:
+                positives = dict.fromkeys((*before.positive_ids, *found.positive_ids))
+                negatives = dict.fromkeys((*before.negative_ids, *found.negative_ids))
+                left = tuple(id for id in negatives if id not in positives)
+                merged[group] = Interaction(before.query, tuple(positives), left)
+                self.left_out["repeated_test_query"] += 1
+            elif found:
+                merged[group] = found
+        for row in merged.values():
+            shown = row.query.product_id
+            relevant = tuple(id for id in row.positive_ids if id != shown)
+            if not relevant:
+                message = f"query {row.query.id!r}: only the product whose photo it shows was bought"
+                self.leave_out(row.query.id, "query_without_purchase", message)
+                continue
+            writer.add_interaction(self._with_own_id(replace(row, positive_ids=relevant)), "test")
+            self.queries["test"] += 1
+
+    def _with_own_id(self, row: Interaction) -> Interaction:
+        id, count = row.query.id, 1
+        while id in self.query_ids:
+            count += 1
+            id = f"{row.query.id}~{count}"
+        self.query_ids.add(id)
+        return replace(row, query=replace(row.query, id=id))
+
+
+def _query_groups(log: list[Interaction]) -> list[int]:
+    """Numbers of the queries of a log's rows: the same id, or the same words and photo, make the same query."""
+    node_of: dict[tuple[str, ...], int] = {}
+    keys = [[node_of.setdefault(key, len(node_of)) for key in _same_query_keys(row.query)] for row in log]
+    sets = UnionFind([1] * len(node_of))
+    for nodes in keys:
+        for node in nodes[1:]:
+            sets.union(nodes[0], node)
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(sets.find(nodes[0]), len(numbers)) for nodes in keys]
+
+
+def _exact_key(title: str, category: tuple[str, ...], attributes: dict[str, str], pictures: list[bytes | str]) -> bytes:
+    """What exact duplicates have in common: words, category and the main picture; without one, all that is known."""
+    main: Any = pictures[0] if pictures else sorted(attributes.items())
+    digest = main if isinstance(main, bytes) else repr(main).encode()
+    words = " ".join(title.casefold().split())
+    return blake2b(repr((words, category)).encode() + b"\0" + digest, digest_size=16).digest()
