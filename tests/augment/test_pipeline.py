@@ -1,4 +1,4 @@
-"""A shop goes through the pipeline: nothing is lost, a kill changes nothing, and the same input gives the same output."""
+"""A shop goes through the pipeline: nothing is lost, a kill changes nothing, same input gives same output."""
 
 from __future__ import annotations
 

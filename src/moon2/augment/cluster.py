@@ -146,7 +146,7 @@ def worker_pools(
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    there = ray.cluster_resources()
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     cores = float(there.get("CPU", 1))
     pools = pools_for(settings, threshold is not None, workers or max(int(cores), 1), int(there.get("GPU", 0)), cores)
     for first in range(0, len(parts), PARTS_AT_ONCE):
@@ -159,7 +159,7 @@ def _stream(
     import ray.data
 
     rows = [{"number": p.number, "path": p.path, "group": p.group, "rows": p.rows} for p in parts]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    dataset: Any = ray.data.from_items(rows, override_num_blocks=len(rows))  # its types know no classes as functions
     for pool in pools:
         dataset = dataset.map(
             Worker,

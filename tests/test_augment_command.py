@@ -1,0 +1,61 @@
+"""`moon2 augment` as it is typed: a shop in, a bigger one out; help at once; one line for what can be mended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moon2.catalog.store import Catalogue
+from moon2.catalog.synthetic import write_shop
+from moon2.cli import main
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shop(tmp_path_factory.mktemp("shops") / "shop", products=60, queries=20).folder
+
+
+def test_a_shop_is_augmented_and_the_sums_are_told(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "shop+"
+    assert main(["augment", str(shop), "--out", str(out), "--images.count", "1", "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    after = list(Catalogue.open(out).products("train"))
+    assert len(after) == len(Catalogue.open(shop).ids("train"))
+    assert {len(product.expanded_images) for product in after} <= {0, 2}
+    titles, images = (
+        sum(product.enriched_title is not None for product in after),
+        sum(len(product.expanded_images) for product in after),
+    )
+    assert f"{len(after)} products, {titles} enriched titles, {images} expanded images" in printed
+    assert "products/s" in printed
+
+    before = (out / "README.md").stat().st_mtime_ns
+    assert main(["augment", str(shop), "--out", str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert (out / "README.md").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["nowhere", "--out", "there"], "nowhere"),
+        (["SHOP"], "--out"),
+        (["SHOP", "--out", "there", "--text.provider", "openai"], "text.model"),
+        (["SHOP", "--out", "there", "--images.count", "-1"], "images.count"),
+        (["SHOP", "--out", "there", "--text.provider", "magic"], "text.provider"),
+    ],
+)
+def test_what_can_be_mended_is_one_line(
+    shop: Path, typed: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["augment", *(str(shop) if word == "SHOP" else word for word in typed)]) == 2
+    complaint = capsys.readouterr().err
+    assert said in complaint and complaint.count("\n") == 1
+
+
+def test_prompts_can_be_written_out_to_be_changed(tmp_path: Path) -> None:
+    assert main(["augment", "--write_prompts", str(tmp_path / "mine")]) == 0
+    assert list((tmp_path / "mine").iterdir())
