@@ -35,12 +35,20 @@ REJECTED_ADDITIONS = layout.schema(
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where a part's products are: a row group of a file; `number` counts all parts of the catalogue from 0."""
+    """Where a part's products are: a row group of a file.
+
+    Attributes:
+        number: counts all parts of the catalogue from 0.
+        path, group: the file, and which of its row groups.
+        rows: products.
+        size: bytes of the row group, pictures included: another size tells that the pictures are others.
+    """
 
     number: int
     path: str
     group: int
     rows: int
+    size: int
 
 
 @dataclass
@@ -87,7 +95,13 @@ def parts_of(catalogue: Catalogue, split: str) -> list[Part]:
     """All parts of one split, in order."""
     places = ((shard, group) for shard in catalogue.shards(split) for group in range(len(shard.group_starts) - 1))
     return [
-        Part(number, str(shard.path), group, int(shard.group_starts[group + 1] - shard.group_starts[group]))
+        Part(
+            number,
+            str(shard.path),
+            group,
+            int(shard.group_starts[group + 1] - shard.group_starts[group]),
+            int(shard.file.metadata.row_group(group).total_byte_size),
+        )
         for number, (shard, group) in enumerate(places)
     ]
 
@@ -95,7 +109,7 @@ def parts_of(catalogue: Catalogue, split: str) -> list[Part]:
 def read_part(path: str, group: int) -> Work:
     """The products of a part, without additions of an earlier augmentation."""
     rows = Shard(Path(path), "train").read(group, layout.PRODUCTS.names).to_pylist()
-    clean = {"enriched_title": None, "expanded_images": [], "provenance": []}
+    clean: dict[str, Any] = {"enriched_title": None, "expanded_images": [], "provenance": []}
     return Work([layout.row_to_product({**row, **clean}) for row in rows])
 
 

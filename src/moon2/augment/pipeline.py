@@ -136,9 +136,9 @@ def fingerprint(catalogue: Catalogue, parts: list[Part], settings: AugmentationS
     prompts = load_prompts(settings.prompts)
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(f"{Path(part.path).name} {part.group} {part.rows}\n".encode())
-    for row in catalogue.rows(SPLIT, ["id", "title"]):
-        digest.update(f"{row['id']}\t{row['title']}\n".encode())
+        digest.update(f"{Path(part.path).name} {part.group} {part.rows} {part.size}\n".encode())
+    for row in catalogue.rows(SPLIT, ["id", "title", "description", "category", "attributes"]):
+        digest.update(repr(row).encode())
     chosen = settings.to_dict()
     for stage in ("text", "images"):
         for name in ("concurrency", "timeout", "retries", "base_url", "price_in", "price_out"):
