@@ -18,20 +18,12 @@ import numpy as np
 import pyarrow.parquet as parquet
 import torch
 
+from moon2.augment.consistency import auroc
 from moon2.catalog.store import Catalogue
 from moon2.catalog.triplets import triplets_from_log
 from moon2.model.encoder import Encoder
 from moon2.objective.reliability import reliability
 from moon2.recipe import load_recipe
-
-
-def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """The chance that a positive scores above a negative, ties counting half: [n] floats, [n] bool → 0 to 1."""
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks = (last - (counts - 1) / 2)[place]
-    hits = int(positive.sum())
-    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (len(scores) - hits)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     doubt = 1 - np.asarray(phi)
     noisy = np.asarray([bool(wrong[triplet.query.id]) for triplet in triplets])
     result = {
-        "auroc": auroc(doubt, noisy),
+        "auroc": auroc(doubt[noisy], doubt[~noisy]),
         "triplets": len(triplets),
         "wrong": int(noisy.sum()),
         "mean_phi_wrong": float(np.mean(1 - doubt[noisy])),
