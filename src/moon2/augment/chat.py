@@ -88,7 +88,7 @@ class ChatProvider:
                 answered none of the last rows.
         """
         rows = list(zip(products, entities, strict=True))
-        return _wait_for(self._enrich(rows, seed)) if rows else []
+        return wait_for(self._enrich(rows, seed)) if rows else []
 
     async def _enrich(self, rows: list[tuple[Product, tuple[Entity, ...]]], seed: int) -> list[Enrichment]:
         limit = asyncio.Semaphore(self._settings.concurrency)
@@ -247,7 +247,7 @@ class _Refusal(openai.OpenAIError):
     """The model itself declines to answer."""
 
 
-def _wait_for(coroutine: Coroutine[Any, Any, Result]) -> Result:
+def wait_for(coroutine: Coroutine[Any, Any, Result]) -> Result:
     """The result of a coroutine, also where an event loop is running already (a notebook, an async actor)."""
     try:
         asyncio.get_running_loop()

@@ -1,0 +1,187 @@
+"""The provider `openai` for pictures: an images/edits server, hosted or one's own.
+
+Retries, backoff and Retry-After are the `openai` package's. A picture comes back as base64, or at an address; an
+address is only followed to the very server that was asked, because a reply is not to be trusted with more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import io
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import openai
+from PIL import Image
+
+from moon2.augment.chat import wait_for
+from moon2.augment.expansion import Expansion, ExpansionError, Variant
+from moon2.augment.prompts import load_prompts
+from moon2.augment.settings import product_random
+from moon2.pictures import PictureError, open_picture
+from moon2.records import Product
+
+if TYPE_CHECKING:
+    from moon2.augment.settings import ImageSettings
+
+LONGEST_SIDE = 1024
+MOST_BYTES = 30_000_000
+CONNECT_SECONDS = 10.0
+_FATAL = {
+    401: "refused the key; set OPENAI_API_KEY",
+    402: "wants to be paid; check the account",
+    403: "forbids this; check the key's rights",
+    404: "does not know this address or model; check images.model and images.base_url",
+}
+
+
+class EditError(ValueError):
+    """A picture could not be had; "code: one line"."""
+
+
+class EditingServerProvider:
+    """The provider `openai`: main image first, then variants of it, `concurrency` products at once."""
+
+    name = "openai"
+
+    def __init__(self, settings: ImageSettings, prompts: str | None = None) -> None:
+        """Asks nothing yet.
+
+        Raises:
+            ExpansionError: no model is named, or `base_url` is not an http address.
+            PromptError: a changed prompt cannot be used.
+        """
+        if not settings.model:
+            raise ExpansionError("images.model is empty; name the model as the server at images.base_url calls it")
+        if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
+            raise ExpansionError(
+                f"images.base_url {settings.base_url!r} is no address; begin it with http:// or https://"
+            )
+        self._prompts = load_prompts(prompts)
+        self._settings = settings
+        self._reached = False
+        self.model = settings.model
+        self.prompt = f"{self._prompts.main_image.version} {self._prompts.variants_version}"
+
+    def expand(self, products: Sequence[Product], count: int, seed: int) -> list[Expansion]:
+        """One `Expansion` a product; see `ImageProvider`. `seed` decides where the round of variants begins.
+
+        Reasons: `no_image`, `unreadable_picture`, `http_NNN`, `timeout`, `connection`, `bad_image`.
+
+        Raises:
+            ExpansionError: the server cannot be reached, refuses the key, or does not know the model.
+        """
+        return wait_for(self._all(products, count, seed)) if products else []
+
+    async def _all(self, products: Sequence[Product], count: int, seed: int) -> list[Expansion]:
+        limit = asyncio.Semaphore(self._settings.concurrency)
+        async with self._client() as client:
+
+            async def one(product: Product) -> Expansion:
+                async with limit:
+                    return await self._expand(client, product, count, seed)
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(one(product)) for product in products]
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    def _client(self) -> openai.AsyncOpenAI:
+        seconds = self._settings.timeout
+        return openai.AsyncOpenAI(
+            base_url=self._settings.base_url,
+            api_key=os.environ.get("OPENAI_API_KEY") or "none",
+            timeout=openai.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
+            max_retries=self._settings.retries,
+        )
+
+    async def _expand(self, client: openai.AsyncOpenAI, product: Product, count: int, seed: int) -> Expansion:
+        if not product.images:
+            return Expansion(None, (), "no_image: the product has no picture to start from")
+        try:
+            photo = open_picture(product.images[0], f"product {product.id!r}: image 0")
+        except PictureError as error:
+            return Expansion(None, (), f"unreadable_picture: {error}")
+        photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        try:
+            main = await self._edit(client, png(photo), self._prompts.for_main_image(product))
+        except EditError as error:
+            return Expansion(None, (), str(error))
+        first = int(product_random(seed, product.id).integers(len(self._prompts.variants)))
+        variants, reason = [], ""
+        for number in range(count):
+            asked = self._prompts.variants[(first + number) % len(self._prompts.variants)]
+            try:
+                made = await self._edit(client, main, self._prompts.for_variant(asked, product))
+                variants.append(Variant(made, asked.kind, asked.name))
+            except EditError as error:
+                reason = str(error)
+        return Expansion(main, tuple(variants), reason)
+
+    async def _edit(self, client: openai.AsyncOpenAI, picture: bytes, prompt: str) -> bytes:
+        try:
+            reply = await client.images.edit(
+                model=self.model, image=("product.png", picture, "image/png"), prompt=prompt, n=1
+            )
+            self._reached = True
+            return rgb_png(await self._picture_of(client, reply))
+        except openai.APIStatusError as error:
+            self._reached = True
+            said = " ".join(str(error.message).split())[:200]
+            if error.status_code in _FATAL:
+                raise ExpansionError(
+                    f"{self._where()}: {_FATAL[error.status_code]} (HTTP {error.status_code}: {said})"
+                ) from None
+            raise EditError(f"http_{error.status_code}: {said}") from None
+        except openai.APITimeoutError:
+            raise EditError(f"timeout: no reply within {self._settings.timeout:g} s") from None
+        except openai.APIConnectionError as error:
+            cause = " ".join(str(error.__cause__ or error).split())[:200]
+            if not self._reached:
+                raise ExpansionError(
+                    f"{self._where()}: nothing answers there ({cause}); start it or mend the URL"
+                ) from None
+            raise EditError(f"connection: {cause}") from None
+        except (openai.OpenAIError, PictureError, binascii.Error, ValueError) as error:
+            if isinstance(error, EditError):
+                raise
+            raise EditError(f"bad_image: {' '.join(str(error).split())[:200]}") from None
+
+    async def _picture_of(self, client: openai.AsyncOpenAI, reply: Any) -> bytes:
+        data = getattr(reply, "data", None)
+        if not data:
+            raise EditError("bad_image: the reply holds no picture")
+        if data[0].b64_json:
+            return base64.b64decode(data[0].b64_json, validate=True)
+        address = str(data[0].url or "")
+        if urlsplit(address)[:2] != urlsplit(str(client.base_url))[:2]:
+            raise EditError("bad_image: the reply holds neither a picture nor an address on the server itself")
+        fetched = await client.get(address, cast_to=openai.HttpxBinaryResponseContent)
+        if len(fetched.content) > MOST_BYTES:
+            raise EditError(f"bad_image: more than {MOST_BYTES // 1_000_000} MB")
+        return fetched.content
+
+    def _where(self) -> str:
+        return f"model {self.model!r} at {self._settings.base_url or 'the default address of the openai package'}"
+
+
+def rgb_png(data: bytes) -> bytes:
+    """The picture, checked and without transparency.
+
+    Raises:
+        PictureError: it is none.
+    """
+    return png(open_picture(data, "the server's reply"))
+
+
+def png(image: Image.Image) -> bytes:
+    """PNG of a picture."""
+    stored = io.BytesIO()
+    image.save(stored, "PNG")
+    return stored.getvalue()
