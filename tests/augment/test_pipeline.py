@@ -161,9 +161,10 @@ def test_a_damaged_source_ends_the_run_in_one_line_and_what_is_done_stays(shop: 
     path = next((damaged / "products").glob("train-*.parquet"))
     content = bytearray(path.read_bytes())
     group = pq.ParquetFile(path).metadata.row_group(1)
-    titles = next(group.column(n) for n in range(group.num_columns) if group.column(n).path_in_schema == "description")
-    start = titles.dictionary_page_offset or titles.data_page_offset
-    content[start : start + titles.total_compressed_size] = b"\xff" * titles.total_compressed_size
+    columns = [group.column(number) for number in range(group.num_columns)]
+    pictures = next(column for column in columns if column.path_in_schema == "images.list.element.bytes")
+    start = pictures.data_page_offset
+    content[start : start + pictures.total_compressed_size] = b"\xff" * pictures.total_compressed_size
     path.write_bytes(content)
     with pytest.raises(AugmentationError, match="damaged") as stopped:
         augment_catalogue(damaged, tmp_path / "shop+", AugmentationSettings(), workers=1)
