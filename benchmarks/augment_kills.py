@@ -3,7 +3,7 @@
     python benchmarks/augment_kills.py DATA [--products 3000] [--kills 5] [--seed 0] [--out FILE.json]
 
 Augments the first products of DATA once without interruption. Then starts the same command again and again and kills it
-with all its processes, each time after a random number of seconds, and at last lets it finish. Every row of every
+with all its processes, each time at a random moment, and at last lets it finish. Every row of every
 product file is compared, pictures and provenance included.
 """
 
@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 
+from moon2.augment.parts import parts_of
 from moon2.catalog.store import Catalogue, write_catalogue
 
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs, kills, compares; ends with an error if anything differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
-    parser.add_argument("--products", type=int, default=3_000)
+    parser.add_argument("--products", type=int, default=5_000)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out")
@@ -45,18 +46,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start(folder, "whole").wait()
         seconds = time.monotonic() - started
         kills = []
-        while len(kills) < options.kills:
-            # Ray takes some seconds to start; from there to nearly the end.
-            wait = draw.uniform(0.1, 0.95) * seconds
-            running = start(folder, "killed")
-            try:
-                running.wait(wait)
-                break  # it finished before its time came
-            except subprocess.TimeoutExpired:
-                kill(running)
-            done = len(list((folder / ".killed.augmenting" / "parts").glob("*.products.parquet")))
-            kills.append({"after_seconds": round(wait, 1), "parts_done": done})
-            print(f"killed after {wait:.1f} s, {done} parts done", flush=True)
+        finished = folder / ".killed.augmenting" / "parts"
+        total = len(parts_of(Catalogue.open(folder / "data"), "train"))
+        # So many parts are done when the blow falls, and a random moment later.
+        for wanted in sorted(draw.sample(range(total - 1), options.kills)):
+            running, begun = start(folder, "killed"), time.monotonic()
+            while running.poll() is None and len(list(finished.glob("*.products.parquet"))) < wanted:
+                time.sleep(0.01)
+            time.sleep(draw.uniform(0, 0.5))
+            if running.poll() is not None:
+                sys.exit("it was done before all kills; ask for more products")
+            kill(running)
+            done = len(list(finished.glob("*.products.parquet")))
+            kills.append({"after_seconds": round(time.monotonic() - begun, 1), "parts_done": done, "parts": total})
+            print(f"killed after {kills[-1]['after_seconds']} s, {done} of {total} parts done", flush=True)
         if not (folder / "killed").exists():
             start(folder, "killed").wait()
         same = digest(folder / "whole") == digest(folder / "killed")
