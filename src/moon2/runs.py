@@ -122,7 +122,7 @@ def model_folder(run: str | Path) -> Path:
 
 
 def report_run(run: str | Path, data: str | Path, *, command: str = "") -> Path:
-    """Writes RUN/report.html from what training and evaluation left in the run's folder.
+    """Writes RUN/report.html, and its tables as RUN/report.md, from what training and evaluation left there.
 
     Raises:
         RunError: there is no such run, or it was not evaluated.
@@ -141,9 +141,11 @@ def report_run(run: str | Path, data: str | Path, *, command: str = "") -> Path:
 
         history = read_history(folder / "history.jsonl")
     baseline = folder / "baseline.json"
+    evaluation = read_evaluation(folder / "evaluation.json")
+    (folder / "report.md").write_text(f"# moon2: {folder.name}\n\n{evaluation.to_markdown()}\n", encoding="utf-8")
     return write_report(
         folder / "report.html",
-        read_evaluation(folder / "evaluation.json"),
+        evaluation,
         history,
         Catalogue.open(data),
         baseline=read_evaluation(baseline) if baseline.is_file() else None,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moon2.catalog.store import Catalogue, CatalogueError
+from moon2.evaluate.bars import Bar, bar_chart
 from moon2.evaluate.charts import line_chart
 from moon2.evaluate.evaluation import DIRECTIONS, KS, MEASURES, VIEWS, Evaluation
 from moon2.evaluate.report_style import STYLE
@@ -105,10 +106,22 @@ def _retrieval(evaluation: Evaluation, baseline: Evaluation | None) -> str:
         "R@k is the share of test queries, in percent, that find a relevant product among the first k. The query's own "
         "product is not in the gallery. Products that score the same are taken to be shuffled."
     )
+    if evaluation.intervals:
+        explanation += " Whiskers are 95 % bootstrap intervals over the queries."
     heads = "".join(_column(f"R@{k}", baseline) for k in KS)
-    return _section(
-        "Retrieval", explanation + _beside(baseline), _table(f'<th scope="col">direction</th>{heads}', rows)
-    )
+    table = _table(f'<th scope="col">direction</th>{heads}', rows)
+    bars = bar_chart("Recall, percent", _bars(evaluation))
+    return _section("Retrieval", explanation + _beside(baseline), table + bars)
+
+
+def _bars(evaluation: Evaluation) -> dict[str, dict[str, Bar]]:
+    groups: dict[str, dict[str, Bar]] = {}
+    for direction in DIRECTIONS:
+        known = evaluation.intervals.get(direction, {})
+        groups[direction] = {
+            f"R@{k}": Bar(value, *known.get(k, ())) for k, value in evaluation.recalls.get(direction, {}).items()
+        }
+    return groups
 
 
 def _zero_shot(evaluation: Evaluation, baseline: Evaluation | None) -> str:
@@ -148,11 +161,15 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
         return found
 
     filtered = {"share weighted down": lines("filter/share").get("", []), "mean φ": lines("filter/phi").get("", [])}
+    experts = lines("expert_load/", name="expert ")
+    if "expert largest" in experts:  # no expert, but the largest share that any expert has in any one layer
+        experts["largest in a layer"] = experts.pop("expert largest")
     charts = [
         line_chart("Loss of each objective", lines("loss/"), low=0),
-        line_chart("Weight of each objective, M·ω (1: an equal share)", lines("weight/"), low=0),
+        line_chart("Weight of each objective (1: an equal share)", lines("weight/"), low=0),
+        line_chart("M·ω by the dual-alignment matrix, before any guard", lines("omega/"), low=0),
         line_chart("Triplets the filter doubts", filtered, low=0, high=1),
-        line_chart("Load of each expert (share of tokens)", lines("expert_load/", name="expert "), low=0),
+        line_chart("Load of each expert (share of tokens)", experts, low=0),
         line_chart("R@10 during training, percent", lines("eval/", " R@10"), low=0, high=100),
     ]
     drawn = "".join(charts)

@@ -31,6 +31,7 @@ th small, td small { display: block; line-height: 1.3; }
 tr.group small { display: inline; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 22px 28px; }
 .chart { margin: 0; min-width: 0; break-inside: avoid; }
+.bars { max-width: 560px; margin-top: 18px; }
 .chart > svg { width: 100%; height: auto; display: block; }
 .chart text { font-size: 12px; fill: var(--soft); }
 .chart .grid { stroke: #e6e9ee; }
