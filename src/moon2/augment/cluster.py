@@ -81,7 +81,8 @@ def connected(address: str | None, cores: int) -> Iterator[None]:
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise AugmentationError(f"augment: no Ray at {address or 'this machine'} ({reason})") from None
+        token = "; if the cluster asks for a token, set RAY_AUTH_MODE=token" if address else ""
+        raise AugmentationError(f"augment: no Ray at {address or 'this machine'} ({reason}){token}") from None
     try:
         yield
     finally:

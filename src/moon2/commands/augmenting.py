@@ -36,7 +36,8 @@ def _augment(typed: Namespace) -> None:
     in DATA+/rejected_additions.parquet. The test split and the log stay as they are.
 
     Without further settings it needs no model and no network. Stopped or killed, the same command goes on.
-    On a cluster, DATA and DATA+ must be on storage that every node sees.
+    On a cluster, moon2 must be installed on every node, and DATA and DATA+ on storage that every node sees;
+    where the cluster asks for a token, set RAY_AUTH_MODE=token.
 
     examples:
       moon2 augment data/shop --out data/shop+
