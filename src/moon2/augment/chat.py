@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import os
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import openai
 from openai.types.chat import ChatCompletion
 
+from moon2.augment import remote
 from moon2.augment.asking import ReplyError, main_picture, title_in
 from moon2.augment.enrichment import Enrichment, EnrichmentError
 from moon2.augment.prompts import ENRICHMENT_SCHEMA, load_prompts
@@ -35,18 +34,8 @@ BAD_REPLIES = 2
 ROWS_WITHOUT_ANSWER = 4
 """Times `concurrency`: after so many rows in a row without an answer, the server and not the rows is at fault."""
 
-CONNECT_SECONDS = 10.0
-
-_NOT_A_ROWS_FAULT = {
-    401: "refused the key; set OPENAI_API_KEY",
-    402: "wants to be paid; check the account",
-    403: "forbids this; check the key's rights",
-    404: "does not know this address or model; check text.model, and that text.base_url ends as the server says (…/v1)",
-}
 _OPTIONAL = ("max_tokens", "temperature", "seed")
 _NO_ANSWER = ("http_", "timeout", "connection")
-
-Result = TypeVar("Result")
 
 
 class ChatProvider:
@@ -61,12 +50,9 @@ class ChatProvider:
             EnrichmentError: no model is named, or `base_url` is not an http address.
             PromptError: a changed prompt cannot be used.
         """
-        if not settings.model:
-            raise EnrichmentError("text.model is empty; name the model as the server at text.base_url calls it")
-        if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
-            raise EnrichmentError(
-                f"text.base_url {settings.base_url!r} is no address; begin it with http:// or https://"
-            )
+        wrong = remote.wrong_address("text", settings.model, settings.base_url)
+        if wrong:
+            raise EnrichmentError(wrong)
         self.model = settings.model
         self.usage = Usage(settings.price_in, settings.price_out)
         self._settings = settings
@@ -88,12 +74,12 @@ class ChatProvider:
                 answered none of the last rows.
         """
         rows = list(zip(products, entities, strict=True))
-        return wait_for(self._enrich(rows, seed)) if rows else []
+        return remote.wait_for(self._enrich(rows, seed)) if rows else []
 
     async def _enrich(self, rows: list[tuple[Product, tuple[Entity, ...]]], seed: int) -> list[Enrichment]:
         limit = asyncio.Semaphore(self._settings.concurrency)
         # A client belongs to the event loop it was first used in, hence one a call.
-        async with self._client() as client:
+        async with remote.open_client(self._settings) as client:
             alone = 0 if self._reached else 1
             done = [await self._row(client, limit, *row, seed) for row in rows[:alone]]
             try:
@@ -102,15 +88,6 @@ class ChatProvider:
             except ExceptionGroup as failures:
                 raise failures.exceptions[0] from None
         return done + [task.result() for task in tasks]
-
-    def _client(self) -> openai.AsyncOpenAI:
-        seconds = self._settings.timeout
-        return openai.AsyncOpenAI(
-            base_url=self._settings.base_url,
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",
-            timeout=openai.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
-            max_retries=self._settings.retries,
-        )
 
     async def _row(
         self,
@@ -210,11 +187,13 @@ class ChatProvider:
             return f"refused: {error}"
         if isinstance(error, openai.APIStatusError):
             said = _one_line(error)
-            advice = _NOT_A_ROWS_FAULT.get(error.status_code)
+            advice = remote.NOT_A_ROWS_FAULT.get(error.status_code)
             if error.code == "insufficient_quota":
-                advice = _NOT_A_ROWS_FAULT[402]
+                advice = remote.NOT_A_ROWS_FAULT[402]
             if advice:
-                raise EnrichmentError(f"{self._where()}: {advice} (HTTP {error.status_code}: {said})") from error
+                raise EnrichmentError(
+                    f"{self._where()}: {advice.format(stage='text')} (HTTP {error.status_code}: {said})"
+                ) from error
             return f"refused: {said}" if error.code == "content_filter" else f"http_{error.status_code}: {said}"
         if isinstance(error, openai.APITimeoutError) and type(error.__cause__).__name__ != "ConnectTimeout":
             return f"timeout: no reply within {self._settings.timeout:g} s"
@@ -240,21 +219,11 @@ class ChatProvider:
             raise EnrichmentError(f"{self._where()}: no answer to the last {many} products ({reason}); mend the server")
 
     def _where(self) -> str:
-        return f"model {self.model!r} at {self._settings.base_url or 'the default address of the openai package'}"
+        return remote.place(self.model, self._settings.base_url)
 
 
 class _Refusal(openai.OpenAIError):
     """The model itself declines to answer."""
-
-
-def wait_for(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """The result of a coroutine, also where an event loop is running already (a notebook, an async actor)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
 
 
 def _completion(raw: Any) -> ChatCompletion:

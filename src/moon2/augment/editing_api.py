@@ -10,7 +10,6 @@ import asyncio
 import base64
 import binascii
 import io
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 import openai
 from PIL import Image
 
-from moon2.augment.chat import wait_for
+from moon2.augment import remote
 from moon2.augment.expansion import Expansion, ExpansionError, Variant
 from moon2.augment.prompts import load_prompts
 from moon2.augment.settings import product_random
@@ -30,13 +29,6 @@ if TYPE_CHECKING:
 
 LONGEST_SIDE = 1024
 MOST_BYTES = 30_000_000
-CONNECT_SECONDS = 10.0
-_FATAL = {
-    401: "refused the key; set OPENAI_API_KEY",
-    402: "wants to be paid; check the account",
-    403: "forbids this; check the key's rights",
-    404: "does not know this address or model; check images.model and images.base_url",
-}
 
 
 class EditError(ValueError):
@@ -55,12 +47,9 @@ class EditingServerProvider:
             ExpansionError: no model is named, or `base_url` is not an http address.
             PromptError: a changed prompt cannot be used.
         """
-        if not settings.model:
-            raise ExpansionError("images.model is empty; name the model as the server at images.base_url calls it")
-        if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
-            raise ExpansionError(
-                f"images.base_url {settings.base_url!r} is no address; begin it with http:// or https://"
-            )
+        wrong = remote.wrong_address("images", settings.model, settings.base_url)
+        if wrong:
+            raise ExpansionError(wrong)
         self._prompts = load_prompts(prompts)
         self._settings = settings
         self._reached = False
@@ -75,11 +64,11 @@ class EditingServerProvider:
         Raises:
             ExpansionError: the server cannot be reached, refuses the key, or does not know the model.
         """
-        return wait_for(self._all(products, count, seed)) if products else []
+        return remote.wait_for(self._all(products, count, seed)) if products else []
 
     async def _all(self, products: Sequence[Product], count: int, seed: int) -> list[Expansion]:
         limit = asyncio.Semaphore(self._settings.concurrency)
-        async with self._client() as client:
+        async with remote.open_client(self._settings) as client:
 
             async def one(product: Product) -> Expansion:
                 async with limit:
@@ -91,15 +80,6 @@ class EditingServerProvider:
             except ExceptionGroup as failures:
                 raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
-
-    def _client(self) -> openai.AsyncOpenAI:
-        seconds = self._settings.timeout
-        return openai.AsyncOpenAI(
-            base_url=self._settings.base_url,
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",
-            timeout=openai.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
-            max_retries=self._settings.retries,
-        )
 
     async def _expand(self, client: openai.AsyncOpenAI, product: Product, count: int, seed: int) -> Expansion:
         if not product.images:
@@ -134,10 +114,9 @@ class EditingServerProvider:
         except openai.APIStatusError as error:
             self._reached = True
             said = " ".join(str(error.message).split())[:200]
-            if error.status_code in _FATAL:
-                raise ExpansionError(
-                    f"{self._where()}: {_FATAL[error.status_code]} (HTTP {error.status_code}: {said})"
-                ) from None
+            if error.status_code in remote.NOT_A_ROWS_FAULT:
+                advice = remote.NOT_A_ROWS_FAULT[error.status_code].format(stage="images")
+                raise ExpansionError(f"{self._where()}: {advice} (HTTP {error.status_code}: {said})") from None
             raise EditError(f"http_{error.status_code}: {said}") from None
         except openai.APITimeoutError:
             raise EditError(f"timeout: no reply within {self._settings.timeout:g} s") from None
@@ -168,7 +147,7 @@ class EditingServerProvider:
         return fetched.content
 
     def _where(self) -> str:
-        return f"model {self.model!r} at {self._settings.base_url or 'the default address of the openai package'}"
+        return remote.place(self.model, self._settings.base_url)
 
 
 def rgb_png(data: bytes) -> bytes:
