@@ -12,7 +12,8 @@ from served_model import VISUAL_TOKENS, transformers_serve, write_llava, write_t
 
 from moon2.augment.asking import PICTURE_SIDE, ReplyError, main_picture, title_in
 from moon2.augment.chat import BAD_REPLIES, ROWS_WITHOUT_ANSWER, ChatProvider
-from moon2.augment.enrichment import EnrichmentError, text_provider
+from moon2.augment.enrichment import EnrichmentError
+from moon2.augment.providers import text_provider
 from moon2.augment.settings import TextSettings
 from moon2.records import Product
 

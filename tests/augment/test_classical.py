@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from moon2.augment.classical import FAMILIES, LONGEST_SIDE, ClassicalProvider, cut_out
-from moon2.augment.expansion import Expansion, image_provider
+from moon2.augment.expansion import Expansion
+from moon2.augment.providers import image_provider
 from moon2.augment.settings import ImageSettings
 from moon2.records import Product
 

@@ -6,8 +6,9 @@ from PIL import Image
 from served_model import VISUAL_TOKENS, write_llava, write_taught_llava
 from tiny_checkpoints import CHECKPOINTS, write_checkpoint
 
-from moon2.augment.enrichment import EnrichmentError, text_provider
+from moon2.augment.enrichment import EnrichmentError
 from moon2.augment.local_chat import LocalChatProvider
+from moon2.augment.providers import text_provider
 from moon2.augment.settings import TextSettings
 from moon2.records import Product
 

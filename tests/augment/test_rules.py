@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from adversarial import attacks, survives
 
-from moon2.augment.enrichment import Enrichment, EnrichmentError, text_provider
+from moon2.augment.enrichment import Enrichment, EnrichmentError
 from moon2.augment.entities import extract_entities
 from moon2.augment.grounding import ground
+from moon2.augment.providers import text_provider
 from moon2.augment.rules import MAX_WORDS, RulesProvider
 from moon2.catalog.fashion import COLUMNS
 from moon2.catalog.tables import read_fields

@@ -1,9 +1,8 @@
 """Textual enrichment behind one small protocol: T⁺ = MLLM_text(T, I, E) of the paper's co-augmentation.
 
-Three providers speak it: `rules` (no model), `openai` (any compatible chat server) and `transformers` (a local VLM). A
-provider's file is imported only when it is asked for, so that `rules` runs without torch and without a server. A reply
-that must not be used is not an exception but an `Enrichment` without text and with the reason, because in a catalogue
-of millions some rows always fail.
+Three providers speak it: `rules` (no model), `openai` (any compatible chat server) and `transformers` (a local VLM);
+`providers.py` gives the one that the settings name. A reply that must not be used is not an exception but an
+`Enrichment` without text and with the reason, because in a catalogue of millions some rows always fail.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from moon2.records import Product
 
 if TYPE_CHECKING:
     from moon2.augment.entities import Entity
-    from moon2.augment.settings import TextSettings
 
 
 class EnrichmentError(ValueError):
@@ -62,31 +60,3 @@ class TextProvider(Protocol):
         reason.
         """
         ...
-
-
-def text_provider(settings: TextSettings, prompts: str | None = None) -> TextProvider:
-    """The provider that `settings.provider` names.
-
-    Args:
-        settings: which provider, which model, and how it is reached.
-        prompts: a folder of changed prompts, see `moon2.augment.prompts.load_prompts`; None for moon2's own.
-
-    Raises:
-        EnrichmentError: there is no such provider, or "none" was asked for.
-        PromptError: a changed prompt cannot be used.
-    """
-    if settings.provider == "rules":
-        from moon2.augment.rules import RulesProvider
-
-        return RulesProvider()
-    if settings.provider == "openai":
-        from moon2.augment.chat import ChatProvider
-
-        return ChatProvider(settings, prompts)
-    if settings.provider == "transformers":
-        from moon2.augment.local_chat import LocalChatProvider
-
-        return LocalChatProvider(settings, prompts)
-    raise EnrichmentError(
-        f"text provider {settings.provider!r} makes no enriched titles; choose rules, openai or transformers"
-    )

@@ -1,7 +1,7 @@
 """Visual expansion behind one small protocol: a main image I_m, then K variants anchored on it.
 
 Three providers speak it: `classical` (OpenCV, no model), `diffusers` (an instruction image-editing pipeline here) and
-`openai` (an images/edits server). A provider's file is imported only when it is asked for. A picture that cannot be
+`openai` (an images/edits server). `providers.py` gives the one that the settings name. A picture that cannot be
 read or edited is not an exception but an `Expansion` with the reason.
 """
 
@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from moon2.records import Product
-
-if TYPE_CHECKING:
-    from moon2.augment.settings import ImageSettings
 
 
 class ExpansionError(ValueError):
@@ -67,31 +64,3 @@ class ImageProvider(Protocol):
         What is drawn for a product depends on `seed` and its id only. A bad row never raises: it has a reason.
         """
         ...
-
-
-def image_provider(settings: ImageSettings, prompts: str | None = None) -> ImageProvider:
-    """The provider that `settings.provider` names.
-
-    Args:
-        settings: which provider, which model, and how it is reached.
-        prompts: a folder of changed prompts, see `moon2.augment.prompts.load_prompts`; None for moon2's own.
-
-    Raises:
-        ExpansionError: there is no such provider, or "none" was asked for.
-        PromptError: a changed prompt cannot be used.
-    """
-    if settings.provider == "classical":
-        from moon2.augment.classical import ClassicalProvider
-
-        return ClassicalProvider()
-    if settings.provider == "diffusers":
-        from moon2.augment.editing import EditingProvider
-
-        return EditingProvider(settings, prompts)
-    if settings.provider == "openai":
-        from moon2.augment.editing_api import EditingServerProvider
-
-        return EditingServerProvider(settings, prompts)
-    raise ExpansionError(
-        f"image provider {settings.provider!r} makes no expanded images; choose classical, diffusers or openai"
-    )

@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 from PIL.Image import Image
 
-from moon2.augment.enrichment import Enrichment, EnrichmentError, text_provider
+from moon2.augment.enrichment import Enrichment, EnrichmentError
 from moon2.augment.entities import extract_entities
-from moon2.augment.expansion import Expansion, ExpansionError, image_provider
+from moon2.augment.expansion import Expansion, ExpansionError
 from moon2.augment.grounding import ground
 from moon2.augment.parts import Work
 from moon2.augment.prompts import load_prompts
+from moon2.augment.providers import image_provider, text_provider
 from moon2.augment.settings import AugmentationSettings
 from moon2.pictures import PictureError, open_picture
 from moon2.records import Product
