@@ -13,7 +13,7 @@ FLOORS = {
     2: ("objective", "model", "catalog"),
     3: ("explain", "train", "evaluate", "search", "augment"),
     4: ("serve",),
-    5: ("runs", "demo", "commands", "cli"),
+    5: ("runs", "demo", "experiments", "commands", "cli", "__main__"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 IN_A_ROW = (1, 5)

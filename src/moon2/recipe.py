@@ -13,6 +13,9 @@ from typing import Literal
 
 import yaml
 
+OBJECTIVES = ("t→mm", "i→mm", "mm→mm", "i→t", "t→i")
+"""The M = 5 alignment objectives, query's form → product's: three between products, then two within one."""
+
 
 class RecipeError(ValueError):
     """A recipe cannot be used; the message names the file, the key and the remedy."""
@@ -52,6 +55,9 @@ class BackboneSettings:
     """Number format in which the weights are held. For float32 weights with bfloat16 arithmetic see `training.bf16`."""
     tiny: TinySettings = field(default_factory=TinySettings)
     """Sizes of the `tiny` backbone; ignored for any other."""
+    fusion: Literal["early", "late"] = "early"
+    """`early`: words and pictures meet in the decoder. `late`: two towers as in CLIP, the decoder for words and the
+    vision encoder for pictures, and the normalised sum of both vectors for a product; a peer to compare with."""
 
 
 @dataclass
@@ -90,8 +96,13 @@ class AlignmentSettings:
     """ε, of the losses between a query and a product."""
     temperature_intra: float = 0.05
     """ε̃, of the losses between one product's picture and its text."""
-    balance: Literal["paper", "guarded"] = "guarded"
-    """How the dual-alignment matrix weighs the objectives: `paper` as printed, `guarded` with a floor under each."""
+    objectives: dict[str, float] = field(default_factory=lambda: dict.fromkeys(OBJECTIVES, 1.0))
+    """The objectives that are trained, each with its share of the loss; only `balance: fixed` reads the shares."""
+    partial_queries: bool = False
+    """`mm→mm` takes queries with only words or only a picture too, as they are: the single loss of VLM2Vec."""
+    balance: Literal["paper", "guarded", "fixed"] = "guarded"
+    """How objectives are weighed: by the dual-alignment matrix, `paper` as printed or `guarded` with a floor under
+    each, or `fixed` by the shares in `objectives`."""
     floor_share: float = 0.8
     """`guarded` only: the least weight of an objective, as a share of an equal split (0: none, 1: equal weights)."""
     load_balance_weight: float = 0.01
@@ -169,6 +180,9 @@ class TrainingSettings:
     """Steps between checkpoints, from which `--resume` goes on."""
     log_every: int = 10
     """Steps between lines of the log."""
+    trainer: Literal["moon2", "sentence-transformers"] = "moon2"
+    """`sentence-transformers`: that library's trainer with its CachedMultipleNegativesRankingLoss, a peer to compare
+    with. It aligns queries and products as they are; filter, objectives and balance are not used."""
     seed: int = 0
     """Seed of the weights, the order of the triplets and every random draw."""
 
@@ -215,6 +229,14 @@ class Recipe:
             _require(
                 getattr(self.alignment, name) >= 0, f"alignment.{name}", getattr(self.alignment, name), "0 or more"
             )
+        chosen = self.alignment.objectives
+        known = bool(chosen) and set(chosen) <= set(OBJECTIVES) and all(share > 0 for share in chosen.values())
+        wanted = f"some of {', '.join(OBJECTIVES)}, each with a share above 0"
+        _require(known, "alignment.objectives", chosen, wanted)
+        plain = self.backbone.fusion == "early" or experts.count == 1
+        _require(plain, "experts.count", experts.count, "1 where backbone.fusion is late")
+        own = self.training.trainer == "moon2" or not self.training.evaluate_every
+        _require(own, "training.evaluate_every", self.training.evaluate_every, "0 with that trainer")
         _require(self.filter.sharpness > 0, "filter.sharpness", self.filter.sharpness, "above 0")
         # A byte-level tokenizer begins with the 256 bytes and its special tokens.
         _require(tiny.vocabulary >= 300, "backbone.tiny.vocabulary", tiny.vocabulary, "300 or more")

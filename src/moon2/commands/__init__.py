@@ -4,10 +4,24 @@ A verb's function has its help as docstring. What it needs is imported inside it
 without torch.
 """
 
-from moon2.commands import augmenting, benchmarking, catalogues, explaining, training
+from moon2.commands import augmenting, benchmarking, catalogues, experimenting, explaining, training
 from moon2.commands.verb import Verb
 
 # In the order in which they are used.
-_GROUPS = catalogues.VERBS | augmenting.VERBS | benchmarking.VERBS | training.VERBS | explaining.VERBS
-_ORDER = ("demo", "shop", "import", "benchmark", "augment", "train", "evaluate", "report", "heatmap")
+_GROUPS = (
+    catalogues.VERBS | augmenting.VERBS | benchmarking.VERBS | training.VERBS | explaining.VERBS | experimenting.VERBS
+)
+_ORDER = (
+    "demo",
+    "shop",
+    "import",
+    "benchmark",
+    "augment",
+    "train",
+    "evaluate",
+    "report",
+    "heatmap",
+    "compare",
+    "ablate",
+)
 VERBS: dict[str, Verb] = {name: _GROUPS[name] for name in _ORDER}

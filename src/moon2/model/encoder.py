@@ -71,7 +71,8 @@ class Encoder:
         processor = Processor(
             backbone.tokenizer, backbone.image_processor, backbone.family, backbone.model.config, recipe.input
         )
-        return cls(MoonModel(backbone.model, backbone.family, recipe.experts), processor)
+        fusion = recipe.backbone.fusion
+        return cls(MoonModel(backbone.model, backbone.family, recipe.experts, fusion), processor)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, device: str | torch.device | None = None) -> Encoder:
@@ -109,7 +110,7 @@ class Encoder:
         inputs = InputSettings(**settings["input"])
         with no_init_weights():
             backbone = AutoModel.from_config(config, dtype=getattr(torch, settings["dtype"]))
-            model = MoonModel(backbone, family, ExpertSettings(**settings["experts"]))
+            model = MoonModel(backbone, family, ExpertSettings(**settings["experts"]), settings.get("fusion", "early"))
         load_torch_model(model, folder, strict=True, safe=True)
         family.prepare(model.backbone)
         tokenizer = AutoTokenizer.from_pretrained(folder, config=config)
@@ -129,6 +130,7 @@ class Encoder:
             "moon2_version": version("moon2"),
             "dtype": dtype,
             "experts": asdict(self.model.settings),
+            "fusion": self.model.fusion,
             "input": asdict(self.processor.settings),
             "backbone": config.to_dict(),
         }
@@ -241,7 +243,8 @@ class Encoder:
         return rows, items
 
     def _fill(self, result: dict[str, Vectors], rows: list[int], items: list[Item], views: tuple[str, ...]) -> None:
-        batch = self.processor.batch(items, joint=views != ("t",), text="t" in views).to(self.device)
+        text = self.model.needs_text_pass(views)
+        batch = self.processor.batch(items, joint=views != ("t",), text=text).to(self.device)
         found = self.model(batch, views)
         for view in views:
             valid = found.valid[view].cpu().numpy()

@@ -7,7 +7,7 @@ over the pictures then do not depend on the text, which is what lets one pass se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,6 +54,9 @@ class Family(Protocol):
     def prepare(self, model: Any) -> None:
         """Sets the model up for many pictures a batch."""
 
+    def picture_vectors(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+        """[pictures, D]: the mean of each picture's tokens as the decoder would get them."""
+
     def positions(self, model: Any, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
         """Position ids of rows that begin with pictures of those grids, `length` tokens long; None: 0, 1, 2 …"""
 
@@ -90,6 +93,10 @@ class QwenFamily:
     def prepare(self, model: Any) -> None:
         if not model.visual.config._attn_implementation.startswith("flash"):
             model.visual.config._attn_implementation = GROUPED_ATTENTION
+
+    def picture_vectors(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+        tokens = model.get_image_features(**tensors, return_dict=True).pooler_output
+        return torch.stack([picture.mean(dim=0) for picture in tokens])
 
     def positions(self, model: Any, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
         rows = torch.empty(3, len(grids), length, dtype=torch.long)
@@ -146,6 +153,10 @@ class SmolFamily:
 
     def prepare(self, model: Any) -> None:
         return None
+
+    def picture_vectors(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+        tokens: Tensor = model.get_image_features(**tensors, return_dict=True).pooler_output
+        return tokens.mean(dim=1)
 
     def positions(self, model: Any, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from PIL import Image
 from sentence_transformers.base.modules import InputModule
 
@@ -41,13 +42,18 @@ class MoonModule(InputModule):
         return self.encoder.dimension
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Any]:
-        """Lays the inputs out as the encoder's own batch."""
+        """Opens the inputs: `items`, and under `input_ids` [n] int64 the places among them that are to be embedded.
+
+        By that name the library's trainer finds an input, and its cached losses cut it into small batches.
+        """
         items = [self.encoder.processor.item(_record(one, prompt or "")) for one in inputs]
-        return {"batch": self.encoder.processor.batch(items, text=False)}
+        return {"input_ids": torch.arange(len(items)), "items": items}
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Adds `sentence_embedding`, [n, D] float32 of unit length."""
-        found = self.network(features["batch"].to(self.encoder.device), ("mm",))
+        items = [features["items"][place] for place in features["input_ids"].tolist()]
+        text = self.encoder.model.needs_text_pass(("mm",))
+        found = self.network(self.encoder.processor.batch(items, text=text).to(self.encoder.device), ("mm",))
         return {**features, "sentence_embedding": found.vectors["mm"].float()}
 
     def save(self, output_path: str, *_: Any, **__: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,9 @@ from torch.nn import functional
 from moon2.model.experts import Routing, record_routing, upcycle
 from moon2.model.families import Family, decoder_layers
 from moon2.model.processor import ItemBatch, PassInputs
-from moon2.recipe import ExpertSettings
+from moon2.recipe import OBJECTIVES, ExpertSettings
 
 VIEWS = ("t", "i", "mm")
-OBJECTIVE_COUNT = 5
 
 
 @dataclass
@@ -47,25 +46,35 @@ class MoonModel(nn.Module):
     """A vision-language model whose feed-forward layers are experts, with the dual-alignment matrix W* [Z, M].
 
     Built from a dense backbone by upcycling. `dual_alignment` starts at zero: experts serve all objectives alike.
+    With `late` fusion it is a dual encoder of the same parts instead, to compare with.
     """
 
-    def __init__(self, backbone: nn.Module, family: Family, settings: ExpertSettings) -> None:
+    def __init__(
+        self, backbone: nn.Module, family: Family, settings: ExpertSettings, fusion: Literal["early", "late"] = "early"
+    ) -> None:
         super().__init__()
+        self.fusion = fusion
         self.backbone = backbone
         self.family = family
         self.settings = settings
         layers, config = decoder_layers(backbone, family)
         self._slot = upcycle(layers, settings, config)
-        self.dual_alignment = nn.Parameter(torch.zeros(settings.count, OBJECTIVE_COUNT))
+        self.dual_alignment = nn.Parameter(torch.zeros(settings.count, len(OBJECTIVES)))
         self.dimension: int = config.hidden_size
+
+    def needs_text_pass(self, views: Collection[str]) -> bool:
+        """Whether `forward` wants the pass over text alone also of items that have pictures."""
+        return "t" in views or (self.fusion == "late" and "mm" in views)
 
     def forward(self, batch: ItemBatch, views: Collection[str] = VIEWS) -> Views:
         """The wanted views of each item; see `Views`.
 
         Args:
-            batch: at most two passes; views i and mm need the joint one, t the text one.
+            batch: at most two passes; views i and mm need the joint one, t the text one (see `needs_text_pass`).
             views: which to pool.
         """
+        if self.fusion == "late":
+            return self._two_towers(batch, views)
         number, device = len(batch.has_text), batch.has_text.device
         vectors: dict[str, Tensor] = {}
         routing: dict[str, Tensor] = {}
@@ -95,6 +104,29 @@ class MoonModel(nn.Module):
                 routing[view] = routing[view].index_copy(0, items, gates)
         has = {"t": batch.has_text, "i": batch.has_images, "mm": batch.has_text | batch.has_images}
         return Views(vectors, {view: has[view] for view in views}, routing, passes)
+
+    def _two_towers(self, batch: ItemBatch, views: Collection[str]) -> Views:
+        """Words through the decoder, pictures through the vision encoder alone; mm is the sum of both vectors."""
+        number, device = len(batch.has_text), batch.has_text.device
+        zeros = torch.zeros(number, self.dimension, device=device)
+        vectors = {"t": zeros, "i": zeros}
+        passes: list[Routing] = []
+        if batch.text is not None:
+            states, record = self._run(batch.text)
+            passes.append(record)
+            pooled, _ = _pool(states, batch.text.content, batch.text.real, record)
+            vectors["t"] = zeros.index_copy(0, batch.text.items, functional.normalize(pooled, dim=-1))
+        if batch.joint is not None:
+            pictures = self.family.picture_vectors(self.backbone, batch.joint.tensors).float()
+            item_of = batch.joint.items.repeat_interleave(
+                torch.tensor([len(grids) for grids in batch.joint.grids], device=device)
+            )
+            vectors["i"] = functional.normalize(zeros.index_add(0, item_of, pictures), dim=-1)
+        vectors["mm"] = functional.normalize(vectors["t"] + vectors["i"], dim=-1)
+        has = {"t": batch.has_text, "i": batch.has_images, "mm": batch.has_text | batch.has_images}
+        # A picture meets no expert, so there is no routing of a view to speak of.
+        routing = {view: zeros.new_zeros(number, 0) for view in views}
+        return Views({view: vectors[view] for view in views}, {view: has[view] for view in views}, routing, passes)
 
     def _run(self, inputs: PassInputs) -> tuple[Tensor, Routing]:
         extra: dict[str, Any] = dict(inputs.tensors)

@@ -14,11 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from moon2.objective.precision import at_least_float32
+from moon2.recipe import OBJECTIVES
 
-INTER_OBJECTIVES = ("t→mm", "i→mm", "mm→mm")
-INTRA_OBJECTIVES = ("i→t", "t→i")
-OBJECTIVES = INTER_OBJECTIVES + INTRA_OBJECTIVES
-"""The M = 5 alignment objectives, in the order of the dual-alignment matrix's columns."""
+INTER_OBJECTIVES, INTRA_OBJECTIVES = OBJECTIVES[:3], OBJECTIVES[3:]
 
 
 def info_nce(anchors: Tensor, candidates: Tensor, positive: Tensor, excluded: Tensor, temperature: float) -> Tensor:

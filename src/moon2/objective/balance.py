@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moon2.objective.alignment import OBJECTIVES
 from moon2.objective.precision import at_least_float32
+from moon2.recipe import OBJECTIVES
 
 
 def expert_preference(matrix: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moon2.objective.alignment import INTER_OBJECTIVES, OBJECTIVES
+from moon2.objective.alignment import INTER_OBJECTIVES
 from moon2.objective.balance import guarded_weights
 from moon2.objective.precision import at_least_float32
-from moon2.recipe import AlignmentSettings
+from moon2.recipe import OBJECTIVES, AlignmentSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def total_loss(
     ω_m is taken M-fold so that the loss has the same scale however many objectives there are. An objective that has no
     valid sample in the batch drops out: its L_m and weight are 0, M counts the others, and under `guarded` the others
     share the whole weight among themselves. So one batch without pictures neither weakens the text objectives nor
-    teaches W* to put weight on an objective that costs nothing.
+    teaches W* to put weight on an objective that costs nothing. Under `fixed` the recipe's shares stand for ω.
 
     Args:
         losses: for each objective the batch has, [B_m] losses of its samples, from `inter_product`, `intra_product`.
@@ -85,6 +85,9 @@ def total_loss(
 
     if settings.balance == "guarded":
         share = guarded_weights(omega, settings.floor_share, is_present)
+    elif settings.balance == "fixed":
+        shares = omega.new_tensor([settings.objectives.get(name, 0.0) for name in OBJECTIVES]) * is_present
+        share = shares / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny)
     else:
         share = omega * is_present
     weight = is_present.sum() * share

@@ -159,8 +159,9 @@ def change_picture(image: Image.Image, settings: AugmentSettings, random: np.ran
 class TripletCollator:
     """Lays triplets out as one batch; those that could not be read are left out."""
 
-    def __init__(self, processor: Processor) -> None:
+    def __init__(self, processor: Processor, *, text: bool = True) -> None:
         self.processor = processor
+        self.text = text
 
     def __call__(self, examples: Sequence[TripletExample | None]) -> dict[str, TripletBatch]:
         """One batch under the key "batch".
@@ -174,7 +175,7 @@ class TripletCollator:
         negatives = [example for example in read if example.negative is not None]
         places = {id(example): len(read) + place for place, example in enumerate(negatives)}
         products = [example.positive for example in read] + [item for e in negatives if (item := e.negative)]
-        items = self.processor.batch([example.query for example in read] + products)
+        items = self.processor.batch([example.query for example in read] + products, text=self.text)
         batch = TripletBatch(
             items=items,
             size=len(read),

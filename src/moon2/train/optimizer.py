@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moon2.recipe import Recipe
+
 MOMENTUM = 0.95
 # The polynomial a·s + b·s³ + c·s⁵ drives every singular value s of (0, 1] close to 1 within five rounds; figures of
 # Jordan et al., who tuned them for speed rather than exactness.
@@ -88,3 +90,27 @@ def parameter_groups(model: torch.nn.Module, decay: float, decayed: set[str]) ->
         {"params": [by_name[name] for name in rest if name in decayed], "weight_decay": decay},
         {"params": [by_name[name] for name in rest if name not in decayed], "weight_decay": 0.0},
     ]
+
+
+class RecipeOptimizer:
+    """Gives a `transformers.Trainer` that also derives from this, and has a `recipe`, the recipe's optimiser."""
+
+    recipe: Recipe
+    optimizer: torch.optim.Optimizer | None
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW, or Muon with AdamW where the recipe says so."""
+        trainer: Any = self
+        settings = trainer.args
+        if self.optimizer is None and self.recipe.training.optimizer == "muon":
+            network = trainer.model if model is None else model
+            decayed = set(self.get_decay_parameter_names(network))
+            groups = parameter_groups(network, settings.weight_decay, decayed)
+            self.optimizer = MuonWithAdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.adam_beta2))
+        made: torch.optim.Optimizer = super().create_optimizer(model)  # type: ignore[misc]  # the trainer's own
+        return made
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        """All matrices but W*: decay would draw its preferences back to equal ones."""
+        names: list[str] = super().get_decay_parameter_names(model)  # type: ignore[misc]  # the trainer's own
+        return [name for name in names if not name.endswith("dual_alignment")]

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moon2.model.views import MoonModel, Views
+from moon2.model.views import VIEWS, MoonModel, Views
 from moon2.objective.alignment import (
     INTRA_OBJECTIVES,
-    OBJECTIVES,
     inter_product,
     intra_product,
     known_positive_mask,
@@ -19,7 +18,7 @@ from moon2.objective.alignment import (
 from moon2.objective.balance import load_balance, objective_weights, sparsity
 from moon2.objective.reliability import margin_at, reliability, sample_weights
 from moon2.objective.total import total_loss
-from moon2.recipe import Recipe
+from moon2.recipe import OBJECTIVES, AlignmentSettings, Recipe
 from moon2.train.batches import TripletBatch
 
 
@@ -40,12 +39,15 @@ def training_step(model: MoonModel, batch: TripletBatch, recipe: Recipe, step: i
         recipe: temperatures, balance mode, filter.
         step: how many optimiser steps were done; decides m̄.
     """
-    views: Views = model(batch.items)
+    wanted = recipe.alignment.objectives
+    views: Views = model(batch.items, needed_views(recipe.alignment))
     device, size = batch.items.has_text.device, batch.size
     candidates = views.vectors["mm"][size:]
-    queries = {view: views.vectors[view][:size] for view in ("t", "i", "mm")}
     both = batch.items.has_text & batch.items.has_images
-    valid = {"t→mm": views.valid["t"][:size], "i→mm": views.valid["i"][:size], "mm→mm": both[:size]}
+    complete = views.valid["mm"] if recipe.alignment.partial_queries else both
+    valid = {"t→mm": batch.items.has_text[:size], "i→mm": batch.items.has_images[:size], "mm→mm": complete[:size]}
+    valid = {name: mask for name, mask in valid.items() if name in wanted}
+    queries = {view: views.vectors[view][:size] for view in (name.removesuffix("→mm") for name in valid)}
     own = torch.arange(size, device=device)
     excluded = known_positive_mask(batch.known_positive_ids, batch.product_ids).to(device)
     losses = inter_product(
@@ -57,7 +59,8 @@ def training_step(model: MoonModel, batch: TripletBatch, recipe: Recipe, step: i
         {name.removesuffix("→mm"): mask for name, mask in valid.items()},
     )
     paired = torch.where(both[size:])[0]
-    if len(paired) < 2:
+    within = [name for name in INTRA_OBJECTIVES if name in wanted]
+    if len(paired) < 2 or not within:
         # One pair has nothing to be told apart from; without rows the objectives drop out of ω too.
         paired = paired[:0]
     else:
@@ -65,11 +68,13 @@ def training_step(model: MoonModel, batch: TripletBatch, recipe: Recipe, step: i
         same = same_product_mask([batch.product_ids[row] for row in rows])
         same |= same_product_mask([batch.product_texts[row].casefold() for row in rows])
         image, text = (views.vectors[view][size:][paired] for view in ("i", "t"))
-        losses |= intra_product(image, text, same.to(device), recipe.alignment.temperature_intra)
+        found = intra_product(image, text, same.to(device), recipe.alignment.temperature_intra)
+        losses |= {name: found[name] for name in within}
 
-    phi = _reliability(queries["mm"], candidates, batch, recipe, step)
+    phi = _reliability(views.vectors["mm"][:size], candidates, batch, recipe, step)
     weights = sample_weights(phi, recipe.filter.threshold) if recipe.filter.enabled else torch.ones_like(phi)
-    omega = objective_weights(model.dual_alignment, _routing_by_objective(views, valid, paired, size))
+    routing = _routing_by_objective(views, valid, paired, size)
+    omega = objective_weights(model.dual_alignment, {name: routing[name] for name in losses})
     aux = [
         load_balance(probabilities, chosen)
         for record in views.passes
@@ -91,7 +96,15 @@ def training_step(model: MoonModel, batch: TripletBatch, recipe: Recipe, step: i
     log |= {f"omega/{name}": value for name, value in zip(OBJECTIVES, len(OBJECTIVES) * omega.detach(), strict=True)}
     log |= {"filter/phi": phi.mean(), "filter/share": (weights < 1).float().mean()}
     log |= _expert_load(views, recipe.experts.count)
+    passes = [inputs for inputs in (batch.items.joint, batch.items.text) if inputs is not None]
+    log["tokens"] = torch.stack([inputs.real.sum() for inputs in passes]).sum()
     return StepResult(parts.total, log)
+
+
+def needed_views(settings: AlignmentSettings) -> tuple[str, ...]:
+    """The views that the chosen objectives compare; mm always, since it is what is searched and filtered by."""
+    forms = {form for name in settings.objectives for form in name.split("→")}
+    return tuple(view for view in VIEWS if view in forms | {"mm"})
 
 
 def _expert_load(views: Views, count: int) -> dict[str, Tensor]:
@@ -127,5 +140,7 @@ def _routing_by_objective(views: Views, valid: dict[str, Tensor], paired: Tensor
     for name, mask in valid.items():
         asked = views.routing[name.removesuffix("→mm")][:size]
         routing[name] = ((asked + positives) / 2)[mask]
+    if not len(paired):
+        return routing
     within = (views.routing["t"][size:][paired] + views.routing["i"][size:][paired]) / 2
     return routing | {name: within for name in INTRA_OBJECTIVES}

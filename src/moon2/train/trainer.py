@@ -27,11 +27,12 @@ from moon2.catalog.triplets import Triplet, training_triplets
 from moon2.model.encoder import Encoder
 from moon2.recipe import AdditionSettings, Recipe, RecipeError, load_recipe
 from moon2.train.additions import addition_texts, require_additions
+from moon2.train.arguments import common_arguments
 from moon2.train.batches import TripletCollator, TripletStream
 from moon2.train.history import HistoryFile
-from moon2.train.optimizer import MuonWithAdamW, parameter_groups
+from moon2.train.optimizer import RecipeOptimizer
 from moon2.train.progress import TrainingBar
-from moon2.train.step import training_step
+from moon2.train.step import needed_views, training_step
 
 Score = Callable[[Encoder], dict[str, float]]
 
@@ -95,16 +96,22 @@ def train(
         seed=settings.seed,
         additions=recipe.additions,
     )
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
-    trainer = MoonTrainer(recipe, encoder, folder, score, stream)
     if checkpoint is None:
         # What a run that was killed before its first checkpoint left is not this run's.
         (folder / "history.jsonl").unlink(missing_ok=True)
         for kept in ("best", "best.new"):
             shutil.rmtree(folder / kept, ignore_errors=True)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if score is not None and trainer.state.global_step != trainer.evaluated_at:
-        trainer.evaluate()
+    if settings.trainer == "moon2":
+        steps = _run_own_trainer(recipe, encoder, folder, stream, checkpoint, score)
+    else:
+        # Imported here, because sentence-transformers is an extra and slow to load.
+        try:
+            from moon2.train.sentence_trainer import run_sentence_trainer
+        except ImportError:
+            raise RecipeError(
+                "training.trainer is 'sentence-transformers', which is not installed; pip install 'moon2[peers]'"
+            ) from None
+        steps = run_sentence_trainer(recipe, encoder, folder, stream, checkpoint)
     best = settled_best(folder)
     if best.exists():
         encoder = Encoder.from_pretrained(best / "model", device=encoder.device)
@@ -112,10 +119,26 @@ def train(
     encoder.save_pretrained(folder / "model")
     # What was saved, not what was trained: mixed precision leaves its casts on the model it ran with.
     encoder = Encoder.from_pretrained(folder / "model", device=encoder.device)
-    return TrainingResult(folder, encoder, trainer.state.global_step, time.monotonic() - started)
+    return TrainingResult(folder, encoder, steps, time.monotonic() - started)
 
 
-class MoonTrainer(Trainer):
+def _run_own_trainer(
+    recipe: Recipe,
+    encoder: Encoder,
+    folder: Path,
+    stream: TripletStream,
+    checkpoint: Path | None,
+    score: Score | None,
+) -> int:
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
+    trainer = MoonTrainer(recipe, encoder, folder, score, stream)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if score is not None and trainer.state.global_step != trainer.evaluated_at:
+        trainer.evaluate()
+    return int(trainer.state.global_step)
+
+
+class MoonTrainer(RecipeOptimizer, Trainer):
     """`transformers.Trainer` with the loss of `training_step`, the indexed stream, and a log of every part."""
 
     def __init__(
@@ -123,33 +146,14 @@ class MoonTrainer(Trainer):
     ) -> None:
         settings = recipe.training
         arguments = TrainingArguments(
-            output_dir=str(folder / "checkpoints"),
-            max_steps=settings.steps,
-            per_device_train_batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type="cosine",
-            warmup_steps=settings.warmup_steps,
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            # A shorter memory of gradients' sizes than the usual 0.999: these runs are of hundreds of steps.
-            adam_beta2=0.99,
-            bf16=settings.bf16,
-            # The trainer refuses mixed precision on a CPU that it was not told to use.
-            use_cpu=not torch.accelerator.is_available(),
+            **common_arguments(settings, folder),
             eval_strategy="steps" if score is not None and settings.evaluate_every else "no",
             eval_steps=settings.evaluate_every or None,
-            save_strategy="steps",
-            save_steps=settings.save_every,
-            save_total_limit=2,
-            logging_steps=settings.log_every,
-            logging_first_step=True,
             report_to=["tensorboard"],
             remove_unused_columns=False,
             label_names=[],
             dataloader_pin_memory=False,
             dataloader_num_workers=min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0,
-            seed=settings.seed,
-            disable_tqdm=False,
         )
         if arguments.n_gpu > 1:
             # Trainer would wrap the model in DataParallel, which has neither W* nor the routing.
@@ -160,7 +164,9 @@ class MoonTrainer(Trainer):
             train_dataset=stream,
             # The trainer asks for some data before it evaluates; ours comes with `score`.
             eval_dataset=stream,
-            data_collator=TripletCollator(encoder.processor),
+            data_collator=TripletCollator(
+                encoder.processor, text=encoder.model.needs_text_pass(needed_views(recipe.alignment))
+            ),
             callbacks=[HistoryFile(folder / "history.jsonl"), TrainingBar()],
         )
         self.remove_callback(ProgressCallback)
@@ -224,19 +230,6 @@ class MoonTrainer(Trainer):
         # The stream is already in its random order, as a function of the index alone.
         stream: Any = self.train_dataset if train_dataset is None else train_dataset
         return SequentialSampler(stream)
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW, or Muon with AdamW where the recipe says so."""
-        if self.optimizer is None and self.recipe.training.optimizer == "muon":
-            network: Any = self.model if model is None else model
-            decayed = set(self.get_decay_parameter_names(network))
-            groups = parameter_groups(network, self.args.weight_decay, decayed)
-            self.optimizer = MuonWithAdamW(groups, lr=self.args.learning_rate, betas=(0.9, self.args.adam_beta2))
-        return super().create_optimizer(model)
-
-    def get_decay_parameter_names(self, model: Any) -> list[str]:
-        """All matrices but W*: decay would draw its preferences back to equal ones."""
-        return [name for name in super().get_decay_parameter_names(model) if not name.endswith("dual_alignment")]
 
 
 def settled_best(folder: Path) -> Path:

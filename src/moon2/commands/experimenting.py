@@ -1,0 +1,159 @@
+"""The verbs that measure the method: compare with peers, ablate its parts."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moon2.commands.verb import UsageError, Verb
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from moon2.experiments.running import Experiment
+    from moon2.experiments.variants import Variant
+
+
+def _common_arguments(parser: ArgumentParser) -> None:
+    from moon2.recipe import Recipe
+
+    parser.add_argument("data", help="folder of a catalogue with test queries")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="gets results.json, the tables and the runs")
+    parser.add_argument(
+        "--config", metavar="RECIPE", help="YAML recipe of the whole method; its steps are a run's budget"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each variant is trained with each")
+    parser.add_argument("--at_once", type=int, default=1, help="runs side by side; if several, on one core each")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these variants, named as in the table")
+    parser.add_class_arguments(Recipe, None)
+
+
+def _compare_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--no_same_seconds", action="store_true", help="leave out the second table, of equal time")
+    _common_arguments(parser)
+
+
+def _compare(typed: Namespace) -> None:
+    """Trains MOON2.0 and its peers on the same data and compares them, as a team would want to decide by.
+
+    Peers: a CLIP-style dual encoder, a single InfoNCE as in VLM2Vec, MOON's fixed 12:3:2 mixture of
+    modalities, and sentence-transformers' own trainer with its cached ranking loss, all of the same
+    backbone. One table after equal steps (the same triplets), one after equal seconds, each with mean and
+    standard deviation over seeds. The budget of a run is --training.steps.
+
+    Stopped or killed, the same command goes on and repeats no finished run; `moon2 ablate` with the same
+    FOLDER and settings takes over the runs that both need.
+
+    example:
+      moon2 compare data/shop --out runs/compare --config recipes/tiny.yaml --training.steps 100 --at_once 2
+    """
+    from moon2.experiments.variants import OURS, peers
+
+    experiment = _experiment(typed)
+    variants = _chosen(peers(experiment.recipe), typed)
+    from moon2.experiments.running import run_same_seconds, run_same_steps
+    from moon2.experiments.tables import differences_table, means_table, published_table, verdict
+
+    rows = run_same_steps(experiment, variants)
+    steps = experiment.recipe.training.steps
+    parts = [f"# Same triplets: {steps} steps of {experiment.recipe.training.batch_size}", "", means_table(rows), ""]
+    parts += [verdict(rows), "", differences_table(rows), ""]
+    if not typed.get("no_same_seconds") and any(variant.name == OURS for variant in variants):
+        timed = run_same_seconds(experiment, variants, rows)
+        parts += [f"# Same seconds of training, as long as {OURS} took", "", means_table(timed), "", verdict(timed), ""]
+    _write(experiment, "compare.md", [*parts, published_table(variants)])
+
+
+def _ablate_arguments(parser: ArgumentParser) -> None:
+    labels = "Parquet of known false purchases (query_id, purchase_is_noise), such as a generated shop's noise.parquet"
+    parser.add_argument("--noise_labels", metavar="FILE", help=labels)
+    noise = "shares of false purchases in the training log to try with and without the filter, such as 0 0.3"
+    parser.add_argument("--noise", type=float, nargs="*", default=[], help=noise)
+    _common_arguments(parser)
+
+
+def _ablate(typed: Namespace) -> None:
+    """Trains MOON2.0 whole and without each of its parts, to see what each is worth on your data.
+
+    Without experts (dense, of equal active and of equal total size), without alignment between or within
+    products, without learned weights, without filtering, and with or without co-augmentation where the
+    catalogue was augmented; with --noise also on logs with chosen shares of false purchases. Mean and
+    standard deviation over seeds, the published table beside. The budget of a run is --training.steps.
+
+    Stopped or killed, the same command goes on and repeats no finished run.
+
+    example:
+      moon2 ablate data/shop --out runs/compare --config recipes/tiny.yaml --training.steps 100 --at_once 2 \\
+        --noise 0 0.3 --noise_labels data/shop/noise.parquet
+    """
+    from moon2.catalog.noisy_log import read_noise_labels
+    from moon2.catalog.store import Catalogue
+    from moon2.experiments.variants import ablations
+
+    labels = typed.get("noise_labels")
+    experiment = _experiment(typed, read_noise_labels(labels) if labels else frozenset())
+    rows = Catalogue.open(experiment.data).rows("train", ["enriched_title"])
+    added = any(row["enriched_title"] for row in rows)
+    shares = typed.get("noise") or []
+    if any(not 0 <= share < 1 for share in shares):
+        raise UsageError(f"ablate: --noise is {shares}; each must be 0 or more and below 1")
+    variants = _chosen(ablations(experiment.recipe, additions=added, noise=shares), typed)
+    from moon2.experiments.running import run_same_steps
+    from moon2.experiments.tables import differences_table, means_table, published_table, verdict
+
+    found = run_same_steps(experiment, variants)
+    steps = experiment.recipe.training.steps
+    head = f"# Ablations after {steps} steps of {experiment.recipe.training.batch_size} triplets"
+    parts = [head, "", means_table(found), "", verdict(found), "", differences_table(found), ""]
+    _write(experiment, "ablate.md", [*parts, published_table(variants)])
+
+
+def _experiment(typed: Namespace, known_noise: frozenset[str] = frozenset()) -> Experiment:
+    from moon2.catalog.store import Catalogue
+    from moon2.experiments.running import Experiment
+    from moon2.recipe import Recipe, load_recipe
+
+    sections = Recipe.__dataclass_fields__
+    given = [(name, value) for name, value in typed.items() if name.partition(".")[0] in sections]
+    overrides = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given]
+    recipe = load_recipe(typed.get("config"), overrides)
+    Catalogue.open(typed["data"])
+    at_once = typed.get("at_once", 1)
+    if at_once < 1:
+        raise UsageError(f"--at_once is {at_once}; it must be 1 or more")
+    return Experiment(
+        folder=Path(typed["out"]),
+        data=Path(typed["data"]),
+        recipe=recipe,
+        seeds=typed.get("seeds") or [0, 1, 2],
+        at_once=at_once,
+        known_noise=known_noise,
+        command=shlex.join(["moon2", *sys.argv[1:]]),
+    )
+
+
+def _chosen(variants: list[Variant], typed: Namespace) -> list[Variant]:
+    wanted = typed.get("only")
+    if not wanted:
+        return variants
+    names = [variant.name for variant in variants]
+    for name in wanted:
+        if name not in names:
+            raise UsageError(f"--only: there is no variant {name!r}; there are {', '.join(map(repr, names))}")
+    return [variant for variant in variants if variant.name in wanted]
+
+
+def _write(experiment: Experiment, name: str, parts: list[str]) -> None:
+    text = "\n".join(parts).strip()
+    (experiment.folder / name).write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+_USAGE = "DATA --out FOLDER [--config RECIPE] [--training.steps N] [--seeds 0 1 2] [--at_once N] [--only NAME …]"
+VERBS = {
+    "compare": Verb(_compare, _compare_arguments, _USAGE),
+    "ablate": Verb(_ablate, _ablate_arguments, f"{_USAGE} [--noise 0 0.3 --noise_labels FILE]"),
+}

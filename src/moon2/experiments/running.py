@@ -1,0 +1,265 @@
+"""Many runs: each variant with each seed, trained and scored as a user would do it, some side by side.
+
+A run is a folder and a row. Rows are kept in one file that is written anew after every run, so that a comparison that
+was stopped goes on with the runs that are missing, and a run that was cut short goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from statistics import mean, median
+from typing import Any
+
+from tqdm import tqdm
+
+from moon2.catalog.noisy_log import write_noisy_catalogue
+from moon2.catalog.store import Catalogue
+from moon2.evaluate.evaluation import Evaluation
+from moon2.experiments.variants import OURS, Variant
+from moon2.recipe import Recipe
+from moon2.train.history import read_history
+
+Row = dict[str, Any]
+SAME_SPEED = 0.05
+"""Runs whose time differs by less than this share count as equally long."""
+
+
+class ExperimentError(ValueError):
+    """An experiment cannot be made or goes wrong; one line with what, where and what to do."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What all runs have in common.
+
+    Attributes:
+        folder: gets `results.json`, and a folder a run under `runs/`.
+        data: the catalogue.
+        recipe: the whole method; its own steps are the budget of a run.
+        seeds: each variant is trained once with each.
+        at_once: runs side by side; where more than one, each has one core and one thread.
+        known_noise: ids of queries whose purchase is known to be false, for variants with a share of noise.
+        command: how it was started, for the record.
+    """
+
+    folder: Path
+    data: Path
+    recipe: Recipe
+    seeds: Sequence[int]
+    at_once: int = 1
+    known_noise: frozenset[str] = frozenset()
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a variant, a seed, and how long."""
+
+    variant: Variant
+    seed: int
+    steps: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        words = re.sub(r"\W+", "-", self.variant.name.casefold()).strip("-")
+        return f"{words}-{self.steps}-{self.seed}"
+
+
+def run_same_steps(experiment: Experiment, variants: Sequence[Variant]) -> list[Row]:
+    """Every variant for as many steps, and so on the same triplets; gives their rows.
+
+    Raises:
+        ExperimentError: the folder holds another experiment, or runs failed; the others are kept.
+    """
+    steps = experiment.recipe.training.steps
+    # Seed after seed, so that an experiment that is stopped has compared all variants on the seeds it did.
+    return _run(experiment, [Job(variant, seed, steps) for seed in experiment.seeds for variant in variants])
+
+
+def run_same_seconds(experiment: Experiment, variants: Sequence[Variant], rows: Sequence[Row]) -> list[Row]:
+    """Every variant for as long as MOON2.0 took in `rows`, by the speed it had there; gives their rows.
+
+    The cosine of the learning rate spans the steps that fit. A variant as fast as MOON2.0 is not run again.
+
+    Raises:
+        ExperimentError: as `run_same_steps`.
+    """
+    steps = experiment.recipe.training.steps
+    seconds = {v.name: median(row["seconds"] for row in rows if row["variant"] == v.name) for v in variants}
+    fitting = {name: round(steps * seconds[OURS] / taken) for name, taken in seconds.items()}
+    fitting = {name: steps if abs(fit / steps - 1) < SAME_SPEED else max(1, fit) for name, fit in fitting.items()}
+    return _run(experiment, [Job(v, seed, fitting[v.name]) for seed in experiment.seeds for v in variants])
+
+
+def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
+    """The rows of the jobs, in their order; those that the folder has are not run again."""
+    rows = _rows_there(experiment)
+    by_name = {row["run"]: row for row in rows}
+    for job in jobs:
+        if job.name in by_name and by_name[job.name]["settings"] != list(job.variant.settings):
+            raise ExperimentError(f"{experiment.folder}: {job.name} was run with other settings; give another --out")
+    missing = [job for job in jobs if job.name not in by_name]
+    cores: Queue[int] = Queue()
+    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    for number in range(experiment.at_once if available else 0):
+        cores.put(available[number % len(available)])
+    lock, failed = threading.Lock(), []
+
+    def pin() -> None:
+        # On Linux this is the thread's own affinity, and the processes it starts inherit it.
+        if experiment.at_once > 1 and not cores.empty():
+            os.sched_setaffinity(0, {cores.get()})
+
+    for share in sorted({share for job in missing if (share := job.variant.log_noise) is not None}):
+        _noisy_data(experiment, share)
+    with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", desc="experiment") as bar:
+
+        def measure(job: Job) -> None:
+            try:
+                row = _train_and_score(experiment, job)
+            except ExperimentError as error:
+                failed.append(str(error))
+                tqdm.write(f"moon2: {error}", file=sys.stderr)
+                return
+            with lock:
+                by_name[job.name] = row
+                _write(experiment, list(by_name.values()))
+            recall = mean(by_direction["10"] for by_direction in row["recall"].values())
+            tqdm.write(f"{job.variant.name}, seed {job.seed}, {job.steps} steps: mean R@10 {recall:.1f}", sys.stderr)
+            bar.update()
+
+        with ThreadPoolExecutor(experiment.at_once, initializer=pin) as pool:
+            for result in [pool.submit(measure, job) for job in missing]:
+                result.result()
+    if failed:
+        raise ExperimentError(f"{len(failed)} of {len(jobs)} runs failed, the first: {failed[0]}")
+    return [by_name[job.name] for job in jobs]
+
+
+def _train_and_score(experiment: Experiment, job: Job) -> Row:
+    """One run in its own folder by moon2's own commands, and what came of it."""
+    folder = experiment.folder / "runs" / job.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    recipe = folder.parent.parent / "recipe.yaml"
+    share = job.variant.log_noise
+    data = experiment.data if share is None else _noisy_data(experiment, share)
+    # Held-out queries would choose among checkpoints differently for each variant: here the last weights count.
+    settings = [f"training.steps={job.steps}", f"training.seed={job.seed}", "training.evaluate_every=0"]
+    typed = [word for setting in (*settings, *job.variant.settings) for word in _option(setting)]
+    train = ["train", "--config", str(recipe), "--data", str(data), "--out", str(folder), "--resume", *typed]
+    evaluate = ["evaluate", str(folder), "--data", str(experiment.data)]
+    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if experiment.at_once > 1 else {})
+    log_path = folder.with_suffix(".log")
+    with log_path.open("a") as log:
+        for command in (train, evaluate):
+            moon2 = [sys.executable, "-m", "moon2", *command]
+            result = subprocess.run(moon2, env=environment, check=False, stdout=log, stderr=log)
+            if result.returncode:
+                raise ExperimentError(f"{job.name}: moon2 {command[0]} failed; {log_path} says why")
+    evaluation = Evaluation.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
+    history = read_history(folder / "history.jsonl")
+    speed = median(line["triplets_per_second"] for line in history if "triplets_per_second" in line)
+    tokens = [line["tokens"] for line in history if "tokens" in line]
+    triplets = job.steps * experiment.recipe.training.batch_size
+    return {
+        "run": job.name,
+        "variant": job.variant.name,
+        "settings": list(job.variant.settings),
+        "log_noise": share,
+        "seed": job.seed,
+        "steps": job.steps,
+        "triplets": triplets,
+        "tokens": round(job.steps * mean(tokens)) if tokens else None,
+        "seconds": round(triplets / speed, 1),
+        "parameters": _parameters(folder / "model"),
+        "recall": {d: {str(k): recall for k, recall in row.items()} for d, row in evaluation.recalls.items()},
+        "accuracy": {task: views["mm"]["accuracy"] for task, views in evaluation.zero_shot.items() if "mm" in views},
+        "queries": evaluation.queries,
+        "gallery": evaluation.gallery,
+        "commit": commit(),
+        "command": experiment.command,
+    }
+
+
+def _option(setting: str) -> tuple[str, str]:
+    name, _, value = setting.partition("=")
+    return f"--{name}", value
+
+
+def _noisy_data(experiment: Experiment, share: float) -> Path:
+    folder = experiment.folder / "data" / f"noise-{share:.2f}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_noisy_catalogue(Catalogue.open(experiment.data), folder, share, known=experiment.known_noise)
+    return folder
+
+
+def _parameters(model: Path) -> int:
+    from safetensors import safe_open
+
+    total = 0
+    for path in sorted(model.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            total += sum(_product(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  # no dictionary
+    return total
+
+
+def _product(shape: Sequence[int]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size
+
+
+def _rows_there(experiment: Experiment) -> list[Row]:
+    """The rows of an earlier start of the same experiment; writes down the recipe of a new one."""
+    recipe, results = experiment.folder / "recipe.yaml", experiment.folder / "results.json"
+    if recipe.exists() and recipe.read_text(encoding="utf-8") != experiment.recipe.to_yaml():
+        raise ExperimentError(f"{experiment.folder}: holds an experiment with another recipe; give another --out")
+    if not results.exists():
+        experiment.folder.mkdir(parents=True, exist_ok=True)
+        recipe.write_text(experiment.recipe.to_yaml(), encoding="utf-8")
+        return []
+    held = json.loads(results.read_text(encoding="utf-8"))
+    if held["data"] != str(experiment.data):
+        raise ExperimentError(f"{results}: holds runs on {held['data']}, not {experiment.data}; give another --out")
+    return list(held["runs"])
+
+
+def _write(experiment: Experiment, rows: Sequence[Row]) -> None:
+    """Writes `results.json` whole or not at all."""
+    held = {
+        "data": str(experiment.data),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {experiment.at_once} runs at once",
+        "runs": list(rows),
+    }
+    fresh = experiment.folder / "results.json.new"
+    fresh.write_text(json.dumps(held, ensure_ascii=False, indent=1), encoding="utf-8")
+    fresh.replace(experiment.folder / "results.json")
+
+
+def commit() -> str:
+    """The commit of moon2's own source tree, with "+" where it was changed since; "" where it has none."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        found = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=False)
+        return found.stdout.strip()
+
+    try:
+        head = git("rev-parse", "--short", "HEAD")
+        return head + ("+" if head and git("status", "--porcelain", "--", ".") else "")
+    except OSError:  # there is no git
+        return ""

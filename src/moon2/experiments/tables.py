@@ -1,0 +1,141 @@
+"""Rows of an experiment as tables: mean ± standard deviation over seeds, differences seed by seed, and who is first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from moon2.evaluate.evaluation import DIRECTIONS
+from moon2.experiments.variants import OURS, Variant
+
+Row = Mapping[str, Any]
+COLUMNS = (*DIRECTIONS, "class", "attribute")
+PUBLISHED: dict[str, tuple[float, ...]] = {
+    "MOON2.0": (63.09, 91.08, 94.21, 73.12, 64.91, 68.08, 84.29),
+    "without MoE": (51.29, 74.59, 78.45, 62.16, 56.21, 62.55, 75.62),
+    "without dual-level alignment": (37.99, 65.72, 67.45, 31.45, 23.35, 57.12, 67.24),
+    "without co-augmentation": (59.69, 78.17, 80.62, 64.79, 58.68, 66.21, 77.77),
+    "without filtering": (60.63, 83.40, 80.00, 70.40, 63.21, 67.99, 84.04),
+    "MOON (predecessor)": (float("nan"), 78.11, 80.78, 44.02, float("nan"), 59.70, 63.55),
+}
+"""The authors' figures on MBE2.0 (arXiv 2511.12449), in the order of `COLUMNS`: another set, other sizes, one seed."""
+
+
+def scores(row: Row) -> dict[str, float]:
+    """One run: R@10 by direction, and the accuracy of class and (mean) attributes from text and picture; percent."""
+    found = {direction: recall["10"] for direction, recall in row["recall"].items()}
+    attributes = [accuracy for task, accuracy in row["accuracy"].items() if task != "class"]
+    if "class" in row["accuracy"]:
+        found["class"] = row["accuracy"]["class"]
+    if attributes:
+        found["attribute"] = mean(attributes)
+    return found
+
+
+def by_variant(rows: Sequence[Row]) -> dict[str, dict[int, Row]]:
+    """Rows by variant and seed, in the order of the rows."""
+    found: dict[str, dict[int, Row]] = {}
+    for row in rows:
+        found.setdefault(row["variant"], {})[row["seed"]] = row
+    return found
+
+
+def means_table(rows: Sequence[Row]) -> str:
+    """Markdown: by variant the mean ± standard deviation over seeds; the best mean of each column is bold."""
+    groups = by_variant(rows)
+    values = {name: _columns(list(seeds.values())) for name, seeds in groups.items()}
+    best = {c: max((mean(found[c]) for found in values.values() if c in found), default=0.0) for c in COLUMNS}
+    lines = _head("R@10 and accuracy, %", "seeds", *COLUMNS, "parameters", "tokens", "seconds")
+    for name, seeds in groups.items():
+        found = values[name]
+        cells = [_bold(spread(found[c]), mean(found[c]) == best[c]) if c in found else "–" for c in COLUMNS]
+        size = mean(row["parameters"] for row in seeds.values()) / 1e6
+        tokens = [row["tokens"] for row in seeds.values() if row["tokens"]]
+        told = f"{mean(tokens) / 1e6:.1f}M" if tokens else "–"
+        seconds = mean(row["seconds"] for row in seeds.values())
+        lines.append(_line(name, str(len(seeds)), *cells, f"{size:.1f}M", told, f"{seconds:.0f}"))
+    return "\n".join(lines)
+
+
+def differences_table(rows: Sequence[Row]) -> str:
+    """Markdown: MOON2.0 less each other variant, seed by seed, as mean ± standard deviation."""
+    groups = by_variant(rows)
+    ours = {seed: scores(row) for seed, row in groups.get(OURS, {}).items()}
+    lines = _head(f"{OURS} less …", "seeds", *COLUMNS)
+    for name, seeds in groups.items():
+        shared = sorted(ours.keys() & seeds.keys())
+        if name == OURS or not shared:
+            continue
+        theirs = {seed: scores(seeds[seed]) for seed in shared}
+        cells = []
+        for column in COLUMNS:
+            both = [seed for seed in shared if column in ours[seed] and column in theirs[seed]]
+            cells.append(spread([ours[s][column] - theirs[s][column] for s in both], "+") if both else "–")
+        lines.append(_line(name, str(len(shared)), *cells))
+    return "\n".join(lines)
+
+
+def published_table(variants: Sequence[Variant]) -> str:
+    """Markdown: the rows of the published table that the variants repeat, to be read beside ours."""
+    wanted = dict.fromkeys(variant.published for variant in variants if variant.published)
+    lines = _head("published, on MBE2.0", *COLUMNS)
+    for name in wanted:
+        lines.append(_line(name, *("–" if value != value else f"{value:.1f}" for value in PUBLISHED[name])))
+    return "\n".join(lines)
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """In words: in which columns MOON2.0 has the best mean, where it has not, and where the lead is within the spread.
+
+    A lead is called clear when MOON2.0 is ahead of the next in every seed.
+    """
+    groups = {name: _columns(list(seeds.values())) for name, seeds in by_variant(rows).items()}
+    if OURS not in groups or len(groups) < 2:
+        return ""
+    clear, unclear, behind = [], [], []
+    for column in COLUMNS:
+        others = {name: found[column] for name, found in groups.items() if name != OURS and column in found}
+        own = groups[OURS].get(column)
+        if not own or not others:
+            continue
+        name = max(others, key=lambda other: mean(others[other]))
+        if mean(own) < mean(others[name]):
+            behind.append(f"{column} ({name} {spread(others[name])}, {OURS} {spread(own)})")
+        elif all(mine > theirs for mine, theirs in zip(own, others[name], strict=False)):
+            clear.append(column)
+        else:
+            unclear.append(f"{column} (next: {name})")
+    parts = [f"{OURS} is first in every seed in {', '.join(clear) or 'no column'}."]
+    if unclear:
+        parts.append(f"First in the mean only: {', '.join(unclear)}.")
+    if behind:
+        parts.append(f"Not first: {'; '.join(behind)}.")
+    return " ".join(parts)
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """Mean ± sample standard deviation; of one value the value alone."""
+    shown = f"{mean(values):{sign}.1f}"
+    return f"{shown} ± {stdev(values):.1f}" if len(values) > 1 else shown
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """By column, what each run that has it scored, in the order of seeds."""
+    found: dict[str, list[float]] = {}
+    for row in sorted(rows, key=lambda row: int(row["seed"])):
+        for column, value in scores(row).items():
+            found.setdefault(column, []).append(value)
+    return found
+
+
+def _head(*cells: str) -> list[str]:
+    return [_line(*cells), "|---" + "|---:" * (len(cells) - 1) + "|"]
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _bold(text: str, best: bool) -> str:
+    return f"**{text}**" if best else text
