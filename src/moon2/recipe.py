@@ -55,6 +55,9 @@ class BackboneSettings:
     """Number format in which the weights are held. For float32 weights with bfloat16 arithmetic see `training.bf16`."""
     tiny: TinySettings = field(default_factory=TinySettings)
     """Sizes of the `tiny` backbone; ignored for any other."""
+    pooling: Literal["tokens", "forms"] = "tokens"
+    """What the joint vector is the mean of: all `tokens`, as the paper has it, or the two `forms`, words and pictures,
+    each the mean of its own tokens, so that many visual tokens do not drown a short title."""
     fusion: Literal["early", "late"] = "early"
     """`early`: words and pictures meet in the decoder. `late`: two towers as in CLIP, the decoder for words and the
     vision encoder for pictures, and the normalised sum of both vectors for a product; a peer to compare with."""

@@ -155,3 +155,15 @@ def test_many_steps_as_printed_give_up_the_hard_objectives_and_guarded_keeps_the
     assert printed["t→i"] < 0.1 < 3 < printed["mm→mm"]
     assert min(values(guarded)) >= 0.5 - 1e-6
     assert sum(values(guarded)) == pytest.approx(M)
+
+
+def test_fixed_shares_weigh_the_objectives_that_are_there_by_hand():
+    """MOON's 12:3:2: of three objectives, each weight is three times its share of 17."""
+    shares = {"t→mm": 3.0, "i→mm": 12.0, "mm→mm": 2.0}
+    fixed = AlignmentSettings(balance="fixed", objectives=shares, load_balance_weight=0.0, sparsity_weight=0.0)
+    losses = {name: loss for name, loss in two_samples_each().items() if name in shares}
+    parts = total_loss(losses, OMEGA, ZERO, ZERO, fixed)
+    assert values(parts.weight_by_objective) == pytest.approx([9 / 17, 36 / 17, 6 / 17, 0, 0])
+    assert parts.total.item() == pytest.approx((9 * 1 + 36 * 2 + 6 * 3) / 17)
+    without_pictures = total_loss({"t→mm": losses["t→mm"]}, OMEGA, ZERO, ZERO, fixed)
+    assert values(without_pictures.weight_by_objective) == pytest.approx([1, 0, 0, 0, 0])

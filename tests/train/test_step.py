@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -165,3 +166,32 @@ def test_the_loss_falls_on_a_fixed_batch(
         optimizer.step()
         losses.append(float(loss))
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_objectives_that_are_not_chosen_cost_nothing_and_the_rest_stay_as_they_were(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    whole = step_on(new_encoder(), colours(), small_recipe())
+    for chosen in (INTER_OBJECTIVES, INTRA_OBJECTIVES, ("mm→mm",)):
+        shares = json.dumps(dict.fromkeys(chosen, 1), ensure_ascii=False)
+        part = step_on(new_encoder(), colours(), small_recipe(f"alignment.objectives={shares}"))
+        for name in OBJECTIVES:
+            assert (float(part.log[f"weight/{name}"]) > 0) == (name in chosen)
+            wanted = whole.log[f"loss/{name}"] if name in chosen else torch.zeros(())
+            torch.testing.assert_close(part.log[f"loss/{name}"], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_queries_as_they_are_all_count_in_the_joint_objective(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    """Of words alone, a query has no joint form; asked for as it is, its words take that place."""
+    words = [
+        triplet(item("navy", picture=False), item("navy shirt"), item("red shirt"), "a"),
+        triplet(item("red", picture=False), item("red bag"), None, "b"),
+    ]
+    single = 'alignment.objectives={"mm→mm": 1}'
+    strict = step_on(new_encoder(), words, small_recipe(single))
+    loose = step_on(new_encoder(), words, small_recipe(single, "alignment.partial_queries=true"))
+    by_words = step_on(new_encoder(), words, small_recipe())
+    assert float(strict.log["loss/mm→mm"]) == 0
+    torch.testing.assert_close(loose.log["loss/mm→mm"], by_words.log["loss/t→mm"], rtol=1e-4, atol=1e-5)

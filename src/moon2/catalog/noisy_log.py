@@ -70,9 +70,9 @@ def write_noisy_catalogue(
     kept = false[: round(share * len(right) / (1 - share))]
     spoiled = random.permutation(right)[: max(0, round(share * (len(right) + len(kept))) - len(kept))]
     ids = source.ids("train")
-    positives = table["positive_ids"].to_pylist()
+    positives, negatives = (table[name].to_pylist() for name in ("positive_ids", "negative_ids"))
     for row in spoiled.tolist():
-        positives[row] = [_other_than(positives[row], ids, random)]
+        positives[row] = [_other_than({*positives[row], *negatives[row]}, ids, random)]
     place = table.schema.get_field_index("positive_ids")
     column = INTERACTIONS.field("positive_ids")
     table = table.set_column(place, column, pa.array(positives, column.type))

@@ -58,14 +58,14 @@ def means_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def differences_table(rows: Sequence[Row]) -> str:
-    """Markdown: MOON2.0 less each other variant, seed by seed, as mean ± standard deviation."""
+def differences_table(rows: Sequence[Row], base: str = OURS) -> str:
+    """Markdown: the variant `base` less each other one, seed by seed, as mean ± standard deviation."""
     groups = by_variant(rows)
-    ours = {seed: scores(row) for seed, row in groups.get(OURS, {}).items()}
-    lines = _head(f"{OURS} less …", "seeds", *COLUMNS)
+    ours = {seed: scores(row) for seed, row in groups.get(base, {}).items()}
+    lines = _head(f"{base} less …", "seeds", *COLUMNS)
     for name, seeds in groups.items():
         shared = sorted(ours.keys() & seeds.keys())
-        if name == OURS or not shared:
+        if name == base or not shared:
             continue
         theirs = {seed: scores(seeds[seed]) for seed in shared}
         cells = []

@@ -71,8 +71,8 @@ class Encoder:
         processor = Processor(
             backbone.tokenizer, backbone.image_processor, backbone.family, backbone.model.config, recipe.input
         )
-        fusion = recipe.backbone.fusion
-        return cls(MoonModel(backbone.model, backbone.family, recipe.experts, fusion), processor)
+        how = recipe.backbone.fusion, recipe.backbone.pooling
+        return cls(MoonModel(backbone.model, backbone.family, recipe.experts, *how), processor)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, device: str | torch.device | None = None) -> Encoder:
@@ -110,7 +110,8 @@ class Encoder:
         inputs = InputSettings(**settings["input"])
         with no_init_weights():
             backbone = AutoModel.from_config(config, dtype=getattr(torch, settings["dtype"]))
-            model = MoonModel(backbone, family, ExpertSettings(**settings["experts"]), settings.get("fusion", "early"))
+            how = settings.get("fusion", "early"), settings.get("pooling", "tokens")
+            model = MoonModel(backbone, family, ExpertSettings(**settings["experts"]), *how)
         load_torch_model(model, folder, strict=True, safe=True)
         family.prepare(model.backbone)
         tokenizer = AutoTokenizer.from_pretrained(folder, config=config)
@@ -131,6 +132,7 @@ class Encoder:
             "dtype": dtype,
             "experts": asdict(self.model.settings),
             "fusion": self.model.fusion,
+            "pooling": self.model.pooling,
             "input": asdict(self.processor.settings),
             "backbone": config.to_dict(),
         }

@@ -155,8 +155,9 @@ class SmolFamily:
         return None
 
     def picture_vectors(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
-        tokens: Tensor = model.get_image_features(**tensors, return_dict=True).pooler_output
-        return tokens.mean(dim=1)
+        tokens = torch.cat(model.get_image_features(**tensors, return_dict=True).pooler_output)
+        pictures = tensors["pixel_values"].shape[1]
+        return tokens.view(pictures, -1, tokens.shape[-1]).mean(dim=1)
 
     def positions(self, model: Any, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
         return None

@@ -50,10 +50,16 @@ class MoonModel(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, family: Family, settings: ExpertSettings, fusion: Literal["early", "late"] = "early"
+        self,
+        backbone: nn.Module,
+        family: Family,
+        settings: ExpertSettings,
+        fusion: Literal["early", "late"] = "early",
+        pooling: Literal["tokens", "forms"] = "tokens",
     ) -> None:
         super().__init__()
         self.fusion = fusion
+        self.pooling = pooling
         self.backbone = backbone
         self.family = family
         self.settings = settings
@@ -83,9 +89,9 @@ class MoonModel(nn.Module):
         if batch.joint is not None:
             states, record = self._run(batch.joint)
             passes.append(record)
-            for view, mask in (("i", batch.joint.picture), ("mm", batch.joint.content)):
+            for view, weights in (("i", batch.joint.picture), ("mm", self.joint_weights(batch.joint))):
                 if view in parts:
-                    parts[view].append((batch.joint.items, *_pool(states, mask, batch.joint.real, record)))
+                    parts[view].append((batch.joint.items, *_pool(states, weights, batch.joint.real, record)))
         if batch.text is not None:
             states, record = self._run(batch.text)
             passes.append(record)
@@ -104,6 +110,15 @@ class MoonModel(nn.Module):
                 routing[view] = routing[view].index_copy(0, items, gates)
         has = {"t": batch.has_text, "i": batch.has_images, "mm": batch.has_text | batch.has_images}
         return Views(vectors, {view: has[view] for view in views}, routing, passes)
+
+    def joint_weights(self, inputs: PassInputs) -> Tensor:
+        """[B, S] how much each token counts in the joint vector, up to a factor a row."""
+        if self.pooling == "tokens":
+            return inputs.content
+        picture = inputs.picture.float()
+        words = inputs.content.float() - picture
+        picture, words = (form / form.sum(dim=1, keepdim=True).clamp(min=1) for form in (picture, words))
+        return picture + words
 
     def _two_towers(self, batch: ItemBatch, views: Collection[str]) -> Views:
         """Words through the decoder, pictures through the vision encoder alone; mm is the sum of both vectors."""
@@ -141,19 +156,18 @@ class MoonModel(nn.Module):
         return states, routing
 
 
-def _pool(states: Tensor, mask: Tensor, real: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
-    """Means over the masked tokens: states [B, S, D] → [B, D] float32, and gates → [B, Z] float32."""
+def _pool(states: Tensor, weights: Tensor, real: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
+    """Means over the tokens by weight (bool or float [B, S]): states [B, S, D] → [B, D], gates → [B, Z], float32."""
     with torch.autocast(states.device.type, enabled=False):
-        return _weighted_means(states.float(), mask, real, routing)
+        return _weighted_means(states.float(), weights.float(), real, routing)
 
 
-def _weighted_means(states: Tensor, mask: Tensor, real: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
-    weights = mask.float()
+def _weighted_means(states: Tensor, weights: Tensor, real: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
     weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1)
     pooled = torch.einsum("bs,bsd->bd", weights, states)
     if not routing.gates:
         return pooled, pooled.new_zeros(len(pooled), 0)
     gates = torch.stack(routing.gates).mean(dim=0)  # [T, Z] over the real tokens, row after row
-    rows = torch.arange(len(mask), device=mask.device).unsqueeze(1).expand_as(mask)[real]
+    rows = torch.arange(len(real), device=real.device).unsqueeze(1).expand_as(real)[real]
     share = weights[real].unsqueeze(1) * gates
     return pooled, pooled.new_zeros(len(pooled), gates.shape[1]).index_add(0, rows, share)

@@ -1,0 +1,62 @@
+"""`moon2 compare` and `moon2 ablate` from outside: tables on paper and on the terminal, mistakes in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_running import SMALL
+
+from moon2.catalog.synthetic import write_shop
+from moon2.cli import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("commands")
+    write_shop(folder / "shop", products=80, queries=40)
+    (folder / "small.yaml").write_text(SMALL)
+    return folder
+
+
+def test_compare_then_ablate_share_their_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = [
+        str(folder / "shop"),
+        "--out",
+        str(folder / "out"),
+        "--config",
+        str(folder / "small.yaml"),
+        "--seeds",
+        "0",
+    ]
+    assert main(["compare", *common, "--no_same_seconds", "--only", "MOON2.0", "CLIP-style dual encoder"]) == 0
+    told = capsys.readouterr().out
+    assert "# Same triplets: 2 steps of 4" in told
+    assert "| CLIP-style dual encoder | 1 |" in told
+    assert "| published, on MBE2.0 |" in told
+    assert (folder / "out" / "compare.md").read_text() == told
+    noise = ["--noise", "0", "--noise_labels", str(folder / "shop" / "noise.parquet")]
+    names = ["--only", "MOON2.0", "without filtering, 0% noise"]
+    assert main(["ablate", *common, *noise, *names]) == 0
+    told = capsys.readouterr().out
+    assert "| without filtering, 0% noise | 1 |" in told
+    made = sorted(path.name for path in (folder / "out" / "runs").iterdir() if path.is_dir())
+    assert made == ["clip-style-dual-encoder-2-0", "moon2-0-2-0", "without-filtering-0-noise-2-0"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["--only", "CLIP"], "--only: there is no variant 'CLIP'; there are 'MOON2.0',"),
+        (["--at_once", "0"], "--at_once is 0; it must be 1 or more"),
+        (["--experts.active", "9"], "experts.active is 9"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    folder: Path, typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(folder / "shop"), "--out", str(folder / "bad"), *typed]) == 2
+    complaint = capsys.readouterr().err
+    assert told in complaint
+    assert complaint.count("\n") == 1
+    assert not (folder / "bad").exists()

@@ -1,0 +1,76 @@
+"""Figures by hand: means, spreads, who is first, and in every seed or only in the mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moon2.experiments.tables import differences_table, means_table, published_table, scores, verdict
+from moon2.experiments.variants import Variant
+
+
+def row(variant: str, seed: int, words: float, photo: float, tokens: int | None = 2_000_000) -> dict[str, Any]:
+    """A run by its R@10 of t→mm and i→mm."""
+    recall = {"t→mm": {"1": 0.0, "5": 0.0, "10": words}, "i→mm": {"1": 0.0, "5": 0.0, "10": photo}}
+    accuracy = {"class": 50.0, "colour": 60.0, "gender": 80.0}
+    return {
+        "variant": variant,
+        "seed": seed,
+        "recall": recall,
+        "accuracy": accuracy,
+        "parameters": 5_100_000,
+        "tokens": tokens,
+        "seconds": 100.0,
+    }
+
+
+ROWS = [
+    row("MOON2.0", 0, 80, 50),
+    row("MOON2.0", 1, 84, 50),
+    row("peer", 0, 70, 48, None),
+    row("peer", 1, 72, 51, None),
+]
+
+
+def test_scores_of_a_run() -> None:
+    assert scores(ROWS[0]) == {"t→mm": 80, "i→mm": 50, "class": 50, "attribute": 70}
+
+
+def test_means_have_their_spread_and_the_best_is_bold() -> None:
+    lines = means_table(ROWS).splitlines()
+    assert "| **82.0 ± 2.8** | **50.0 ± 0.0** | – | – | – |" in lines[2]
+    assert lines[2].endswith("| 5.1M | 2.0M | 100 |")
+    assert "| peer | 2 | 71.0 ± 1.4 | 49.5 ± 2.1 |" in lines[3]
+    assert lines[3].endswith("| 5.1M | – | 100 |")
+
+
+def test_differences_are_taken_seed_by_seed() -> None:
+    # 10 and 12 for words, 2 and −1 for photos.
+    assert "| peer | 2 | +11.0 ± 1.4 | +0.5 ± 2.1 |" in differences_table(ROWS)
+
+
+def test_the_verdict_tells_a_clear_lead_from_one_in_the_mean_and_names_who_is_better() -> None:
+    told = verdict(ROWS)
+    assert told.startswith("MOON2.0 is first in every seed in t→mm.")
+    assert "First in the mean only: i→mm (next: peer)" in told
+    behind = verdict([*ROWS, row("other", 0, 90, 10), row("other", 1, 92, 10)])
+    assert "Not first: t→mm (other 91.0 ± 1.4, MOON2.0 82.0 ± 2.8)." in behind
+
+
+def test_without_a_peer_there_is_nothing_to_tell() -> None:
+    assert verdict(ROWS[:2]) == ""
+
+
+def test_published_rows_stand_once_each() -> None:
+    some = [Variant("a", published="without MoE"), Variant("b", published="without MoE"), Variant("c")]
+    lines = published_table(some).splitlines()
+    assert len(lines) == 3
+    assert lines[2].startswith("| without MoE | 51.3 | 74.6 |")
+    assert "| – | 78.1 | 80.8 | 44.0 | – |" in published_table([Variant("m", published="MOON (predecessor)")])
+
+
+@pytest.mark.parametrize("values", [[70.0], [70.0, 70.0]])
+def test_one_seed_has_no_spread(values: list[float]) -> None:
+    rows = [row("MOON2.0", seed, value, value) for seed, value in enumerate(values)]
+    assert (" ± " in means_table(rows)) == (len(values) > 1)
