@@ -31,7 +31,7 @@ from moon2.recipe import Recipe
 from moon2.train.history import read_history
 
 Row = dict[str, Any]
-SAME_SPEED = 0.05
+SAME_SPEED = 0.1
 """Runs whose time differs by less than this share count as equally long."""
 
 
