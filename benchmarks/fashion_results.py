@@ -9,11 +9,11 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from moon2.evaluate.evaluation import DIRECTIONS, KS
+from moon2.experiments.running import commit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     out = Path(options.out)
     evaluation = json.loads((out / "run" / "evaluation.json").read_text())
-    del evaluation["examples"]
+    for products_to_look_at in ("examples", "hard"):
+        evaluation.pop(products_to_look_at, None)
     lines = (out / "run" / "history.jsonl").read_text().splitlines()
     weighed = [line for line in map(json.loads, lines) if "weight/t→mm" in line]
     result = {
@@ -42,13 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("|---|" + "---|" * len(DIRECTIONS))
     for k in KS:
         print(f"| R@{k} | " + " | ".join(f"{evaluation['recalls'][name][str(k)]:.1f}" for name in DIRECTIONS) + " |")
-
-
-def commit() -> str:
-    """What was measured: the commit, and whether anything was changed since."""
-    return subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    ).stdout.strip()
 
 
 if __name__ == "__main__":

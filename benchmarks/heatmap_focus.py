@@ -15,7 +15,6 @@ import argparse
 import json
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from PIL import Image
 
 from moon2.catalog.drawn_places import room
 from moon2.catalog.store import Catalogue
+from moon2.experiments.running import commit
 from moon2.explain.attention import pooled_attention
 from moon2.explain.heatmap import Explanation, explain
 from moon2.explain.layout import spread, token_grids
@@ -283,12 +283,6 @@ def write_samples(encoders: dict[str, Encoder], chosen: Sequence[Masked], folder
             left = (columns * (number % 2) + column) * (side - 30)
             sheet.paste(panel.image, (left, (number // 2) * (side + 10)))
     sheet.save(folder / "sheet.png")
-
-
-def commit() -> str:
-    """What was measured: the commit, and whether anything was changed since."""
-    described = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(described, capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from moon2.catalog.synthetic import write_shop
 from moon2.catalog.triplets import training_triplets
 from moon2.model.encoder import Encoder
 from moon2.model.processor import ItemBatch
-from moon2.model.views import MoonModel, Views
+from moon2.model.views import VIEWS, MoonModel, Views
 from moon2.recipe import Recipe, load_recipe
 from moon2.train.batches import TripletCollator, TripletStream
 from moon2.train.optimizer import MuonWithAdamW, parameter_groups
@@ -39,13 +39,14 @@ class SeparatePasses:
         self.pictures_alone = pictures_alone
         self.dual_alignment = model.dual_alignment
 
-    def __call__(self, batch: ItemBatch) -> Views:
+    def __call__(self, batch: ItemBatch, views: Collection[str] = VIEWS) -> Views:
         both = replace(batch, text=None)
         passes = {
             "t": self.model(replace(batch, joint=None), ("t",)),
             "i": self.model(self.pictures_alone, ("i",)),
             "mm": self.model(both, ("mm",)),
         }
+        passes = {view: passes[view] for view in views}
         return Views(
             {view: found.vectors[view] for view, found in passes.items()},
             {view: found.valid[view] for view, found in passes.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def _compare(typed: Namespace) -> None:
     from moon2.experiments.variants import OURS, peers
 
     experiment = _experiment(typed)
-    variants = _chosen(peers(experiment.recipe), typed)
+    variants = _chosen(_installed(peers(experiment.recipe)), typed)
     from moon2.experiments.running import run_same_seconds, run_same_steps
     from moon2.experiments.tables import differences_table, means_table, published_table, verdict
 
@@ -61,10 +62,11 @@ def _compare(typed: Namespace) -> None:
     steps = experiment.recipe.training.steps
     parts = [f"# Same triplets: {steps} steps of {experiment.recipe.training.batch_size}", "", means_table(rows), ""]
     parts += [verdict(rows), "", differences_table(rows), ""]
-    if not typed.get("no_same_seconds") and any(variant.name == OURS for variant in variants):
+    if not typed.get("no_same_seconds") and any(row["variant"] == OURS for row in rows):
         timed = run_same_seconds(experiment, variants, rows)
         parts += [f"# Same seconds of training, as long as {OURS} took", "", means_table(timed), "", verdict(timed), ""]
     _write(experiment, "compare.md", [*parts, published_table(variants)])
+    _require_all(len(rows), len(variants) * len(experiment.seeds))
 
 
 def _ablate_arguments(parser: ArgumentParser) -> None:
@@ -109,6 +111,7 @@ def _ablate(typed: Namespace) -> None:
     head = f"# Ablations after {steps} steps of {experiment.recipe.training.batch_size} triplets"
     parts = [head, "", means_table(found), "", verdict(found), "", differences_table(found), ""]
     _write(experiment, "ablate.md", [*parts, published_table(variants)])
+    _require_all(len(found), len(variants) * len(experiment.seeds))
 
 
 def _experiment(typed: Namespace, known_noise: frozenset[str] = frozenset()) -> Experiment:
@@ -144,6 +147,21 @@ def _chosen(variants: list[Variant], typed: Namespace) -> list[Variant]:
         if name not in names:
             raise UsageError(f"--only: there is no variant {name!r}; there are {', '.join(map(repr, names))}")
     return [variant for variant in variants if variant.name in wanted]
+
+
+def _installed(variants: list[Variant]) -> list[Variant]:
+    if find_spec("sentence_transformers"):
+        return variants
+    print("moon2: left out sentence-transformers, which is not installed; pip install 'moon2[peers]'", file=sys.stderr)
+    return [variant for variant in variants if variant.name != "sentence-transformers"]
+
+
+def _require_all(made: int, wanted: int) -> None:
+    from moon2.experiments.running import ExperimentError
+
+    if made < wanted:
+        failed = f"{wanted - made} of {wanted} runs failed, the lines above say why"
+        raise ExperimentError(f"{failed}; the tables have the others, and the same command tries these again")
 
 
 def _write(experiment: Experiment, name: str, parts: list[str]) -> None:

@@ -78,10 +78,10 @@ class Job:
 
 
 def run_same_steps(experiment: Experiment, variants: Sequence[Variant]) -> list[Row]:
-    """Every variant for as many steps, and so on the same triplets; gives their rows.
+    """Every variant for as many steps, and so on the same triplets; gives the rows of those that did not fail.
 
     Raises:
-        ExperimentError: the folder holds another experiment, or runs failed; the others are kept.
+        ExperimentError: the folder holds another experiment.
     """
     steps = experiment.recipe.training.steps
     # Seed after seed, so that an experiment that is stopped has compared all variants on the seeds it did.
@@ -89,7 +89,7 @@ def run_same_steps(experiment: Experiment, variants: Sequence[Variant]) -> list[
 
 
 def run_same_seconds(experiment: Experiment, variants: Sequence[Variant], rows: Sequence[Row]) -> list[Row]:
-    """Every variant for as long as MOON2.0 took in `rows`, by the speed it had there; gives their rows.
+    """Every variant of `rows` for as long as MOON2.0 took there, by the speed it had; gives their rows likewise.
 
     The cosine of the learning rate spans the steps that fit. A variant as fast as MOON2.0 is not run again.
 
@@ -97,6 +97,7 @@ def run_same_seconds(experiment: Experiment, variants: Sequence[Variant], rows: 
         ExperimentError: as `run_same_steps`.
     """
     steps = experiment.recipe.training.steps
+    variants = [v for v in variants if any(row["variant"] == v.name for row in rows)]
     seconds = {v.name: median(row["seconds"] for row in rows if row["variant"] == v.name) for v in variants}
     fitting = {name: round(steps * seconds[OURS] / taken) for name, taken in seconds.items()}
     fitting = {name: steps if abs(fit / steps - 1) < SAME_SPEED else max(1, fit) for name, fit in fitting.items()}
@@ -104,7 +105,7 @@ def run_same_seconds(experiment: Experiment, variants: Sequence[Variant], rows: 
 
 
 def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
-    """The rows of the jobs, in their order; those that the folder has are not run again."""
+    """The rows of the jobs, in their order; those that the folder has are not run again, a failed one is said."""
     rows = _rows_there(experiment)
     by_name = {row["run"]: row for row in rows}
     for job in jobs:
@@ -115,7 +116,7 @@ def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     for number in range(experiment.at_once if available else 0):
         cores.put(available[number % len(available)])
-    lock, failed = threading.Lock(), []
+    lock = threading.Lock()
 
     def pin() -> None:
         # On Linux this is the thread's own affinity, and the processes it starts inherit it.
@@ -130,7 +131,6 @@ def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
             try:
                 row = _train_and_score(experiment, job)
             except ExperimentError as error:
-                failed.append(str(error))
                 tqdm.write(f"moon2: {error}", file=sys.stderr)
                 return
             with lock:
@@ -143,9 +143,7 @@ def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
         with ThreadPoolExecutor(experiment.at_once, initializer=pin) as pool:
             for result in [pool.submit(measure, job) for job in missing]:
                 result.result()
-    if failed:
-        raise ExperimentError(f"{len(failed)} of {len(jobs)} runs failed, the first: {failed[0]}")
-    return [by_name[job.name] for job in jobs]
+    return [by_name[job.name] for job in jobs if job.name in by_name]
 
 
 def _train_and_score(experiment: Experiment, job: Job) -> Row:
