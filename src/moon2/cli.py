@@ -122,7 +122,7 @@ def _how_to_go_on(typed: Sequence[str]) -> str:
     command = shlex.join(["moon2", *typed])
     if typed[:1] == ["train"]:
         return f"go on from the last checkpoint with: {command}{'' if '--resume' in typed else ' --resume'}"
-    if typed[:1] in (["demo"], ["augment"]):
+    if typed[:1] in (["demo"], ["augment"], ["compare"], ["ablate"]):
         return f"go on with the same command: {command}"
     if typed[:1] in (["import"], ["shop"]):
         return f"no catalogue was written; start again with: {command}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_compare_then_ablate_share_their_runs(folder: Path, capsys: pytest.Captu
         (["--experts.active", "9"], "experts.active is 9"),
     ],
 )
-def test_mistakes_end_in_one_line(
+def test_mistakes_in_what_is_compared_end_in_one_line(
     folder: Path, typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", str(folder / "shop"), "--out", str(folder / "bad"), *typed]) == 2
@@ -60,3 +61,17 @@ def test_mistakes_end_in_one_line(
     assert told in complaint
     assert complaint.count("\n") == 1
     assert not (folder / "bad").exists()
+
+
+def test_a_clean_log_needs_to_be_told_what_is_false(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", str(folder / "shop"), "--out", str(folder / "bad"), "--noise", "0"]) == 2
+    assert "--noise 0 takes false purchases out of the log; name them with --noise_labels" in capsys.readouterr().err
+
+
+def test_a_catalogue_without_test_queries_is_refused_before_anything_runs(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder / "shop", tmp_path / "shop")
+    (tmp_path / "shop" / "interactions" / "test.parquet").unlink()
+    assert main(["compare", str(tmp_path / "shop"), "--out", str(tmp_path / "out")]) == 2
+    assert "has no test queries to compare by; make some with `moon2 benchmark build`" in capsys.readouterr().err

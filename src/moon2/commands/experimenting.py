@@ -102,6 +102,8 @@ def _ablate(typed: Namespace) -> None:
     shares = typed.get("noise") or []
     if any(not 0 <= share < 1 for share in shares):
         raise UsageError(f"ablate: --noise is {shares}; each must be 0 or more and below 1")
+    if 0 in shares and not labels:
+        raise UsageError("ablate: --noise 0 takes false purchases out of the log; name them with --noise_labels FILE")
     variants = _chosen(ablations(experiment.recipe, additions=added, noise=shares), typed)
     from moon2.experiments.running import run_same_steps
     from moon2.experiments.tables import differences_table, means_table, published_table, verdict
@@ -123,7 +125,8 @@ def _experiment(typed: Namespace, known_noise: frozenset[str] = frozenset()) -> 
     given = [(name, value) for name, value in typed.items() if name.partition(".")[0] in sections]
     overrides = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given]
     recipe = load_recipe(typed.get("config"), overrides)
-    Catalogue.open(typed["data"])
+    if not Catalogue.open(typed["data"]).interactions("test"):
+        raise UsageError(f"{typed['data']}: has no test queries to compare by; make some with `moon2 benchmark build`")
     at_once = typed.get("at_once", 1)
     if at_once < 1:
         raise UsageError(f"--at_once is {at_once}; it must be 1 or more")
