@@ -187,7 +187,7 @@ def test_products_are_told_apart_by_their_own_titles(
 ) -> None:
     stream = new_stream(richer, use=use, keep_original=0.0)
     batch = TripletCollator(stream.processor)([stream[index] for index in range(len(stream))])["batch"]
-    assert batch.product_texts == [richer.product(id).title for id in batch.product_ids]
+    assert batch.product_titles == [richer.product(id).title for id in batch.product_ids]
 
 
 def test_a_product_without_a_title_gets_the_enriched_one_as_its_text(
@@ -199,7 +199,7 @@ def test_a_product_without_a_title_gets_the_enriched_one_as_its_text(
     processor = new_encoder().processor
     stream = TripletStream(triplets, catalogue, processor, AugmentSettings(), length=1, seed=0, additions=settings)
     batch = TripletCollator(processor)([stream[0]])["batch"]
-    assert batch.product_texts == ["finest navy bag of cotton", "finest green bag of cotton"]
+    assert batch.product_titles == ["finest navy bag of cotton", "finest green bag of cotton"]
     assert batch.items.has_text.all()
 
 

@@ -115,7 +115,7 @@ def test_a_batch_is_queries_then_positives_then_negatives(shop: Catalogue, new_e
     batch = TripletCollator(processor)([examples["1"], examples["2"], examples["3"]])["batch"]
     assert batch.size == 3
     assert batch.product_ids == ["navy-shirt", "black-bag", "green-bag", "red-bag", "red-bag"]
-    assert batch.product_texts == ["navy shirt", "black bag", "green bag", "red bag", "red bag"]
+    assert batch.product_titles == ["navy shirt", "black bag", "green bag", "red bag", "red bag"]
     assert batch.known_positive_ids == [triplet.known_positive_ids for triplet in triplets]
     assert batch.negative_of == [3, -1, 4]
     assert batch.items.has_text.tolist() == [True] * 8

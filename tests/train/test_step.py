@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -195,3 +196,16 @@ def test_queries_as_they_are_all_count_in_the_joint_objective(
     by_words = step_on(new_encoder(), words, small_recipe())
     assert float(strict.log["loss/mm→mm"]) == 0
     torch.testing.assert_close(loose.log["loss/mm→mm"], by_words.log["loss/t→mm"], rtol=1e-4, atol=1e-5)
+
+
+def test_products_given_with_one_enriched_title_are_no_negatives_of_each_other(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    """Two titles of their own, one text drawn for both: by that text nobody could tell which picture is meant."""
+    encoder, recipe = new_encoder(), small_recipe()
+    pair = [triplet(item("navy"), item("navy shirt"), None, "a"), triplet(item("red"), item("red bag"), None, "b")]
+    batch = batch_of(encoder, pair)
+    apart = training_step(encoder.model, batch, recipe, 0)
+    drawn_alike = training_step(encoder.model, replace(batch, product_texts=["fine cotton"] * 2), recipe, 0)
+    assert float(apart.log["loss/i→t"]) > 0.01
+    assert float(drawn_alike.log["loss/i→t"]) == 0

@@ -50,7 +50,9 @@ class TripletBatch:
         items: the tensors.
         size: B.
         product_ids: ids of positives and negatives, in the order of their items.
-        product_texts: their own titles, never enriched ones; products that share one are no negatives of each other.
+        product_titles: their own titles, never enriched ones; products that share one are no negatives of each other.
+        product_texts: what stands in their items; products drawn with one and the same enriched title cannot be told
+            apart by it, so neither are they.
         known_positive_ids: per triplet, the products that answer its query.
         negative_of: per triplet, the place of its negative among `product_ids`, or −1.
     """
@@ -58,6 +60,7 @@ class TripletBatch:
     items: ItemBatch
     size: int
     product_ids: list[str]
+    product_titles: list[str]
     product_texts: list[str]
     known_positive_ids: list[frozenset[str]]
     negative_of: list[int]
@@ -180,8 +183,9 @@ class TripletCollator:
             items=items,
             size=len(read),
             product_ids=[e.positive_id for e in read] + [e.negative_id or "" for e in negatives],
-            product_texts=[e.positive_title or e.positive.text for e in read]
+            product_titles=[e.positive_title or e.positive.text for e in read]
             + [e.negative_title or item.text for e in negatives if (item := e.negative)],
+            product_texts=[f"{item.text}\n{item.added_text}".strip() for item in products],
             known_positive_ids=[example.known_positive_ids for example in read],
             negative_of=[places.get(id(example), -1) for example in read],
         )

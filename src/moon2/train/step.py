@@ -66,7 +66,8 @@ def training_step(model: MoonModel, batch: TripletBatch, recipe: Recipe, step: i
     else:
         rows = paired.tolist()
         same = same_product_mask([batch.product_ids[row] for row in rows])
-        same |= same_product_mask([batch.product_texts[row].casefold() for row in rows])
+        for texts in (batch.product_titles, batch.product_texts):
+            same |= same_product_mask([texts[row].casefold() for row in rows])
         image, text = (views.vectors[view][size:][paired] for view in ("i", "t"))
         found = intra_product(image, text, same.to(device), recipe.alignment.temperature_intra)
         losses |= {name: found[name] for name in within}
