@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_checkpoints import CHECKPOINTS, write_checkpoint
 
 from moon2 import Encoder
@@ -77,6 +78,8 @@ def test_resumed_from_a_checkpoint_cut_short_it_is_the_same_run(
         file.write('{"step": 7, "loss')
     train(recipe, shop, run, resume=True)
     assert_same_run(run, finished)
+    curves = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert [event.step for event in curves.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6], "no step is drawn twice"
 
 
 KILLED = """

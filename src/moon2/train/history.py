@@ -1,4 +1,4 @@
-"""`history.jsonl`: what a run logged, one JSON object a line, whole again after a kill and a resume."""
+"""What a run logged, whole again after a kill and a resume: `history.jsonl`, a JSON object a line, and TensorBoard."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 
 class HistoryFile(TrainerCallback):
@@ -33,6 +34,20 @@ class HistoryFile(TrainerCallback):
     ) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps({"step": state.global_step, **(logs or {})}, ensure_ascii=False) + "\n")
+
+
+class Curves(TensorBoardCallback):
+    """TensorBoard's event files; after a resume, what an earlier attempt logged past the checkpoint is hidden."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+        self.folder = folder
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow, and only a run that is under way needs it
+
+        if state.is_world_process_zero:
+            self.tb_writer = SummaryWriter(str(self.folder), purge_step=state.global_step + 1)
 
 
 def read_history(path: str | Path) -> list[dict[str, float]]:

@@ -29,7 +29,7 @@ from moon2.recipe import AdditionSettings, Recipe, RecipeError, load_recipe
 from moon2.train.additions import addition_texts, require_additions
 from moon2.train.arguments import common_arguments
 from moon2.train.batches import TripletCollator, TripletStream
-from moon2.train.history import HistoryFile
+from moon2.train.history import Curves, HistoryFile
 from moon2.train.optimizer import RecipeOptimizer
 from moon2.train.progress import TrainingBar
 from moon2.train.step import needed_views, training_step
@@ -130,7 +130,6 @@ def _run_own_trainer(
     checkpoint: Path | None,
     score: Score | None,
 ) -> int:
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / "tensorboard")
     trainer = MoonTrainer(recipe, encoder, folder, score, stream)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if score is not None and trainer.state.global_step != trainer.evaluated_at:
@@ -149,7 +148,7 @@ class MoonTrainer(RecipeOptimizer, Trainer):
             **common_arguments(settings, folder),
             eval_strategy="steps" if score is not None and settings.evaluate_every else "no",
             eval_steps=settings.evaluate_every or None,
-            report_to=["tensorboard"],
+            report_to=[],
             remove_unused_columns=False,
             label_names=[],
             dataloader_pin_memory=False,
@@ -167,7 +166,7 @@ class MoonTrainer(RecipeOptimizer, Trainer):
             data_collator=TripletCollator(
                 encoder.processor, text=encoder.model.needs_text_pass(needed_views(recipe.alignment))
             ),
-            callbacks=[HistoryFile(folder / "history.jsonl"), TrainingBar()],
+            callbacks=[HistoryFile(folder / "history.jsonl"), Curves(folder / "tensorboard"), TrainingBar()],
         )
         self.remove_callback(ProgressCallback)
         self.recipe = recipe
