@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from moon2.evaluate.charts import COLOURS
+from moon2.evaluate.charts import paint
 
 WIDTH, LEFT, RIGHT = 440, 64, 46
-BAR, GAP, GROUP_GAP = 15, 3, 13
+BAR, GAP, GROUP_GAP, AXIS = 15, 3, 13, 18
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,20 @@ class Bar:
     high: float | None = None
 
 
-def bar_chart(title: str, groups: Mapping[str, Mapping[str, Bar]]) -> str:
-    """A chart as an HTML figure, from 0 to 100 percent.
+def bar_chart(
+    title: str,
+    groups: Mapping[str, Mapping[str, Bar]],
+    *,
+    high: float = 100.0,
+    mark: tuple[str, float] | None = None,
+) -> str:
+    """A chart as an HTML figure, from 0 to `high` percent.
 
     Args:
         title: what is drawn; escaped.
-        groups: group → measure → its bar; the measures of the first group stand in the legend.
+        groups: group → measure → its bar; every measure stands in the legend.
+        high: where the axis ends, in percent; no bar should be longer.
+        mark: what a dashed line across all bars stands for, and where it is, in percent.
 
     Returns:
         A `<figure>`; empty text when there is no bar.
@@ -41,39 +49,55 @@ def bar_chart(title: str, groups: Mapping[str, Mapping[str, Bar]]) -> str:
         middle = y + len(bars) * (BAR + GAP) / 2
         parts.append(f'<text x="{LEFT - 8}" y="{middle + 3:.1f}" text-anchor="end">{escape(name)}</text>')
         for measure, bar in bars.items():
-            parts.append(_bar(bar, y, COLOURS[measures.index(measure) % len(COLOURS)]))
+            parts.append(_bar(bar, y, measures.index(measure), high))
             y += BAR + GAP
         y += GROUP_GAP
     height = y - GROUP_GAP + 4
-    grid = "".join(f'<path class="grid" d="M{_x(tick):.1f} 0V{height:.0f}"/>' for tick in (0, 25, 50, 75, 100))
+    ticks = [high * quarter / 4 for quarter in range(5)]
+    grid = "".join(f'<path class="grid" d="M{_x(tick, high):.1f} 0V{height:.0f}"/>' for tick in ticks)
+    grid += "".join(
+        f'<text x="{_x(tick, high):.1f}" y="{height + 14:.0f}" text-anchor="middle">'
+        f"{tick:g}{' %' if tick == high else ''}</text>"
+        for tick in ticks
+    )
     legend = "".join(
         f'<li><svg class="swatch" viewBox="0 0 26 10" aria-hidden="true"><rect width="26" height="10" '
-        f'fill="{COLOURS[number % len(COLOURS)]}"/></svg>{escape(measure)}</li>'
+        f"{paint('fill', number)}/></svg>{escape(measure)}</li>"
         for number, measure in enumerate(measures)
     )
+    if mark is not None:
+        x, dashed = _x(mark[1], high), 'class="mark" fill="none" stroke-width="1.5" stroke-dasharray="4 3"'
+        parts.insert(0, f'<path {dashed} d="M{x:.1f} 0V{height:.0f}"/>')
+        legend += (
+            f'<li><svg class="swatch" viewBox="0 0 26 10" aria-hidden="true"><path {dashed} d="M0 5H26"/></svg>'
+            f"{escape(mark[0])}, {mark[1]:.3g} %</li>"
+        )
     said = "; ".join(
         f"{name}: " + ", ".join(f"{measure} {bar.value:.1f}" for measure, bar in bars.items())
         for name, bars in shown.items()
     )
     return (
         f'<figure class="chart bars"><figcaption>{escape(title)}</figcaption><ul class="legend">{legend}</ul>'
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(said)}">'
+        f'<svg viewBox="0 0 {WIDTH} {height + AXIS:.0f}" role="img" aria-label="{escape(said)}">'
         f"{grid}{''.join(parts)}</svg></figure>"
     )
 
 
-def _bar(bar: Bar, y: float, colour: str) -> str:
-    middle = y + BAR / 2
-    drawn = f'<rect x="{LEFT}" y="{y:.1f}" width="{_x(bar.value) - LEFT:.1f}" height="{BAR}" fill="{colour}"/>'
-    end = _x(bar.value)
+def _bar(bar: Bar, y: float, number: int, high: float) -> str:
+    middle, end = y + BAR / 2, _x(bar.value, high)
+    drawn = f'<rect x="{LEFT}" y="{y:.1f}" width="{end - LEFT:.1f}" height="{BAR}" {paint("fill", number)}/>'
     if bar.low is not None and bar.high is not None:
-        low, end = _x(bar.low), _x(bar.high)
-        # White under black, so that the whisker is seen on the bar and beside it.
-        for style in ('stroke="#fff" stroke-width="4"', 'stroke="#111" stroke-width="1.5"'):
-            drawn += f'<path {style} d="M{low:.1f} {middle:.1f}H{end:.1f}M{low:.1f} {middle - 4:.1f}v8M{end:.1f} '
-            drawn += f'{middle - 4:.1f}v8"/>'
-    return drawn + f'<text x="{max(end, _x(bar.value)) + 5:.1f}" y="{middle + 4:.1f}">{bar.value:.1f}</text>'
+        low, whisker = _x(bar.low, high), _x(bar.high, high)
+        # One colour under the other, so that the whisker is seen on the bar and beside it.
+        for style in (
+            'class="halo" stroke="#fff" stroke-width="4"',
+            'class="whisker" stroke="#111" stroke-width="1.5"',
+        ):
+            drawn += f'<path {style} d="M{low:.1f} {middle:.1f}H{whisker:.1f}M{low:.1f} {middle - 4:.1f}v8'
+            drawn += f'M{whisker:.1f} {middle - 4:.1f}v8"/>'
+        end = max(end, whisker)
+    return drawn + f'<text x="{end + 5:.1f}" y="{middle + 4:.1f}">{bar.value:.1f}</text>'
 
 
-def _x(percent: float) -> float:
-    return LEFT + percent / 100 * (WIDTH - LEFT - RIGHT)
+def _x(percent: float, high: float) -> float:
+    return LEFT + percent / high * (WIDTH - LEFT - RIGHT)

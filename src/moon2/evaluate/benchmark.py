@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -19,7 +19,9 @@ from moon2.catalog.store import Catalogue, CatalogueError
 from moon2.evaluate.by_query import QueryScores
 from moon2.evaluate.encoding import VectorEncoder, Views, encode_gallery, encode_queries
 from moon2.evaluate.evaluation import DIRECTIONS, KS, VIEWS, Evaluation, EvaluationError
-from moon2.evaluate.retrieval import ranks, top_k
+from moon2.evaluate.examples import Examples
+from moon2.evaluate.expert_use import expert_use
+from moon2.evaluate.retrieval import Ranks, ranks
 from moon2.evaluate.significance import interval
 from moon2.evaluate.zeroshot import classify
 from moon2.records import Interaction
@@ -30,8 +32,6 @@ COLOUR_ATTRIBUTES = ("base_colour", "colour", "color")
 """Attributes predicted when none are named: the first of these that the catalogue has."""
 
 Item = TypeVar("Item")
-EXAMPLES, EXAMPLE_RESULTS, EXAMPLE_SEED = 5, 5, 0
-"""Queries drawn to be looked at, results kept of each, and the seed of the draw."""
 
 
 def evaluate(
@@ -92,7 +92,7 @@ def evaluate(
         raise EvaluationError(
             f"the encoder gives no usable vector for any product of {catalogue.folder}; has its training diverged?"
         )
-    found, left_out = _retrieval(queries, gallery, interactions, row_of)
+    found, left_out, ranks_of = _retrieval(queries, gallery, interactions, row_of)
     if not found:
         raise CatalogueError(
             f"catalogue {catalogue.folder}: no test query has a relevant product in the gallery of {len(ids):,}; "
@@ -103,6 +103,8 @@ def evaluate(
     zero_shot, labels, left_out_of_task = _zero_shot(
         encoder, gallery, _tasks(labels_of, attributes), prompts or {}, batch_size
     )
+    examples = Examples(queries, gallery, interactions, ids)
+    use, use_products = expert_use(encoder, catalogue, ids, batch_size)
     return Evaluation(
         model=model or str(getattr(encoder, "name", "") or type(encoder).__name__),
         catalogue=catalogue.folder.name,
@@ -114,7 +116,10 @@ def evaluate(
         zero_shot=zero_shot,
         labels=labels,
         left_out_of_task=left_out_of_task,
-        examples=_examples(queries, gallery, interactions, ids),
+        examples=examples.random(),
+        hard=examples.hard(ranks_of),
+        expert_use=use,
+        expert_use_products=use_products,
         seconds=time.perf_counter() - started,
         intervals={
             name: {k: [100 * bound for bound in interval(hits)] for k, hits in row.hits.items()}
@@ -126,9 +131,10 @@ def evaluate(
 
 def _retrieval(
     queries: Views, gallery: Views, interactions: Sequence[Interaction], row_of: Mapping[str, int]
-) -> tuple[dict[str, QueryScores], dict[str, dict[str, int]]]:
-    """What each query scored, and what was left out, each by direction; without those where nothing was scored."""
+) -> tuple[dict[str, QueryScores], dict[str, dict[str, int]], dict[str, Ranks]]:
+    """What each query scored, what was left out, and ranks, by direction; no scores where nothing was scored."""
     scores: dict[str, QueryScores] = {}
+    ranks_of: dict[str, Ranks] = {}
     left_out: dict[str, dict[str, int]] = {}
     for direction in DIRECTIONS:
         form, view = direction.split("→")
@@ -142,6 +148,7 @@ def _retrieval(
             relevant.append([row for row in rows if row is not None])
             excluded.append(place.get(row_of.get(interaction.query.product_id or "", -1)))
         found = ranks(vectors, gallery_vectors, relevant, excluded)
+        ranks_of[direction] = found
         ids = [interactions[number].query.id for number in numbers[found.scored]]
         if ids:
             scores[direction] = QueryScores(ids, {k: found.hits(k) for k in KS})
@@ -151,39 +158,7 @@ def _retrieval(
             "queries without a relevant product in the gallery": len(numbers) - len(ids),
         }
         left_out[direction] = {reason: count for reason, count in counts.items() if count}
-    return scores, left_out
-
-
-def _examples(
-    queries: Views, gallery: Views, interactions: Sequence[Interaction], ids: Sequence[str]
-) -> dict[str, list[dict[str, Any]]]:
-    """What a few queries find among all products, for people to look at.
-
-    One random order of the queries serves every form, so that a query that has all three is seen in all three.
-    """
-    order = np.random.default_rng(EXAMPLE_SEED).permutation(len(interactions)).tolist()
-    products, gallery_vectors = gallery.get("mm", _nothing())
-    here = {ids[row]: position for position, row in enumerate(products)}
-    examples: dict[str, list[dict[str, Any]]] = {}
-    for form in FORMS:
-        numbers, vectors = queries.get(form, _nothing())
-        position_of = {int(number): position for position, number in enumerate(numbers)}
-        drawn = [
-            number
-            for number in order
-            if number in position_of
-            and any(id in here for id in {*interactions[number].positive_ids} - {interactions[number].query.product_id})
-        ][:EXAMPLES]
-        own = [here.get(interactions[number].query.product_id or "") for number in drawn]
-        if not drawn:
-            continue
-        rows, scores = top_k(vectors[[position_of[number] for number in drawn]], gallery_vectors, EXAMPLE_RESULTS, own)
-        examples[f"{form}→mm"] = []
-        for number, nearest, cosines in zip(drawn, rows, scores, strict=True):
-            found = [ids[products[row]] for row, cosine in zip(nearest, cosines, strict=True) if np.isfinite(cosine)]
-            right = [id in interactions[number].positive_ids for id in found]
-            examples[f"{form}→mm"].append({"query": interactions[number].query.id, "results": found, "right": right})
-    return examples
+    return scores, left_out, ranks_of
 
 
 FORMS = {"t": "text", "i": "a readable picture", "mm": "both text and a readable picture"}

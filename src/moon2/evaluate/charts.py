@@ -15,9 +15,17 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 26
 MAX_POINTS = 150
 """More points than this are averaged in runs of equal length: a phone shows no more, and noise hides the course."""
 
-# Dark enough on white to be told apart in print and by the colour-blind (Okabe and Ito's set, darkened).
+# Dark enough on white to be told apart in print and by the colour-blind (Okabe and Ito's set, darkened). A style sheet
+# may say otherwise with --colour-0 and so on, as the report's does for dark screens.
 COLOURS = ("#0060a8", "#c14a00", "#00795a", "#a03c78", "#6b5200", "#3f3fbf", "#9c1c1c", "#333333")
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 2", "6 2 2 2")
+
+
+def paint(kind: str, number: int) -> str:
+    """A `style` attribute that gives "fill" or "stroke" the colour of that number."""
+    place = number % len(COLOURS)
+    return f'style="{kind}:var(--colour-{place},{COLOURS[place]})"'
+
 
 Line = Sequence[tuple[float, float]]
 
@@ -52,17 +60,21 @@ def line_chart(title: str, lines: Mapping[str, Line], *, low: float | None = Non
     for tick in ticks:
         parts.append(f'<path class="grid" d="M{LEFT} {y_of(tick):.1f}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y_of(tick) + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
+    parts.append(f'<text x="{LEFT - 6}" y="{HEIGHT - 8}" text-anchor="end">step</text>')
     for tick in _ticks(left, right, 4):
-        if left <= tick <= right:
+        # Far enough to the right to leave the word "step" alone.
+        if left <= tick <= right and x_of(tick) >= LEFT + 8:
             anchor = "end" if x_of(tick) > WIDTH - 40 else "middle"
             parts.append(f'<text x="{x_of(tick):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{tick:,.6g}</text>')
     legend = []
     for number, (name, line) in enumerate(clean.items()):
-        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
-        style = f'fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
+        dash = DASHES[number % len(DASHES)]
+        style = f'fill="none" {paint("stroke", number)} stroke-width="2" stroke-dasharray="{dash}"'
         points = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line)
         if len(line) == 1:
-            parts.append(f'<circle cx="{x_of(line[0][0]):.1f}" cy="{y_of(line[0][1]):.1f}" r="3" fill="{colour}"/>')
+            parts.append(
+                f'<circle cx="{x_of(line[0][0]):.1f}" cy="{y_of(line[0][1]):.1f}" r="3" {paint("fill", number)}/>'
+            )
         else:
             parts.append(f'<polyline {style} stroke-linejoin="round" points="{points}"/>')
         swatch = f'<svg class="swatch" viewBox="0 0 26 10" aria-hidden="true"><path d="M0 5H26" {style}/></svg>'

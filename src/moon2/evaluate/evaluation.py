@@ -35,7 +35,13 @@ class Evaluation:
         left_out_of_task: task → view → products without a label or without that view.
         seconds: wall-clock time of encoding and scoring.
         examples: direction (those into mm) → a few queries drawn at random, each {"query": its id, "results": ids of
-            the nearest products, best first, "right": for each of them whether it is relevant}.
+            the nearest products, best first, "right": for each of them whether it is relevant, "similarities": their
+            cosines to the query}.
+        hard: direction (those into mm) → the few queries whose best relevant product stands furthest below the first
+            results, hardest first; as in `examples`, and "relevant": that product's id, "rank": its place, from 1
+            (ties shuffled), "similarity": its cosine.
+        expert_use: view → mean share of the routing that each expert has, summing to 1; empty without experts.
+        expert_use_products: products that mean is over.
         intervals: direction → k → the 95 % bootstrap interval of R@k over the queries, [low, high].
         limit: the most queries and the most products used, when they were limited for a quick look.
     """
@@ -54,6 +60,9 @@ class Evaluation:
     seconds: float = 0.0
     intervals: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     limit: int | None = None
+    hard: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    expert_use: dict[str, list[float]] = field(default_factory=dict)
+    expert_use_products: int = 0
 
     def to_json(self) -> str:
         """All of it as indented JSON that `from_json` reads back to an equal evaluation."""
@@ -109,6 +118,22 @@ class Evaluation:
             if view in views
         ]
 
+    def expert_rows(self) -> list[tuple[str, ...]]:
+        """Expert, and its share of the routing in each view, in percent, as text."""
+        views = [self.expert_use[view] for view in VIEWS if view in self.expert_use]
+        return [
+            (f"expert {number}", *(f"{100 * share:.1f}" for share in shares))
+            for number, shares in enumerate(zip(*views, strict=True))
+        ]
+
+    def hard_rows(self) -> list[tuple[str, ...]]:
+        """Direction, query, best relevant product, its rank, the product found first, as text."""
+        return [
+            (direction, row["query"], row["relevant"], f"{row['rank']:,}", *row["results"][:1])
+            for direction, rows in self.hard.items()
+            for row in rows
+        ]
+
     def notes(self) -> list[str]:
         """One sentence for every kind of item that was left out, directions with the same counts together."""
         directions: dict[str, list[str]] = {}
@@ -132,11 +157,17 @@ class Evaluation:
         parts = [self.summary(), "", *_markdown_table(RETRIEVAL_HEAD, self.retrieval_rows())]
         if self.zero_shot:
             parts += ["", *_markdown_table(ZERO_SHOT_HEAD, self.zero_shot_rows(), left=2)]
+        if self.expert_use:
+            head = ("routing, percent", *(view for view in VIEWS if view in self.expert_use))
+            parts += ["", *_markdown_table(head, self.expert_rows())]
+        if self.hard:
+            parts += ["", *_markdown_table(HARD_HEAD, self.hard_rows(), left=3)]
         return "\n".join([*parts, *([""] + [f"- {note}" for note in self.notes()] if self.notes() else [])])
 
 
 RETRIEVAL_HEAD = ("retrieval", *(f"R@{k}" for k in KS), f"R@{KS[-1]} 95 %", "queries")
 ZERO_SHOT_HEAD = ("zero-shot", "view", "accuracy", "precision", "recall", "F1")
+HARD_HEAD = ("hardest", "query", "relevant product", "its rank", "found first")
 
 
 def _score(value: float | None) -> str:

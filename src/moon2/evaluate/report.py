@@ -1,29 +1,23 @@
 """The report of a run: one HTML file with nothing beside it, no script, readable on a phone and in print.
 
 Everything in it comes from what evaluation and training wrote down, so it can be made again without the model. The
-example queries are drawn at random by `benchmark.evaluate`, and the report says so: a report that showed only what
-worked would be an advertisement.
+example queries are drawn at random, the hard ones are the worst there are, and the report says so: a report that
+showed only what worked would be an advertisement.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from moon2.catalog.store import Catalogue, CatalogueError
+from moon2.catalog.store import Catalogue
 from moon2.evaluate.bars import Bar, bar_chart
 from moon2.evaluate.charts import line_chart
 from moon2.evaluate.evaluation import DIRECTIONS, KS, MEASURES, VIEWS, Evaluation
+from moon2.evaluate.report_examples import example_cards
 from moon2.evaluate.report_style import STYLE
-from moon2.pictures import PictureError, open_picture
-from moon2.records import Product, Query
-
-THUMBNAIL = 144
-"""Longest side of a picture in the report, in pixels."""
 
 IN_WORDS = {
     "t→mm": "words find products",
@@ -32,7 +26,6 @@ IN_WORDS = {
     "t→i": "words find photos",
     "i→t": "a photo finds titles",
 }
-ASKED_WITH = {"t→mm": "Words only", "i→mm": "Photo only", "mm→mm": "Words and photo"}
 VIEW_IN_WORDS = {"mm": "title and photo", "i": "photo", "t": "title"}
 
 
@@ -65,7 +58,9 @@ def write_report(
         _retrieval(evaluation, baseline),
         _zero_shot(evaluation, baseline),
         _curves(history),
+        _expert_use(evaluation),
         _examples(evaluation, catalogue),
+        _hard(evaluation, catalogue),
         _notes(evaluation),
     ]
     page = (
@@ -162,14 +157,15 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
 
     filtered = {"share weighted down": lines("filter/share").get("", []), "mean φ": lines("filter/phi").get("", [])}
     experts = lines("expert_load/", name="expert ")
-    if "expert largest" in experts:  # no expert, but the largest share that any expert has in any one layer
-        experts["largest in a layer"] = experts.pop("expert largest")
+    # Not one more expert, but the largest share that any expert has in any one layer.
+    largest = {"largest share": experts.pop("expert largest")} if "expert largest" in experts else {}
     charts = [
-        line_chart("Loss of each objective", lines("loss/"), low=0),
-        line_chart("Weight of each objective (1: an equal share)", lines("weight/"), low=0),
-        line_chart("M·ω by the dual-alignment matrix, before any guard", lines("omega/"), low=0),
-        line_chart("Triplets the filter doubts", filtered, low=0, high=1),
-        line_chart("Load of each expert (share of tokens)", experts, low=0),
+        line_chart("Loss of each objective, nats", lines("loss/"), low=0),
+        line_chart("M·ω of each objective, as learned (1: an equal share)", lines("omega/"), low=0),
+        line_chart("Weight of each objective, as used (1: an equal share)", lines("weight/"), low=0),
+        line_chart("Triplets the filter doubts, share from 0 to 1", filtered, low=0, high=1),
+        line_chart("Load of each expert, share of tokens", experts, low=0),
+        line_chart("Busiest expert of any layer, share of its tokens", largest, low=0, high=1),
         line_chart("R@10 during training, percent", lines("eval/", " R@10"), low=0, high=100),
     ]
     drawn = "".join(charts)
@@ -181,65 +177,51 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _examples(evaluation: Evaluation, catalogue: Catalogue) -> str:
-    if not any(evaluation.examples.values()):
+    cards = example_cards(evaluation.examples, catalogue)
+    if not cards:
         return ""
-    queries = {interaction.query.id: interaction.query for interaction in catalogue.interactions("test")}
-    asked: dict[str, list[str]] = {}
-    for direction, examples in evaluation.examples.items():
-        for example in examples:
-            query = queries.get(example["query"])
-            if query is not None:
-                strip = _strip(ASKED_WITH.get(direction, direction), example, catalogue)
-                asked.setdefault(example["query"], []).append(strip)
-    cards = []
-    for id, strips in asked.items():
-        query = catalogue.with_picture(queries[id])
-        cards.append(f'<article>{_query(query)}<div class="strips">{"".join(strips)}</div></article>')
     explanation = (
         "The five nearest products of a few test queries, drawn at random and not chosen: they succeed and fail as "
         "they come. ✓ marks what the catalogue lists as relevant. The same query is asked with its words, its "
-        "photo, and both."
+        "photo, and both. Similarity is the cosine of query and product, at most 1."
     )
-    return _section("What queries find", explanation, "".join(cards))
+    return _section("What queries find", explanation, cards)
 
 
-def _query(query: Query) -> str:
-    picture = _picture(query.image, "the query's photo") if query.image is not None else ""
-    words = f"<q>{escape(query.text)}</q>" if query.text.strip() else "<i>no words</i>"
-    return f'<div class="query">{picture}<p>{words}</p></div>'
+def _hard(evaluation: Evaluation, catalogue: Catalogue) -> str:
+    cards = example_cards(evaluation.hard, catalogue)
+    if not cards:
+        return ""
+    explanation = (
+        "Chosen as the worst: for each form of query, those whose best relevant product stands furthest below the "
+        f"first results among {evaluation.gallery:,} products. That product is shown last in each row. Some are "
+        "failures of the encoder; in others the words or the listed product are odd."
+    )
+    return _section("The hardest queries", explanation, cards)
 
 
-def _strip(asked_with: str, example: Mapping[str, Any], catalogue: Catalogue) -> str:
-    items = []
-    for id, right in zip(example["results"], example["right"], strict=True):
-        try:
-            product = catalogue.product(id)
-        except CatalogueError:
-            continue
-        mark = '<b class="mark">✓ relevant</b>' if right else '<span class="mark">not relevant</span>'
-        items.append(f'<li class="{"right" if right else "wrong"}">{_thumbnail(product)}{mark}</li>')
-    hits = sum(example["right"])
-    return f"<h3>{asked_with} <small>{hits} of {len(items)} relevant</small></h3><ol>{''.join(items)}</ol>"
+def _expert_use(evaluation: Evaluation) -> str:
+    views = {view: evaluation.expert_use[view] for view in ("t", "i", "mm") if view in evaluation.expert_use}
+    number = max((len(shares) for shares in views.values()), default=0)
+    groups = {
+        f"expert {expert}": {VIEW_IN_WORDS[view]: Bar(100 * shares[expert]) for view, shares in views.items()}
+        for expert in range(number)
+    }
+    if not groups:
+        return ""
+    explanation = (
+        "The share of the routing that each expert has in a product's title, in its photo, and in both together: mean "
+        f"over the tokens and layers of {evaluation.expert_use_products:,} products of the gallery that have both. "
+        "Bars of different length within one expert show that the forms are served differently."
+    )
+    top = max(bar.value for bars in groups.values() for bar in bars.values())
+    chart = bar_chart("Share of the routing, percent", groups, high=_round_up(top), mark=("equal shares", 100 / number))
+    return _section("Experts by form", explanation, chart)
 
 
-def _thumbnail(product: Product) -> str:
-    name = product.title.strip() or product.id
-    picture = _picture(product.images[0], name) if product.images else '<span class="none">no photo</span>'
-    return f"{picture}<p>{escape(name)}</p>"
-
-
-def _picture(picture: Any, description: str) -> str:
-    """An `img` with the scaled-down picture inside it, or a word where it cannot be read."""
-    try:
-        image = open_picture(picture)
-    except PictureError:
-        return '<span class="none">photo cannot be read</span>'
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    size = f'width="{image.width}" height="{image.height}"'
-    return f'<img alt="{escape(description)}" {size} src="data:image/webp;base64,{data}">'
+def _round_up(percent: float) -> float:
+    """The next of 20, 40, 60, 80, 100: quarters of it are round numbers."""
+    return float(min(100, 20 * (int(percent // 20) + 1)))
 
 
 def _notes(evaluation: Evaluation) -> str:

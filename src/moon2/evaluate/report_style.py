@@ -1,7 +1,15 @@
 """How the report looks: one style sheet, for a desk, a phone and paper."""
 
 STYLE = """
-:root { color-scheme: light; --ink: #1c2430; --soft: #566072; --line: #d9dee6; --right: #0b6b3a; --back: #f5f6f8; }
+:root { color-scheme: light; --ink: #1c2430; --soft: #566072; --line: #d9dee6; --right: #0b6b3a; --back: #f5f6f8;
+  --paper: #fff; --grid: #e6e9ee; --found: #eef8f2; --wanted: #7a4a00; --sought: #fdf5e6; --typed: #1c2430; }
+/* Only on a screen: paper stays white. */
+@media screen and (prefers-color-scheme: dark) {
+  :root { color-scheme: dark; --ink: #e6e9ef; --soft: #a4aebd; --line: #39424f; --right: #55cf92; --back: #12161c;
+    --paper: #1b212a; --grid: #2e3641; --found: #17301f; --wanted: #f0b95a; --sought: #32270f; --typed: #0b0e12;
+    --colour-0: #6cb2f0; --colour-1: #ff9a5c; --colour-2: #45cfa4; --colour-3: #e58fca; --colour-4: #d8b84a;
+    --colour-5: #a8a8ff; --colour-6: #ff8a8a; --colour-7: #d0d4da; }
+}
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif; }
@@ -12,9 +20,11 @@ h3 { font-size: .95rem; margin: 14px 0 6px; }
 h3:first-child { margin-top: 0; }
 small { font-size: .8rem; font-weight: 400; color: var(--soft); }
 header p { margin: 4px 0 0; color: var(--soft); overflow-wrap: anywhere; }
-section { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 18px; margin-top: 18px; }
+section { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 18px;
+  margin-top: 18px; }
 section > p { margin: 0 0 12px; color: var(--soft); font-size: .92rem; max-width: 46rem; }
-pre { background: #1c2430; color: #f2f4f7; padding: 10px 14px; border-radius: 8px; font-size: .85rem; margin: 14px 0 0;
+pre { background: var(--typed); color: #f2f4f7; padding: 10px 14px; border-radius: 8px; font-size: .85rem;
+  margin: 14px 0 0;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 .facts { list-style: none; display: flex; flex-wrap: wrap; gap: 6px 26px; padding: 0; margin: 12px 0 0; }
 .facts b { font-size: 1.15rem; font-variant-numeric: tabular-nums; }
@@ -33,8 +43,10 @@ tr.group small { display: inline; }
 .chart { margin: 0; min-width: 0; break-inside: avoid; }
 .bars { max-width: 560px; margin-top: 18px; }
 .chart > svg { width: 100%; height: auto; display: block; }
-.chart text { font-size: 12px; fill: var(--soft); }
-.chart .grid { stroke: #e6e9ee; }
+.chart text { font-size: 12px; fill: var(--soft); paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
+.chart .grid { stroke: var(--grid); }
+.chart .halo { stroke: var(--paper); }
+.chart .whisker, .chart path.mark { stroke: var(--ink); }
 .chart figcaption { font-weight: 600; font-size: .95rem; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0 16px; padding: 0; margin: 2px 0 6px;
   font-size: .82rem; }
@@ -47,16 +59,20 @@ article > * { min-width: 0; }
 .query i { font-weight: 400; color: var(--soft); }
 .strips ol { list-style: none; display: grid; grid-template-columns: repeat(5, minmax(96px, 1fr)); gap: 10px;
   padding: 0 0 4px; margin: 0; overflow-x: auto; }
+.strips ol.six { grid-template-columns: repeat(6, minmax(96px, 1fr)); }
 .strips li { border: 1px solid var(--line); border-radius: 8px; padding: 6px; font-size: .76rem; line-height: 1.3;
-  display: flex; flex-direction: column; background: #fff; min-width: 0; }
-.strips li.right { border: 2px solid var(--right); padding: 5px; background: #eef8f2; }
+  display: flex; flex-direction: column; background: var(--paper); min-width: 0; }
+.strips li.right { border: 2px solid var(--right); padding: 5px; background: var(--found); }
+.strips li.wanted { border: 2px dashed var(--wanted); padding: 5px; background: var(--sought); }
 .strips img { display: block; width: 100%; height: 104px; object-fit: contain; background: #fff; border-radius: 4px; }
 .strips p { margin: 5px 0 3px; overflow-wrap: anywhere; flex: 1; display: -webkit-box; -webkit-box-orient: vertical;
   -webkit-line-clamp: 3; overflow: hidden; }
 .none { display: grid; place-items: center; height: 104px; background: var(--back); color: var(--soft);
   text-align: center; }
 .mark { color: var(--soft); }
-.right .mark { color: var(--right); }
+.right b.mark { color: var(--right); }
+.wanted b.mark { color: var(--wanted); }
+.query small { display: block; }
 @media (max-width: 640px) {
   main { padding: 16px 10px 32px; }
   h1 { font-size: 1.5rem; }
@@ -67,14 +83,23 @@ article > * { min-width: 0; }
   .query { display: flex; gap: 12px; align-items: center; }
   .query p { margin: 0; }
   .query img { min-width: 0; max-height: 96px; }
-  .strips ol { grid-template-columns: repeat(5, 104px); }
+  .strips ol, .strips ol.six { grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); overflow: visible; }
 }
+@page { margin: 14mm 12mm; }
 @media print {
-  body { background: #fff; font-size: 11pt; }
+  body { background: #fff; font-size: 10.5pt; }
   main { max-width: none; padding: 0; }
-  section { border: 0; padding: 0; margin-top: 14pt; }
+  section { border: 0; padding: 0; margin-top: 16pt; }
+  h2, h3, section > p, figcaption, thead { break-after: avoid; }
+  tr, .chart, .strips li, h3 + ol, .query, section > p { break-inside: avoid; }
   pre { background: #fff; color: #000; border: 1px solid #999; }
-  .strips ol { overflow: visible; grid-template-columns: repeat(5, 1fr); }
+  .wide { overflow: visible; }
+  .charts { grid-template-columns: 1fr 1fr; gap: 14pt; }
+  article { grid-template-columns: 110px 1fr; gap: 12px; padding: 10pt 0; }
+  .strips ol { overflow: visible; grid-template-columns: repeat(5, 1fr); gap: 6px; }
+  .strips ol.six { grid-template-columns: repeat(6, 1fr); }
+  .strips li { font-size: 7.5pt; padding: 4px; }
+  .strips img, .none { height: 84px; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
