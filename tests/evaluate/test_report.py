@@ -123,3 +123,61 @@ def test_a_chart_is_well_formed_and_shows_its_bounds() -> None:
     assert {"0", "5", "750"} <= {text.text for text in chart.iter("text")}
     assert len(list(chart.iter("circle"))) == 1
     assert line_chart("empty", {"a": [(1.0, float("nan"))]}) == ""
+
+
+def test_a_hard_query_is_shown_with_the_product_it_should_have_found(
+    tmp_path: Path, evaluated: tuple[Catalogue, Evaluation]
+) -> None:
+    catalogue, evaluation = evaluated
+    assert "hardest" not in page(tmp_path, evaluated)
+    worst = {
+        "query": "q-shirt-red",
+        "results": ["bag-blue-1", "gone"],
+        "right": [False, False],
+        "similarities": [0.71, 0.6],
+        "relevant": "shirt-red-2",
+        "rank": 1234,
+        "similarity": -0.05,
+    }
+    text = page(tmp_path, (catalogue, replace(evaluation, examples={}, hard={"t→mm": [worst]})))
+    assert not Tags(text).open
+    card = text[text.index("The hardest queries") :]
+    assert card.count("<article>") == 1 and card.count('<li class="wrong">') == 1
+    assert "rank 1,234" in card and "similarity -0.05" in card and "similarity 0.71" in card
+    assert "red &lt;b&gt;shirt&lt;/b&gt;" in card and "&lt;script&gt;" in card
+    assert card.count("<img") == 3  # the query's photo, the one product found that is still there, the wanted one
+
+
+def test_shares_of_experts_are_drawn_and_the_busiest_is_no_expert(
+    tmp_path: Path, evaluated: tuple[Catalogue, Evaluation]
+) -> None:
+    assert "Experts by form" not in page(tmp_path, evaluated)
+    use = {"mm": [0.3, 0.7], "i": [0.1, 0.9], "t": [0.62, 0.38]}
+    history = [{**row, "expert_load/largest": 0.5} for row in HISTORY]
+    text = write_report(
+        tmp_path / "r.html", replace(evaluated[1], expert_use=use, expert_use_products=64), history, evaluated[0]
+    ).read_text()
+    assert "expert 0: title 62.0, photo 10.0, title and photo 30.0" in text
+    assert "64 products" in text and "equal shares, 50 %" in text
+    load = next(figure for figure in text.split("<figure") if "Load of each expert" in figure)
+    assert load.count("<polyline") == 4 and "largest" not in load
+    assert "Busiest expert of any layer" in text
+
+
+def test_examples_kept_without_similarities_are_shown_without(
+    tmp_path: Path, evaluated: tuple[Catalogue, Evaluation]
+) -> None:
+    old = {
+        direction: [{name: row[name] for name in ("query", "results", "right")} for row in rows]
+        for direction, rows in evaluated[1].examples.items()
+    }
+    text = page(tmp_path, (evaluated[0], replace(evaluated[1], examples=old)))
+    assert text.count("✓ relevant") == 12 and 'class="mark">similarity' not in text
+
+
+def test_paper_stays_white_where_the_screen_is_dark(tmp_path: Path, evaluated: tuple[Catalogue, Evaluation]) -> None:
+    text = page(tmp_path, evaluated)
+    assert "@media screen and (prefers-color-scheme: dark)" in text
+    named = set(re.findall(r"var\((--[\w-]+)", text))
+    defined = set(re.findall(r"(--[\w-]+):", text))
+    assert named and named <= defined  # a misspelt colour would fall back in silence

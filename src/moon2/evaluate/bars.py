@@ -8,7 +8,7 @@ from html import escape
 
 from moon2.evaluate.charts import paint
 
-WIDTH, LEFT, RIGHT = 440, 64, 46
+WIDTH, LEFT, RIGHT = 440, 78, 50
 BAR, GAP, GROUP_GAP, AXIS = 15, 3, 13, 18
 
 
@@ -96,7 +96,7 @@ def _bar(bar: Bar, y: float, number: int, high: float) -> str:
             drawn += f'<path {style} d="M{low:.1f} {middle:.1f}H{whisker:.1f}M{low:.1f} {middle - 4:.1f}v8'
             drawn += f'M{whisker:.1f} {middle - 4:.1f}v8"/>'
         end = max(end, whisker)
-    return drawn + f'<text x="{end + 5:.1f}" y="{middle + 4:.1f}">{bar.value:.1f}</text>'
+    return drawn + f'<text class="value" x="{end + 5:.1f}" y="{middle + 4:.1f}">{bar.value:.1f}</text>'
 
 
 def _x(percent: float, high: float) -> float:

@@ -24,8 +24,7 @@ section { background: var(--paper); border: 1px solid var(--line); border-radius
   margin-top: 18px; }
 section > p { margin: 0 0 12px; color: var(--soft); font-size: .92rem; max-width: 46rem; }
 pre { background: var(--typed); color: #f2f4f7; padding: 10px 14px; border-radius: 8px; font-size: .85rem;
-  margin: 14px 0 0;
-  white-space: pre-wrap; overflow-wrap: anywhere; }
+  margin: 14px 0 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .facts { list-style: none; display: flex; flex-wrap: wrap; gap: 6px 26px; padding: 0; margin: 12px 0 0; }
 .facts b { font-size: 1.15rem; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
@@ -44,6 +43,7 @@ tr.group small { display: inline; }
 .bars { max-width: 560px; margin-top: 18px; }
 .chart > svg { width: 100%; height: auto; display: block; }
 .chart text { font-size: 12px; fill: var(--soft); paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
+.chart .value { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
 .chart .grid { stroke: var(--grid); }
 .chart .halo { stroke: var(--paper); }
 .chart .whisker, .chart path.mark { stroke: var(--ink); }
@@ -76,6 +76,7 @@ article > * { min-width: 0; }
 @media (max-width: 640px) {
   main { padding: 16px 10px 32px; }
   h1 { font-size: 1.5rem; }
+  .chart text { font-size: 14px; }
   section { padding: 14px 12px; }
   th, td { padding: 6px 5px; }
   thead th { font-size: .78rem; }
@@ -92,14 +93,21 @@ article > * { min-width: 0; }
   section { border: 0; padding: 0; margin-top: 16pt; }
   h2, h3, section > p, figcaption, thead { break-after: avoid; }
   tr, .chart, .strips li, h3 + ol, .query, section > p { break-inside: avoid; }
+  th, td { padding: 4px 6px; }
+  .bars { max-width: 370px; margin-top: 10px; }
   pre { background: #fff; color: #000; border: 1px solid #999; }
   .wide { overflow: visible; }
   .charts { grid-template-columns: 1fr 1fr; gap: 14pt; }
-  article { grid-template-columns: 110px 1fr; gap: 12px; padding: 10pt 0; }
+  article { grid-template-columns: 110px 1fr; gap: 12px; padding: 6pt 0; }
+  .query img { max-height: 76px; min-width: 0; }
+  .query p { margin: 3px 0 0; font-size: 9pt; line-height: 1.25; }
   .strips ol { overflow: visible; grid-template-columns: repeat(5, 1fr); gap: 6px; }
   .strips ol.six { grid-template-columns: repeat(6, 1fr); }
-  .strips li { font-size: 7.5pt; padding: 4px; }
-  .strips img, .none { height: 84px; }
+  h3 { margin: 4px 0 2px; font-size: 9pt; line-height: 1.2; }
+  .strips li { font-size: 7pt; line-height: 1.2; padding: 3px; }
+  .strips li.right, .strips li.wanted { padding: 2px; }
+  .strips p { margin: 2px 0 1px; flex: none; min-height: 2.4em; -webkit-line-clamp: 2; }
+  .strips img, .none { height: 52px; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
