@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -203,6 +204,29 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_output(
     assert resumed.resumed > 0
     assert rows(out) == rows(augmented)
     assert not (tmp_path / ".shop+.augmenting").exists()
+
+
+def test_two_runs_on_one_target_do_not_mix_and_a_killed_one_is_not_waited_for(tmp_path: Path) -> None:
+    shop = write_catalogue(tmp_path / "shop", {"train": [Product(id="1", title="Puma navy shirt")]}, title="shop")
+    out, working = tmp_path / "shop+", tmp_path / ".shop+.augmenting"
+    command = [str(Path(sys.executable).parent / "moon2"), "augment", str(shop.folder), "--out", str(out)]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not (working / "fingerprint.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.killpg(first.pid, signal.SIGSTOP)  # however quick it is, it has not ended
+        said = re.escape(f"{out}: another `moon2 augment` is writing it")
+        with pytest.raises(AugmentationError, match=said) as refusal:
+            augment_catalogue(shop.folder, out, AugmentationSettings(), workers=1)
+        assert "\n" not in str(refusal.value)
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    # What it left is looked at again, which is done behind the lock.
+    with pytest.raises(AugmentationError, match="interrupted run with other settings"):
+        augment_catalogue(shop.folder, out, AugmentationSettings(seed=1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [working.name, "shop"]
 
 
 def picture(seed: int = 0) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ POLO = Product(
 )
 
 
-def data_in(prompt: str) -> dict[str, object]:
+def data_in(prompt: str) -> dict[str, Any]:
     before, after = prompt.split("<product_data>\n")
     data, rest = after.split("\n</product_data>")
     assert "Answer with a JSON object" in rest and "Write one richer title" in before
@@ -39,7 +40,7 @@ def test_the_product_stands_in_the_prompt_as_data() -> None:
     data = data_in(load_prompts().for_enrichment(POLO, extract_entities(POLO)))
     assert data["title"] == 'Puma "Club" polo'
     assert data["category"] == ["Apparel", "Tshirts"]
-    assert {"kind": "colour", "value": "navy"} in data["entities"]  # type: ignore[operator]
+    assert {"kind": "colour", "value": "navy"} in data["entities"]
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from moon2.augment.entities import extract_entities
 from moon2.augment.grounding import ground
 from moon2.augment.providers import text_provider
 from moon2.augment.rules import MAX_WORDS, RulesProvider
+from moon2.augment.settings import TextSettings
 from moon2.catalog.fashion import COLUMNS
 from moon2.catalog.tables import read_fields
 from moon2.records import Product, RecordError
 
-FASHION = Path("/work/shared/data/fashion")
 POLO = Product(
     id="polo",
     title="Puma Men Navy Polo T-shirt - best quality, HOT SALE!",
@@ -137,16 +137,14 @@ def test_the_result_depends_on_the_product_alone() -> None:
 
 
 def test_the_factory_gives_the_provider_by_name() -> None:
-    settings = pytest.importorskip("moon2.augment.settings").TextSettings
-    provider = text_provider(settings(provider="rules"))
+    provider = text_provider(TextSettings(provider="rules"))
     assert (provider.name, provider.model, provider.prompt) == ("rules", "", "")
     with pytest.raises(EnrichmentError, match="'none'"):
-        text_provider(settings(provider="none"))
+        text_provider(TextSettings(provider="none"))
 
 
-@pytest.mark.skipif(not FASHION.is_dir(), reason="the fashion catalogue is not on this machine")
-def test_every_title_of_a_real_catalogue_is_grounded() -> None:
-    products = _some_fashion(800)
+def test_every_title_of_a_real_catalogue_is_grounded(fashion_folder: Path) -> None:
+    products = _some_of(fashion_folder, 800)
     enrichments = enrich(*products)
     texts = [enrichment.text for enrichment in enrichments]
     grounded = [
@@ -157,8 +155,8 @@ def test_every_title_of_a_real_catalogue_is_grounded() -> None:
     assert not any(result.removed for result in grounded)
 
 
-def _some_fashion(count: int) -> list[Product]:
-    table = pq.read_table(FASHION / "products.parquet")
+def _some_of(folder: Path, count: int) -> list[Product]:
+    table = pq.read_table(folder / "products.parquet")
     mapping = COLUMNS.resolve(table.column_names, "fashion")
     products = []
     for row in table.take(list(range(0, 40 * count, 40))).to_pylist():

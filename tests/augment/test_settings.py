@@ -35,6 +35,11 @@ def test_a_wrong_setting_is_named_in_one_line(wrong: dict, named: str) -> None:
     assert "\n" not in str(found.value)
 
 
+def test_the_prices_are_those_of_a_million_tokens() -> None:
+    settings = TextSettings(price_in=2.0, price_out=10.0)
+    assert settings.cost(tokens_in=3_000_000, tokens_out=500_000) == pytest.approx(6.0 + 5.0)
+
+
 def test_draws_belong_to_seed_and_product() -> None:
     first = product_random(0, "p1").random(4).tolist()
     assert product_random(0, "p1").random(4).tolist() == first

@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -32,7 +33,7 @@ def photo(seed: int, quality: int = 95, side: int = 64) -> bytes:
     return encoded.getvalue()
 
 
-def product(number: int, title: str = "", picture: bytes | None = None, **more: object) -> Product:
+def product(number: int, title: str = "", picture: bytes | None = None, **more: Any) -> Product:
     words = random.Random(number).sample(
         ["red", "blue", "lamp", "shirt", "cotton", "steel", "oak", "large", "small", "round"], 4
     )
@@ -41,8 +42,8 @@ def product(number: int, title: str = "", picture: bytes | None = None, **more: 
     return Product(id=f"p{number:03}", title=title, category=category, images=(picture or photo(number),), **more)
 
 
-def build(folder: Path, out: Path, **settings: object) -> BenchmarkResult:
-    return build_benchmark(folder, out, BenchmarkSettings(**settings), show_progress=False)  # type: ignore[arg-type]
+def build(folder: Path, out: Path, **settings: Any) -> BenchmarkResult:
+    return build_benchmark(folder, out, BenchmarkSettings(**settings), show_progress=False)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from moon2.explain.heatmap import explain
 from moon2.explain.sanity import cascade, randomised, rank_correlation, rank_correlations, weights
 from moon2.explain.tracing import ExplainError, trace
 from moon2.model.families import decoder_layers
+from moon2.recipe import load_recipe
 
 
 def test_the_vector_is_that_of_encode_and_the_encoder_stays_as_it_was(encoder: Encoder, product: Product) -> None:
@@ -126,3 +128,20 @@ def test_what_was_cut_off_is_named(encoder: Encoder, tmp_path: Path) -> None:
     found = explain(encoder, "red women shoes " * 60 + "end")
     assert found.unread.endswith("shoes end") and sum(word.tokens for word in found.words) <= 64
     found.save_png(tmp_path / "long.png")
+
+
+def test_an_encoder_pooled_by_form_is_explained_with_its_own_weights(encoder: Encoder, product: Product) -> None:
+    """Pictures' tokens and words' tokens then have half of the vector each; the vector stays that of `encode`."""
+    by_form = Encoder(copy.deepcopy(encoder.model), encoder.processor)
+    by_form.model.pooling = "forms"
+    found = trace(by_form, by_form.processor.item(product))
+    assert found.vector == pytest.approx(by_form.encode(product)[0], abs=1e-5)
+    assert np.abs(found.vector - encoder.encode(product)[0]).max() > 1e-4
+    assert found.weights[found.picture].sum() == pytest.approx(found.weights[~found.picture].sum())
+
+
+def test_two_towers_are_refused_with_the_reason(product: Product) -> None:
+    settings = ["backbone.fusion=late", "experts.count=1", "experts.active=1", "backbone.tiny.vocabulary=300"]
+    towers = Encoder.from_recipe(load_recipe(None, settings), ["navy shirt"])
+    with pytest.raises(ExplainError, match="two towers have no attention between words and pictures"):
+        explain(towers, product)

@@ -39,3 +39,10 @@ def test_relevance_follows_attention_and_leaves_markers_out() -> None:
     content = np.array([False, True, True])
     found = relevance([middle] * 2, content)
     assert found[0] == 0 and found.sum() == pytest.approx(1)
+
+
+def test_tokens_that_count_more_in_the_vector_count_more_in_the_map() -> None:
+    """Two tokens that each attend to themselves alone, the second pooled three times as much."""
+    alone = [np.eye(2)]
+    assert pooled_attention(alone, np.array([1.0, 3.0])) == pytest.approx([0.25, 0.75])
+    assert pooled_attention(alone, np.array([1.0, 3.0]), layer=0) == pytest.approx([0.25, 0.75])

@@ -19,9 +19,10 @@ from openai.types.chat import ChatCompletion
 
 from moon2.augment import remote
 from moon2.augment.asking import ReplyError, main_picture, title_in
-from moon2.augment.enrichment import Enrichment, EnrichmentError
+from moon2.augment.enrichment import Enrichment, EnrichmentError, TextProvider
 from moon2.augment.prompts import ENRICHMENT_SCHEMA, load_prompts
 from moon2.augment.usage import Usage
+from moon2.augment.waiting import all_of, wait_for
 from moon2.records import Product
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _OPTIONAL = ("max_tokens", "temperature", "seed")
 _NO_ANSWER = ("http_", "timeout", "connection")
 
 
-class ChatProvider:
+class ChatProvider(TextProvider):
     """The provider `openai`. Not for use by several threads at once; its counts stand in `usage`."""
 
     name = "openai"
@@ -50,11 +51,9 @@ class ChatProvider:
             EnrichmentError: no model is named, or `base_url` is not an http address.
             PromptError: a changed prompt cannot be used.
         """
-        wrong = remote.wrong_address("text", settings.model, settings.base_url)
-        if wrong:
-            raise EnrichmentError(wrong)
+        remote.check_address("text", settings, EnrichmentError)
         self.model = settings.model
-        self.usage = Usage(settings.price_in, settings.price_out)
+        self.usage = Usage()
         self._settings = settings
         self._prompts = load_prompts(prompts)
         self.prompt = self._prompts.enrich.version
@@ -74,7 +73,7 @@ class ChatProvider:
                 answered none of the last rows.
         """
         rows = list(zip(products, entities, strict=True))
-        return remote.wait_for(self._enrich(rows, seed)) if rows else []
+        return wait_for(self._enrich(rows, seed)) if rows else []
 
     async def _enrich(self, rows: list[tuple[Product, tuple[Entity, ...]]], seed: int) -> list[Enrichment]:
         limit = asyncio.Semaphore(self._settings.concurrency)
@@ -82,12 +81,7 @@ class ChatProvider:
         async with remote.open_client(self._settings) as client:
             alone = 0 if self._reached else 1
             done = [await self._row(client, limit, *row, seed) for row in rows[:alone]]
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._row(client, limit, *row, seed)) for row in rows[alone:]]
-            except ExceptionGroup as failures:
-                raise failures.exceptions[0] from None
-        return done + [task.result() for task in tasks]
+            return done + await all_of(self._row(client, limit, *row, seed) for row in rows[alone:])
 
     async def _row(
         self,
@@ -219,7 +213,7 @@ class ChatProvider:
             raise EnrichmentError(f"{self._where()}: no answer to the last {many} products ({reason}); mend the server")
 
     def _where(self) -> str:
-        return remote.place(self.model, self._settings.base_url)
+        return remote.place(self._settings)
 
 
 class _Refusal(openai.OpenAIError):

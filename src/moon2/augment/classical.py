@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from moon2.augment.expansion import Expansion, Variant
+from moon2.augment.expansion import Expansion, ImageProvider, Variant
 from moon2.augment.scenes import SCENES, contact_shadow
 from moon2.augment.segmentation import find_subject
 from moon2.augment.settings import product_random
@@ -55,7 +55,7 @@ class CutOut:
     cropped: bool
 
 
-class ClassicalProvider:
+class ClassicalProvider(ImageProvider):
     """Main image and variants without any model."""
 
     name = "classical"

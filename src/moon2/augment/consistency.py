@@ -53,11 +53,6 @@ class Calibration:
     matched: np.ndarray
     shuffled: np.ndarray
 
-    @property
-    def shuffled_kept(self) -> float:
-        """Share of mismatched pairs that the threshold lets pass."""
-        return float((self.shuffled >= self.threshold).mean())
-
 
 class MoonScorer:
     """A moon2 encoder: view i of the picture against view t of the text."""

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from moon2.augment.expansion import Expansion, ExpansionError, Variant
-from moon2.augment.prompts import load_prompts
-from moon2.augment.settings import product_random
-from moon2.pictures import PictureError, open_picture
+from moon2.augment.expansion import Expansion, ExpansionError
+from moon2.augment.instruction_editor import EditError, InstructionEditor
+from moon2.augment.waiting import wait_for
 from moon2.records import Product
 
 if TYPE_CHECKING:
@@ -32,11 +31,7 @@ LONGEST_SIDE = 1024
 QUALITY = 95
 
 
-class EditError(ValueError):
-    """A picture could not be made; "code: one line"."""
-
-
-class EditingProvider:
+class EditingProvider(InstructionEditor[Image.Image]):
     """An instruction image-editing pipeline on this machine, on its GPU if there is one."""
 
     name = "diffusers"
@@ -48,10 +43,7 @@ class EditingProvider:
             ExpansionError: diffusers is not installed, there is no such pipeline, or it does not edit pictures.
             PromptError: a changed prompt cannot be used.
         """
-        self._prompts = load_prompts(prompts)
-        self._settings = settings
-        self.model = settings.model
-        self.prompt = f"{self._prompts.main_image.version} {self._prompts.variants_version}"
+        super().__init__(settings, prompts)
         try:
             from diffusers import DiffusionPipeline
         except ImportError:
@@ -83,38 +75,28 @@ class EditingProvider:
         Reasons: `no_image`, `unreadable_picture`, `blank_picture` (what safety checkers leave), `out_of_memory`,
         `editing_failed`.
         """
-        return [self._expand(product, count, seed) for product in products]
+        return [self._one(product, count, seed) for product in products]
 
-    def _expand(self, product: Product, count: int, seed: int) -> Expansion:
-        if not product.images:
-            return Expansion(None, (), "no_image: the product has no picture to start from")
-        try:
-            photo = open_picture(product.images[0], f"product {product.id!r}: image 0")
-        except PictureError as error:
-            return Expansion(None, (), f"unreadable_picture: {error}")
-        try:
-            main = self._edit(photo, self._prompts.for_main_image(product), product.id, seed, 0)
-        except EditError as error:
-            return Expansion(None, (), str(error))
-        variants: list[Variant] = []
-        reason = ""
-        first = int(product_random(seed, product.id).integers(len(self._prompts.variants)))
-        for number in range(count):
-            asked = self._prompts.variants[(first + number) % len(self._prompts.variants)]
-            try:
-                made = self._edit(main, self._prompts.for_variant(asked, product), product.id, seed, number + 1)
-                variants.append(Variant(encoded(made), asked.kind, asked.name))
-            except EditError as error:
-                reason = str(error)
-        return Expansion(encoded(main), tuple(variants), reason)
+    def _one(self, product: Product, count: int, seed: int) -> Expansion:
+        # A coroutine because a server's edits are; nothing here waits.
+        async def edit(picture: Image.Image, instruction: str, number: int) -> Image.Image:
+            return self._edit(picture, instruction, picture_seed(seed, product.id, number))
 
-    def _edit(self, picture: Image.Image, prompt: str, id: str, seed: int, number: int) -> Image.Image:
+        return wait_for(self._expand(product, count, seed, edit))
+
+    def _first(self, photo: Image.Image) -> Image.Image:
+        return photo
+
+    def _stored(self, picture: Image.Image) -> bytes:
+        return encoded(picture)
+
+    def _edit(self, picture: Image.Image, instruction: str, seed: int) -> Image.Image:
         size = working_size(picture.size, self._settings.size or LONGEST_SIDE)
         given: dict[str, Any] = {
             "image": picture.resize(size, Image.Resampling.LANCZOS),
-            "prompt": prompt,
+            "prompt": instruction,
             "num_inference_steps": self._settings.steps,
-            "generator": torch.Generator("cpu").manual_seed(picture_seed(seed, id, number)),
+            "generator": torch.Generator("cpu").manual_seed(seed),
             "width": size[0],
             "height": size[1],
         }
@@ -135,7 +117,8 @@ class EditingProvider:
 def working_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """Width and height of like shape, the longer side at most `longest`, both multiples of `MULTIPLE`."""
     scale = min(1.0, longest / max(size))
-    return tuple(max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in size)  # type: ignore[return-value]
+    width, height = (max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in size)
+    return width, height
 
 
 def picture_seed(seed: int, id: str, number: int) -> int:

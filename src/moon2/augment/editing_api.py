@@ -18,9 +18,9 @@ import openai
 from PIL import Image
 
 from moon2.augment import remote
-from moon2.augment.expansion import Expansion, ExpansionError, Variant
-from moon2.augment.prompts import load_prompts
-from moon2.augment.settings import product_random
+from moon2.augment.expansion import Expansion, ExpansionError
+from moon2.augment.instruction_editor import EditError, InstructionEditor
+from moon2.augment.waiting import all_of, wait_for
 from moon2.pictures import PictureError, open_picture
 from moon2.records import Product
 
@@ -31,11 +31,7 @@ LONGEST_SIDE = 1024
 MOST_BYTES = 30_000_000
 
 
-class EditError(ValueError):
-    """A picture could not be had; "code: one line"."""
-
-
-class EditingServerProvider:
+class EditingServerProvider(InstructionEditor[bytes]):
     """The provider `openai`: main image first, then variants of it, `concurrency` products at once."""
 
     name = "openai"
@@ -47,14 +43,9 @@ class EditingServerProvider:
             ExpansionError: no model is named, or `base_url` is not an http address.
             PromptError: a changed prompt cannot be used.
         """
-        wrong = remote.wrong_address("images", settings.model, settings.base_url)
-        if wrong:
-            raise ExpansionError(wrong)
-        self._prompts = load_prompts(prompts)
-        self._settings = settings
+        remote.check_address("images", settings, ExpansionError)
+        super().__init__(settings, prompts)
         self._reached = False
-        self.model = settings.model
-        self.prompt = f"{self._prompts.main_image.version} {self._prompts.variants_version}"
 
     def expand(self, products: Sequence[Product], count: int, seed: int) -> list[Expansion]:
         """One `Expansion` a product; see `ImageProvider`. `seed` decides where the round of variants begins.
@@ -64,50 +55,32 @@ class EditingServerProvider:
         Raises:
             ExpansionError: the server cannot be reached, refuses the key, or does not know the model.
         """
-        return remote.wait_for(self._all(products, count, seed)) if products else []
+        return wait_for(self._all(products, count, seed)) if products else []
 
     async def _all(self, products: Sequence[Product], count: int, seed: int) -> list[Expansion]:
         limit = asyncio.Semaphore(self._settings.concurrency)
         async with remote.open_client(self._settings) as client:
 
+            async def edit(picture: bytes, instruction: str, _: int) -> bytes:
+                return await self._edit(client, picture, instruction)
+
             async def one(product: Product) -> Expansion:
                 async with limit:
-                    return await self._expand(client, product, count, seed)
+                    return await self._expand(product, count, seed, edit)
 
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(one(product)) for product in products]
-            except ExceptionGroup as failures:
-                raise failures.exceptions[0] from None
-        return [task.result() for task in tasks]
+            return await all_of(one(product) for product in products)
 
-    async def _expand(self, client: openai.AsyncOpenAI, product: Product, count: int, seed: int) -> Expansion:
-        if not product.images:
-            return Expansion(None, (), "no_image: the product has no picture to start from")
-        try:
-            photo = open_picture(product.images[0], f"product {product.id!r}: image 0")
-        except PictureError as error:
-            return Expansion(None, (), f"unreadable_picture: {error}")
+    def _first(self, photo: Image.Image) -> bytes:
         photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-        try:
-            main = await self._edit(client, png(photo), self._prompts.for_main_image(product))
-        except EditError as error:
-            return Expansion(None, (), str(error))
-        first = int(product_random(seed, product.id).integers(len(self._prompts.variants)))
-        variants, reason = [], ""
-        for number in range(count):
-            asked = self._prompts.variants[(first + number) % len(self._prompts.variants)]
-            try:
-                made = await self._edit(client, main, self._prompts.for_variant(asked, product))
-                variants.append(Variant(made, asked.kind, asked.name))
-            except EditError as error:
-                reason = str(error)
-        return Expansion(main, tuple(variants), reason)
+        return png(photo)
 
-    async def _edit(self, client: openai.AsyncOpenAI, picture: bytes, prompt: str) -> bytes:
+    def _stored(self, picture: bytes) -> bytes:
+        return picture
+
+    async def _edit(self, client: openai.AsyncOpenAI, picture: bytes, instruction: str) -> bytes:
         try:
             reply = await client.images.edit(
-                model=self.model, image=("product.png", picture, "image/png"), prompt=prompt, n=1
+                model=self.model, image=("product.png", picture, "image/png"), prompt=instruction, n=1
             )
             self._reached = True
             return rgb_png(await self._picture_of(client, reply))
@@ -147,7 +120,7 @@ class EditingServerProvider:
         return fetched.content
 
     def _where(self) -> str:
-        return remote.place(self.model, self._settings.base_url)
+        return remote.place(self._settings)
 
 
 def rgb_png(data: bytes) -> bytes:

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer, ProcessorMixin
 
 from moon2.augment.asking import PICTURE_SIDE, ReplyError, main_picture, title_in
-from moon2.augment.enrichment import Enrichment, EnrichmentError
+from moon2.augment.enrichment import Enrichment, EnrichmentError, TextProvider
 from moon2.augment.prompts import load_prompts
 from moon2.augment.usage import Usage
 from moon2.model.families import FAMILIES, Family
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from moon2.augment.settings import TextSettings
 
 
-class LocalChatProvider:
+class LocalChatProvider(TextProvider):
     """The provider `transformers`: `settings.concurrency` products at once; its counts stand in `usage`."""
 
     name = "transformers"
@@ -48,7 +48,7 @@ class LocalChatProvider:
         self._prompts = load_prompts(prompts)
         self.model = settings.model
         self.prompt = self._prompts.enrich.version
-        self.usage = Usage(settings.price_in, settings.price_out)
+        self.usage = Usage()
         self._max_tokens = settings.max_tokens
         self._rows_at_once = settings.concurrency
         self._worked = False

@@ -15,11 +15,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from moon2.augment import parts as parts_on_disk
@@ -99,8 +101,8 @@ def augment_catalogue(
         show_progress: a bar over products.
 
     Raises:
-        AugmentationError: `out` is in use, an interrupted run there had other settings or input, or a provider cannot
-            be used.
+        AugmentationError: `out` is in use, by a catalogue or by another run, an interrupted run there had other
+            settings or input, or a provider cannot be used.
         CatalogueError: there is no such catalogue.
     """
     started = time.monotonic()
@@ -112,22 +114,23 @@ def augment_catalogue(
     if not all_parts:
         raise AugmentationError(f"{data}: has no products of split {SPLIT!r}, so there is nothing to learn from")
     working = target.with_name(f".{target.name}.augmenting")
-    if _holds_something(target) and not overwrite and not _killed_when_finished(target, working, catalogue):
-        raise AugmentationError(f"{out}: is there already; choose another folder, or ask to overwrite it")
-    _prepare(working, catalogue, all_parts, settings)
-    threshold = _threshold(working, catalogue, settings)
-    folder = working / "parts"
-    done = parts_on_disk.done_parts(folder)
-    todo = [part for part in all_parts if part.number not in done]
-    resumed = parts_on_disk.rows_of(all_parts) - parts_on_disk.rows_of(todo)
-    total = parts_on_disk.rows_of(all_parts)
-    with tqdm(total=total, initial=resumed, desc="augment", unit="product", disable=not show_progress) as bar:
-        if todo:
-            _run(todo, folder, settings, threshold, address, workers, bar)
-    result = _assemble(catalogue, target, folder, all_parts, settings)
-    result.threshold, result.resumed = threshold, resumed
-    result.seconds = time.monotonic() - started
-    shutil.rmtree(working, ignore_errors=True)
+    with _alone(target):
+        if _holds_something(target) and not overwrite and not _killed_when_finished(target, working, catalogue):
+            raise AugmentationError(f"{out}: is there already; choose another folder, or ask to overwrite it")
+        _prepare(working, catalogue, all_parts, settings)
+        threshold = _threshold(working, catalogue, settings)
+        folder = working / "parts"
+        done = parts_on_disk.done_parts(folder)
+        todo = [part for part in all_parts if part.number not in done]
+        resumed = parts_on_disk.rows_of(all_parts) - parts_on_disk.rows_of(todo)
+        total = parts_on_disk.rows_of(all_parts)
+        with tqdm(total=total, initial=resumed, desc="augment", unit="product", disable=not show_progress) as bar:
+            if todo:
+                _run(todo, folder, settings, threshold, address, workers, bar)
+        result = _assemble(catalogue, target, folder, all_parts, settings)
+        result.threshold, result.resumed = threshold, resumed
+        result.seconds = time.monotonic() - started
+        shutil.rmtree(working, ignore_errors=True)
     return result
 
 
@@ -147,6 +150,28 @@ def fingerprint(catalogue: Catalogue, parts: list[Part], settings: AugmentationS
     texts = [prompts.enrich.text, prompts.main_image.text, *(variant.instruction for variant in prompts.variants)]
     chosen["prompts"] = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     return {"settings": chosen, "products": digest.hexdigest()}
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keeps a second run away from `target`; the system frees the lock of a run that was killed."""
+    path = target.with_name(f".{target.name}.lock")
+    lock = FileLock(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise AugmentationError(
+            f"{target}: another `moon2 augment` is writing it; wait until that ends, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise AugmentationError(f"{target}: cannot be written ({error.strerror}); choose another folder") from None
+    try:
+        yield
+    finally:
+        # Before it is freed: who waits for a file that is gone starts over, so that no two hold it.
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def _holds_something(target: Path) -> bool:
@@ -255,8 +280,7 @@ def _assemble(
                 writer.add_interaction(interaction, split)
         for reject in catalogue.rejects():
             writer.add_reject(reject)
-    text = settings.text
-    cost = (counts["tokens_in"] * text.price_in + counts["tokens_out"] * text.price_out) / 1e6
+    cost = settings.text.cost(counts["tokens_in"], counts["tokens_out"])
     return AugmentationResult(target, products, dict(counts), dict(rejected), cost=cost)
 
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
 from moon2.augment.enrichment import EnrichmentError, TextProvider
 from moon2.augment.expansion import ExpansionError, ImageProvider
 
 if TYPE_CHECKING:
-    from moon2.augment.settings import ImageSettings, TextSettings
+    from moon2.augment.settings import ImageSettings, ModelSettings, TextSettings
+
+TEXT_PROVIDERS = {
+    "rules": "rules:RulesProvider",
+    "openai": "chat:ChatProvider",
+    "transformers": "local_chat:LocalChatProvider",
+}
+IMAGE_PROVIDERS = {
+    "classical": "classical:ClassicalProvider",
+    "diffusers": "editing:EditingProvider",
+    "openai": "editing_api:EditingServerProvider",
+}
 
 
 def text_provider(settings: TextSettings, prompts: str | None = None) -> TextProvider:
@@ -22,46 +35,29 @@ def text_provider(settings: TextSettings, prompts: str | None = None) -> TextPro
         EnrichmentError: there is no such provider, or "none" was asked for.
         PromptError: a changed prompt cannot be used.
     """
-    if settings.provider == "rules":
-        from moon2.augment.rules import RulesProvider
-
-        return RulesProvider()
-    if settings.provider == "openai":
-        from moon2.augment.chat import ChatProvider
-
-        return ChatProvider(settings, prompts)
-    if settings.provider == "transformers":
-        from moon2.augment.local_chat import LocalChatProvider
-
-        return LocalChatProvider(settings, prompts)
-    raise EnrichmentError(
-        f"text provider {settings.provider!r} makes no enriched titles; choose rules, openai or transformers"
-    )
+    if settings.provider not in TEXT_PROVIDERS:
+        raise EnrichmentError(
+            f"text provider {settings.provider!r} makes no enriched titles; choose rules, openai or transformers"
+        )
+    provider: TextProvider = _made(TEXT_PROVIDERS, settings, prompts)
+    return provider
 
 
 def image_provider(settings: ImageSettings, prompts: str | None = None) -> ImageProvider:
-    """The provider that `settings.provider` names.
-
-    Args:
-        settings: which provider, which model, and how it is reached.
-        prompts: a folder of changed prompts, see `moon2.augment.prompts.load_prompts`; None for moon2's own.
+    """Like `text_provider`, for pictures.
 
     Raises:
         ExpansionError: there is no such provider, or "none" was asked for.
         PromptError: a changed prompt cannot be used.
     """
-    if settings.provider == "classical":
-        from moon2.augment.classical import ClassicalProvider
+    if settings.provider not in IMAGE_PROVIDERS:
+        raise ExpansionError(
+            f"image provider {settings.provider!r} makes no expanded images; choose classical, diffusers or openai"
+        )
+    provider: ImageProvider = _made(IMAGE_PROVIDERS, settings, prompts)
+    return provider
 
-        return ClassicalProvider()
-    if settings.provider == "diffusers":
-        from moon2.augment.editing import EditingProvider
 
-        return EditingProvider(settings, prompts)
-    if settings.provider == "openai":
-        from moon2.augment.editing_api import EditingServerProvider
-
-        return EditingServerProvider(settings, prompts)
-    raise ExpansionError(
-        f"image provider {settings.provider!r} makes no expanded images; choose classical, diffusers or openai"
-    )
+def _made(providers: Mapping[str, str], settings: ModelSettings, prompts: str | None) -> Any:
+    kind = resolve_name(f"moon2.augment.{providers[settings.provider]}")
+    return kind(settings, prompts) if settings.asks_a_model else kind()

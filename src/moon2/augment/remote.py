@@ -1,17 +1,14 @@
-"""What asking any OpenAI-compatible server has in common: the client, an address's check, and waiting for an answer."""
+"""What asking any OpenAI-compatible server has in common: the client, and how messages name the server."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import openai
 
 if TYPE_CHECKING:
-    from moon2.augment.settings import ImageSettings, TextSettings
+    from moon2.augment.settings import ModelSettings
 
 CONNECT_SECONDS = 10.0
 NOT_A_ROWS_FAULT = {
@@ -23,10 +20,8 @@ NOT_A_ROWS_FAULT = {
 }
 """HTTP statuses that every product would get, and what to do; `{stage}` is the section of the settings."""
 
-Result = TypeVar("Result")
 
-
-def open_client(settings: TextSettings | ImageSettings) -> openai.AsyncOpenAI:
+def open_client(settings: ModelSettings) -> openai.AsyncOpenAI:
     """A client that retries 408, 409, 429, 5xx, timeouts and broken connections; the key is in OPENAI_API_KEY.
 
     It belongs to the event loop it is first used in.
@@ -39,25 +34,23 @@ def open_client(settings: TextSettings | ImageSettings) -> openai.AsyncOpenAI:
     )
 
 
-def wrong_address(stage: str, model: str, base_url: str | None) -> str | None:
-    """What is wrong with how a server is named in the settings, in one line; None if nothing."""
-    if not model:
-        return f"{stage}.model is empty; name the model as the server at {stage}.base_url calls it"
-    if base_url and not base_url.startswith(("http://", "https://")):
-        return f"{stage}.base_url {base_url!r} is no address; begin it with http:// or https://"
-    return None
+def check_address(stage: str, settings: ModelSettings, refusal: type[ValueError]) -> None:
+    """Refuses settings that name no server, before anything is asked.
+
+    Args:
+        stage: the section of the settings, for the message.
+        settings: `model` and `base_url` are looked at.
+        refusal: the kind of error to raise.
+
+    Raises:
+        ValueError: of that kind; no model is named, or `base_url` is not an http address.
+    """
+    if not settings.model:
+        raise refusal(f"{stage}.model is empty; name the model as the server at {stage}.base_url calls it")
+    if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
+        raise refusal(f"{stage}.base_url {settings.base_url!r} is no address; begin it with http:// or https://")
 
 
-def place(model: str, base_url: str | None) -> str:
+def place(settings: ModelSettings) -> str:
     """How messages name a server."""
-    return f"model {model!r} at {base_url or 'the default address of the openai package'}"
-
-
-def wait_for(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """The result of a coroutine, also where an event loop is running already (a notebook, an async actor)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
+    return f"model {settings.model!r} at {settings.base_url or 'the default address of the openai package'}"

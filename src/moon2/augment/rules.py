@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from moon2.augment.cleaning import plain, safe_text
-from moon2.augment.enrichment import Enrichment
+from moon2.augment.enrichment import Enrichment, TextProvider
 from moon2.augment.entities import Entity, Kind, singular
 from moon2.augment.entity_words import EMPTY_VALUES, GENDER_OF, KIND_OF_KEY, word_set
 from moon2.augment.evidence import is_ordinary, stem
@@ -51,7 +51,7 @@ _SPECIFIC = ("boys", "girls", "baby", "kids", "women", "men", "unisex")
 _POSSESSIVE = {"men": "men's", "women": "women's", "boys": "boys'", "girls": "girls'", "kids": "kids'"}
 
 
-class RulesProvider:
+class RulesProvider(TextProvider):
     """The embedded default of textual enrichment: deterministic, without a model."""
 
     name = "rules"

@@ -18,23 +18,36 @@ class AugmentationError(ValueError):
 
 
 @dataclass
-class TextSettings:
+class ModelSettings:
+    """Which provider, which model, and how its server is asked: what the stages that may ask a model share."""
+
+    provider: str = "none"
+    """What makes the additions."""
+    model: str = ""
+    """The model as the server calls it, or hub id or folder of one on this machine; not for `rules` and `classical`."""
+    base_url: str | None = None
+    """Address of the server, such as http://localhost:8000/v1; OpenAI's own when not given. The key is read from the
+    environment, OPENAI_API_KEY."""
+    concurrency: int = 8
+    """Requests under way at once; for `transformers`, products at once."""
+    timeout: float = 60.0
+    """Seconds for one request."""
+    retries: int = 5
+    """How often a request is sent again after a 429, a 5xx, a timeout or a broken connection."""
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether the provider needs a model."""
+        return self.provider in ("openai", "transformers", "diffusers")
+
+
+@dataclass
+class TextSettings(ModelSettings):
     """Textual enrichment: T⁺ from title, picture and entities."""
 
     provider: Literal["rules", "openai", "transformers", "none"] = "rules"
     """`rules`: no model; `openai`: any OpenAI-compatible chat server that takes pictures; `transformers`: a local
     vision-language model; `none`: no enriched titles."""
-    model: str = ""
-    """The model as the server calls it, or hub id or folder of a local one; not for `rules`."""
-    base_url: str | None = None
-    """Address of the server, such as http://localhost:8000/v1; OpenAI's own when not given. The key is read from the
-    environment, OPENAI_API_KEY."""
-    concurrency: int = 8
-    """Requests under way at once; for a local model, products at once."""
-    timeout: float = 60.0
-    """Seconds for one request."""
-    retries: int = 5
-    """How often a request is sent again after a 429, a 5xx, a timeout or a broken connection."""
     max_tokens: int = 128
     """Longest reply."""
     price_in: float = 0.0
@@ -42,30 +55,28 @@ class TextSettings:
     price_out: float = 0.0
     """Currency per million tokens written."""
 
+    def cost(self, tokens_in: float, tokens_out: float) -> float:
+        """Of so many tokens read and written, in the currency of the prices."""
+        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1_000_000
+
 
 @dataclass
-class ImageSettings:
+class ImageSettings(ModelSettings):
     """Visual expansion: a main image without what is not the product, then variants of it."""
 
     provider: Literal["classical", "openai", "diffusers", "none"] = "classical"
     """`classical`: no model; `diffusers`: an instruction image-editing pipeline on this machine; `openai`: an
     images/edits server; `none`: no expanded images."""
-    model: str = ""
-    """The model as the server calls it, or hub id or folder of a pipeline; not for `classical`."""
-    base_url: str | None = None
-    """Address of the server, such as http://localhost:8000/v1; the key is read from OPENAI_API_KEY."""
-    count: int = 3
-    """Variants a product, beside the main image."""
     concurrency: int = 4
-    """Requests under way at once; for a pipeline, products at once."""
+    """Requests under way at once; a pipeline makes one picture after the other."""
     timeout: float = 120.0
     """Seconds for one request."""
-    retries: int = 5
-    """How often a request is sent again after a 429, a 5xx, a timeout or a broken connection."""
+    count: int = 3
+    """Variants a product, beside the main image."""
     steps: int = 20
     """Denoising steps of a pipeline."""
     size: int = 0
-    """Longest side in pixels of what a pipeline makes; 0: as large as the product's picture."""
+    """Longest side in pixels of what a pipeline makes; 0: as large as the product's picture, at most 1,024."""
 
 
 @dataclass
@@ -92,12 +103,13 @@ class AugmentationSettings:
     """Seed of every draw; the same input and seed give the same additions."""
 
     def __post_init__(self) -> None:
-        for name, stage in (("text", self.text), ("images", self.images)):
+        stages: dict[str, ModelSettings] = {"text": self.text, "images": self.images}
+        for name, stage in stages.items():
             for setting in ("concurrency", "timeout"):
                 _require(getattr(stage, setting) > 0, f"{name}.{setting}", getattr(stage, setting), "above 0")
             _require(stage.retries >= 0, f"{name}.retries", stage.retries, "0 or more")
-            needs = stage.provider in ("openai", "transformers", "diffusers")
-            _require(bool(stage.model) or not needs, f"{name}.model", stage.model, f"named for {stage.provider}")
+            named = bool(stage.model) or not stage.asks_a_model
+            _require(named, f"{name}.model", stage.model, f"named for {stage.provider}")
         _require(self.images.count >= 0, "images.count", self.images.count, "0 or more")
         _require(self.text.max_tokens >= 1, "text.max_tokens", self.text.max_tokens, "1 or more")
         _require(self.images.steps >= 1, "images.steps", self.images.steps, "1 or more")

@@ -1,19 +1,71 @@
-"""What a benchmark says of itself: the text on its card, and benchmark.json with its tasks and how it was built."""
+"""What a benchmark says of itself: how it was built, the text on its card, and benchmark.json with its tasks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from moon2.catalog.building import BenchmarkResult, BenchmarkSettings
+from moon2.catalog.layout import SPLITS, CatalogueError, dataset_card
+from moon2.catalog.store import Catalogue
 
 DIRECTIONS = ("t→mm", "i→mm", "mm→mm", "t→i", "i→t")
 # An attribute is a task where at least this share of the test products has it, with so many values at most.
 LEAST_COVERAGE, MOST_VALUES = 0.5, 1_000
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """How a benchmark is built."""
+
+    test_share: float = 0.1
+    """Share of the products that the test part is to have, which are also the gallery."""
+    category_cap: int = 0
+    """Most products of one leaf category, those that were bought first, the rest drawn; 0 for no cap."""
+    seed: int = 0
+    """Of every draw: the same seed gives the same benchmark."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.test_share < 1:
+            raise CatalogueError(f"benchmark: test_share is {self.test_share}; it must lie between 0 and 1")
+        if self.category_cap < 0:
+            raise CatalogueError(f"benchmark: category_cap is {self.category_cap}; it must be 0 (no cap) or more")
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What was built.
+
+    Attributes:
+        catalogue: the benchmark, opened.
+        products, queries: rows by split.
+        left_out: how often what was left out of it, by reason.
+        components: groups of products that must stay on one side.
+        largest: products of the largest of them.
+    """
+
+    catalogue: Catalogue
+    products: dict[str, int]
+    queries: dict[str, int]
+    left_out: dict[str, int]
+    components: int
+    largest: int
+
+    def __str__(self) -> str:
+        parts = [f"{s}: {self.products[s]:,} products, {self.queries[s]:,} queries" for s in SPLITS]
+        told = (
+            f"{self.catalogue.folder}: {'; '.join(parts)}; {self.components:,} groups, the largest of {self.largest:,}"
+        )
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.items())
+        return f"{told}\nleft out: {reasons}; see rejects.parquet" if reasons else f"{told}\nnothing was left out"
+
+
+def write_card(name: str, licence: str, source: str, settings: BenchmarkSettings, result: BenchmarkResult) -> None:
+    """Writes the card of the finished benchmark: what was left out, and how many rows there are, is known only then."""
+    counts = {"products": result.products, "interactions": result.queries}
+    text = describe(source, licence, settings, result.left_out)
+    _write(result.catalogue.folder / "README.md", dataset_card(name, text, licence, counts))
 
 
 def describe(source: str, licence: str, settings: BenchmarkSettings, left_out: Mapping[str, int]) -> str:
@@ -43,7 +95,6 @@ def describe(source: str, licence: str, settings: BenchmarkSettings, left_out: M
 
 
 def write_declaration(
-    folder: Path,
     name: str,
     licence: str,
     source: str,
@@ -78,6 +129,11 @@ def write_declaration(
             "attributes": attributes,
         },
     }
-    partial = folder / ".benchmark.json.partial"
-    partial.write_text(json.dumps(declared, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.rename(folder / "benchmark.json")
+    text = json.dumps(declared, indent=2, ensure_ascii=False) + "\n"
+    _write(result.catalogue.folder / "benchmark.json", text)
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

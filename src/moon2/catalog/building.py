@@ -9,7 +9,7 @@ seed gives the same benchmark. What does not get in is listed, with its reason, 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,59 +17,15 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from moon2.catalog import layout
-from moon2.catalog.benchmark_card import describe, write_declaration
+from moon2.catalog.benchmark_card import BenchmarkResult, BenchmarkSettings, write_card, write_declaration
 from moon2.catalog.duplicates import Fingerprint, alike_pictures, alike_titles, fingerprint
 from moon2.catalog.layout import SPLITS, CatalogueError, Reject, is_url
 from moon2.catalog.splitting import Split, UnionFind, draw, split_nodes
 from moon2.catalog.store import Catalogue, CatalogueWriter
-from moon2.catalog.triplets import _same_query_keys, _style
+from moon2.catalog.triplets import same_query_keys, style_of
 from moon2.records import Interaction
 
-
-@dataclass(frozen=True)
-class BenchmarkSettings:
-    """How a benchmark is built."""
-
-    test_share: float = 0.1
-    """Share of the products that the test part is to have, which are also the gallery."""
-    category_cap: int = 0
-    """Most products of one leaf category, those that were bought first, the rest drawn; 0 for no cap."""
-    seed: int = 0
-    """Of every draw: the same seed gives the same benchmark."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.test_share < 1:
-            raise CatalogueError(f"benchmark: test_share is {self.test_share}; it must lie between 0 and 1")
-        if self.category_cap < 0:
-            raise CatalogueError(f"benchmark: category_cap is {self.category_cap}; it must be 0 (no cap) or more")
-
-
-@dataclass(frozen=True)
-class BenchmarkResult:
-    """What was built.
-
-    Attributes:
-        catalogue: the benchmark, opened.
-        products, queries: rows by split.
-        left_out: how often what was left out of it, by reason.
-        components: groups of products that must stay on one side.
-        largest: products of the largest of them.
-    """
-
-    catalogue: Catalogue
-    products: dict[str, int]
-    queries: dict[str, int]
-    left_out: dict[str, int]
-    components: int
-    largest: int
-
-    def __str__(self) -> str:
-        parts = [f"{s}: {self.products[s]:,} products, {self.queries[s]:,} queries" for s in SPLITS]
-        told = (
-            f"{self.catalogue.folder}: {'; '.join(parts)}; {self.components:,} groups, the largest of {self.largest:,}"
-        )
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.items())
-        return f"{told}\nleft out: {reasons}; see rejects.parquet" if reasons else f"{told}\nnothing was left out"
+__all__ = ["BenchmarkResult", "BenchmarkSettings", "build_benchmark"]
 
 
 def build_benchmark(
@@ -100,7 +56,7 @@ def build_benchmark(
     if not any(catalogue.interactions(split) for split in SPLITS):
         raise CatalogueError(f"{data}: has no search log; import the catalogue with --log")
     name, licence = title or f"{catalogue.folder.name} benchmark", licence or catalogue.licence()
-    # Opened before the long work, as the folder may be in use; the card is written when it is left.
+    # Opened before the long work, as the folder may be in use.
     writer = CatalogueWriter(out, title=name, licence=licence, overwrite=overwrite)
     with writer, tqdm(total=2 * len(catalogue), unit=" products", desc="benchmark", disable=not show_progress) as bar:
         builder = _Builder(catalogue, settings)
@@ -115,8 +71,6 @@ def build_benchmark(
                 raise CatalogueError(
                     f"{data}: the {part} part would have {told}; give a longer log, or another test_share"
                 )
-        # The counts are known only now, and stand on the card.
-        writer._card = (name, describe(str(data), licence, settings, builder.left_out), licence)
     result = BenchmarkResult(
         Catalogue.open(out),
         dict(builder.products),
@@ -125,7 +79,8 @@ def build_benchmark(
         split.components,
         split.largest,
     )
-    write_declaration(Path(out), name, licence, str(data), settings, result, builder.labels)
+    write_card(name, licence, str(data), settings, result)
+    write_declaration(name, licence, str(data), settings, result, builder.labels)
     return result
 
 
@@ -157,11 +112,11 @@ class _Builder:
         for number, row in enumerate(self.catalogue.rows(None, columns)):
             category = tuple(row["category"] or ())
             attributes = {pair["key"]: pair["value"] for pair in row["attributes"] or ()}
-            pictures = [layout._cell_to_picture(cell) for cell in row["images"] or ()]
+            pictures = [layout.cell_to_picture(cell) for cell in row["images"] or ()]
             self.ids.append(row["id"])
             self.titles.append(row["title"] or "")
             self.categories.append(category)
-            self.styles.append(_style(category, attributes))
+            self.styles.append(style_of(category, attributes))
             self.exact.append(_exact_key(row["title"] or "", category, attributes, pictures))
             for picture in pictures:
                 found = None if isinstance(picture, str) and is_url(picture) else fingerprint(picture)
@@ -340,7 +295,7 @@ class _Builder:
 def _query_groups(log: list[Interaction]) -> list[int]:
     """Numbers of the queries of a log's rows: the same id, or the same words and photo, make the same query."""
     node_of: dict[tuple[str, ...], int] = {}
-    keys = [[node_of.setdefault(key, len(node_of)) for key in _same_query_keys(row.query)] for row in log]
+    keys = [[node_of.setdefault(key, len(node_of)) for key in same_query_keys(row.query)] for row in log]
     sets = UnionFind([1] * len(node_of))
     for nodes in keys:
         for node in nodes[1:]:

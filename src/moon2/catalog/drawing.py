@@ -156,10 +156,6 @@ class Pen:
         path = _pixels(_rounded(points, rounding, closed=False))
         self._draw.line(path, fill=colour or self._edge, width=round(width * LAYER_SIDE / UNITS), joint="curve")
 
-    def hole(self, points: Sequence[Point], rounding: int = 1) -> None:
-        """Cuts through to the background, as inside a handle."""
-        self._draw.polygon(_pixels(_rounded(points, rounding)), fill=(0, 0, 0, 0))
-
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, start: float = 0, end: float = 360) -> list[Point]:
     """The points of an ellipse or arc around (x, y); angles in degrees, clockwise from the right."""

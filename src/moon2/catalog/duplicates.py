@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from moon2.catalog.triplets import _near_duplicates
+from moon2.catalog.triplets import near_duplicates
 from moon2.pictures import PictureError, open_picture
 
 # Bits in which the hashes of near-duplicate pictures may differ; levels (0 to 255) by which their thumbnails may,
@@ -76,7 +76,7 @@ def alike_titles(titles: Sequence[str], categories: Sequence[tuple[str, ...]]) -
             first = seen.setdefault((category, " ".join(title.casefold().split())), i)
             if first != i and len(title_words(title)) >= 3:
                 yield first, i
-    for i, others in _near_duplicates([title_words(title) for title in titles], categories).items():
+    for i, others in near_duplicates([title_words(title) for title in titles], categories).items():
         yield from ((i, j) for j in others if i < j)
 
 

@@ -132,10 +132,10 @@ def row_to_product(row: Mapping[str, Any]) -> Product:
         description=row["description"] or "",
         category=tuple(row["category"] or ()),
         attributes={pair["key"]: pair["value"] for pair in row["attributes"] or ()},
-        images=tuple(_cell_to_picture(cell) for cell in row["images"] or ()),
+        images=tuple(cell_to_picture(cell) for cell in row["images"] or ()),
         price=row["price"],
         enriched_title=row["enriched_title"],
-        expanded_images=tuple(_cell_to_picture(cell) for cell in row["expanded_images"] or ()),
+        expanded_images=tuple(cell_to_picture(cell) for cell in row["expanded_images"] or ()),
         provenance={pair["key"]: pair["value"] for pair in row["provenance"] or ()},
     )
 
@@ -156,7 +156,7 @@ def interaction_to_row(interaction: Interaction) -> dict[str, Any]:
 def row_to_interaction(row: Mapping[str, Any]) -> Interaction:
     """The interaction of one row of `INTERACTIONS`."""
     cell = row["query_image"]
-    image = None if cell is None else _cell_to_picture(cell)
+    image = None if cell is None else cell_to_picture(cell)
     query = Query(id=row["query_id"], text=row["query_text"] or "", image=image, product_id=row["query_product_id"])
     return Interaction(query, tuple(row["positive_ids"] or ()), tuple(row["negative_ids"] or ()))
 
@@ -214,6 +214,7 @@ def _picture_to_cell(picture: Any) -> dict[str, Any]:
     return {"bytes": encoded.getvalue(), "path": None}
 
 
-def _cell_to_picture(cell: Mapping[str, Any]) -> bytes | str:
+def cell_to_picture(cell: Mapping[str, Any]) -> bytes | str:
+    """The picture of one cell of an `IMAGE` column: the bytes stored, or else the path or URL."""
     picture: bytes | str = cell["bytes"] if cell["bytes"] is not None else cell["path"]
     return picture

@@ -72,12 +72,12 @@ def triplets_from_log(interactions: Iterable[Interaction]) -> list[Triplet]:
     interactions = list(interactions)
     positives: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
     for interaction in interactions:
-        for key in _same_query_keys(interaction.query):
+        for key in same_query_keys(interaction.query):
             positives[key].update(interaction.positive_ids)
     triplets = []
     for interaction in interactions:
         query = interaction.query
-        known = set().union(*(positives[key] for key in _same_query_keys(query)))
+        known = set().union(*(positives[key] for key in same_query_keys(query)))
         if query.product_id is not None:
             known.add(query.product_id)
         negatives = tuple(id for id in interaction.negative_ids if id not in known)
@@ -86,7 +86,8 @@ def triplets_from_log(interactions: Iterable[Interaction]) -> list[Triplet]:
     return triplets
 
 
-def _same_query_keys(query: Query) -> list[tuple[str, ...]]:
+def same_query_keys(query: Query) -> list[tuple[str, ...]]:
+    """What a query has in common with others that are the same: its id, and its words with the product it shows."""
     keys: list[tuple[str, ...]] = [("id", query.id)]
     words = " ".join(_words(query.text))
     # A picture of the shopper's own may differ behind the same words, and without words nothing can be compared.
@@ -112,7 +113,7 @@ def mine_triplets(catalogue: Catalogue, seed: int = 0, *, split: str = "train", 
     ids = [row["id"] for row in rows]
     categories = [tuple(row["category"] or ()) for row in rows]
     attributes = [{pair["key"]: pair["value"] for pair in row["attributes"] or ()} for row in rows]
-    styles = [_style(category, pairs) for category, pairs in zip(categories, attributes, strict=True)]
+    styles = [style_of(category, pairs) for category, pairs in zip(categories, attributes, strict=True)]
     of_style: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     of_branch: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, (category, style) in enumerate(zip(categories, styles, strict=True)):
@@ -122,11 +123,11 @@ def mine_triplets(catalogue: Catalogue, seed: int = 0, *, split: str = "train", 
             of_branch[category[:depth]].append(i)
     # Products of one style share one set, so that a large style does not cost its square.
     ids_of_style = {style: frozenset(ids[i] for i in members) for style, members in of_style.items()}
-    near_duplicates = _near_duplicates([frozenset(_words(row["title"] or "")) for row in rows], categories)
+    alike_titles = near_duplicates([frozenset(_words(row["title"] or "")) for row in rows], categories)
 
     triplets = []
     for i, style in enumerate(styles):
-        same_style, alike = of_style.get(style, []), near_duplicates.get(i, [])
+        same_style, alike = of_style.get(style, []), alike_titles.get(i, [])
         if len(same_style) < 2 and not alike:
             continue
         draw = random.Random(f"{seed}/{ids[i]}")
@@ -147,7 +148,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
-def _style(category: tuple[str, ...], attributes: Mapping[str, str]) -> tuple[str, ...]:
+def style_of(category: tuple[str, ...], attributes: Mapping[str, str]) -> tuple[str, ...]:
     """What products of one style have in common; () when too little is known to say."""
     by_name = {re.sub(r"[\W_]", "", name.casefold()): value.strip().casefold() for name, value in attributes.items()}
 
@@ -160,7 +161,7 @@ def _style(category: tuple[str, ...], attributes: Mapping[str, str]) -> tuple[st
     return (*category, *parts) if category and sum(map(bool, parts)) >= 2 else ()
 
 
-def _near_duplicates(titles: Sequence[frozenset[str]], categories: Sequence[tuple[str, ...]]) -> dict[int, list[int]]:
+def near_duplicates(titles: Sequence[frozenset[str]], categories: Sequence[tuple[str, ...]]) -> dict[int, list[int]]:
     """Products of the same category whose titles' word sets overlap by at least `NEAR_DUPLICATE`, by index.
 
     Two sets that overlap by a share s must have one of their len − ⌈s·len⌉ + 1 rarest words in common, so only products

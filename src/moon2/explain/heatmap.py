@@ -7,7 +7,6 @@ and which experts handled which patch and word. All shares of one kind sum to on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,87 +15,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moon2.explain.attention import Numbers, relevance, shares
-from moon2.explain.layout import spread, token_grids, token_spans, word_spans
+from moon2.explain.explained import Explained, ExplainedPicture, ExplainedWord
+from moon2.explain.layout import token_grids, token_spans, word_spans
+from moon2.explain.page import page
+from moon2.explain.picture import draw
 from moon2.explain.tracing import ExplainError, Trace, trace
 from moon2.model.encoder import Encoder, Vectors
 
-Map = NDArray[np.float32]
 
-
-@dataclass(frozen=True)
-class ExplainedPicture:
-    """One picture of the item, as it was given and upright.
-
-    Attributes:
-        image: RGB, H × W pixels.
-        attention: [h, w], the share of each visual token, at least 0.
-        gradient: [h, w], signed share of each visual token in raising (+) or lowering (−) the similarity; or None.
-        experts: [h, w, Z], weight of each expert at each visual token; Z is 0 without experts.
-    """
-
-    image: Image.Image
-    attention: Numbers
-    gradient: Numbers | None
-    experts: Numbers
-
-
-@dataclass(frozen=True)
-class ExplainedWord:
-    """One word of the text: how many tokens it is, and their shares together; `experts` [Z] is their mean."""
-
-    text: str
-    tokens: int
-    attention: float
-    gradient: float | None
-    experts: Numbers
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Why an item got its vector.
-
-    Attributes:
-        vector: [D] float32 of unit length, that of `Encoder.encode`.
-        pictures: the pictures that the model saw.
-        words: the words that it saw.
-        unread: the end of the text, cut off at the recipe's limit of tokens.
-        layer: the decoder layer shown, None when all are rolled up.
-        experts: per modality that the item has ("image", "text") [Z], mean weight of each expert.
-        query: what the similarity was taken to, in words; "" without a query.
-        similarity: the cosine to the query; None without one.
-    """
-
-    vector: Vectors
-    pictures: tuple[ExplainedPicture, ...]
-    words: tuple[ExplainedWord, ...]
-    unread: str
-    layer: int | None
-    experts: dict[str, Numbers]
-    query: str = ""
-    similarity: float | None = None
-
-    @property
-    def image_maps(self) -> list[Map]:
-        """Per picture [H, W] float32: attention on each pixel; with the words' they sum to one."""
-        return [_pixels(picture, picture.attention) for picture in self.pictures]
-
-    @property
-    def gradient_maps(self) -> list[Map]:
-        """Per picture [H, W] float32: gradient × input on each pixel, signed; empty without a query."""
-        return [_pixels(picture, picture.gradient) for picture in self.pictures if picture.gradient is not None]
+class Explanation(Explained):
+    """Why an item got its vector: the numbers of `Explained`, and how they are drawn."""
 
     def save_png(self, path: str | Path) -> None:
         """Draws it as one PNG, 720 pixels wide."""
-        from moon2.explain.picture import draw
-
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         draw(self).save(target, format="PNG")
 
     def save_html(self, path: str | Path) -> None:
         """Writes it as one HTML file with nothing beside it."""
-        from moon2.explain.page import page
-
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(page(self), encoding="utf-8")
@@ -125,7 +62,7 @@ def explain(encoder: Encoder, record: Any, query: Any = None, layer: int | None 
     found = trace(encoder, item, target)
     limit = encoder.processor.settings.max_text_tokens
     spans = word_spans(item.text, token_spans(encoder.processor.tokenizer, item.text, limit)) if item.text else []
-    attention = relevance(found.attentions, found.content, layer)
+    attention = relevance(found.attentions, found.weights, layer)
     gradient = None if found.contributions is None else shares(np.where(found.content, found.contributions, 0.0))
     experts = _experts(encoder, found, layer)
     text = found.content & ~found.picture
@@ -201,7 +138,3 @@ def _words(
         share = float(attention[own].sum())
         result.append(ExplainedWord(text[start:end], len(own), share, slope, experts[own].mean(axis=0)))
     return tuple(result)
-
-
-def _pixels(picture: ExplainedPicture, weights: Numbers) -> Map:
-    return spread(weights, (picture.image.height, picture.image.width)).astype(np.float32)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from html import escape
 
 from PIL import Image
 
-from moon2.explain.colours import Colour, expert_colours, heat, ink_on, signed
-from moon2.explain.heatmap import ExplainedWord, Explanation
+from moon2.explain.attention import Numbers
+from moon2.explain.colours import Colour, Colours, expert_colours, heat, ink_on, signed
+from moon2.explain.explained import Explained, ExplainedWord
 from moon2.explain.panels import (
     Panel,
     hottest_patch,
@@ -62,7 +64,7 @@ tbody th { font-weight: 500; }
 """
 
 
-def page(explanation: Explanation) -> str:
+def page(explanation: Explained) -> str:
     """The HTML; every text of the shop's and the query's escaped."""
     text = " ".join(word.text for word in explanation.words)
     name = f"Heatmap: {text[:80] or 'a picture'}"
@@ -81,13 +83,13 @@ def page(explanation: Explanation) -> str:
     )
 
 
-def _query(explanation: Explanation) -> str:
+def _query(explanation: Explained) -> str:
     if explanation.similarity is None:
         return ""
     return f"<p>cosine {explanation.similarity:.2f} to “{escape(explanation.query)}”</p>"
 
 
-def _pictures(explanation: Explanation) -> str:
+def _pictures(explanation: Explained) -> str:
     rows = panels(explanation, 420)
     figures = ["".join(_figure(panel) for panel in row) for row in rows]
     drawn = "".join(
@@ -102,7 +104,7 @@ def _figure(panel: Panel) -> str:
     return f"<figure>{image}<figcaption>{escape(panel.caption)}</figcaption></figure>"
 
 
-def _words(explanation: Explanation) -> str:
+def _words(explanation: Explained) -> str:
     if not explanation.words:
         return ""
     share = sum(word.attention for word in explanation.words)
@@ -112,7 +114,7 @@ def _words(explanation: Explanation) -> str:
     return f'<h2>Words: {share:.0%} of attention</h2><ul class="words">{"".join(items)}</ul>{rest}{scale}'
 
 
-def _slopes(explanation: Explanation) -> str:
+def _slopes(explanation: Explained) -> str:
     if explanation.similarity is None:
         return ""
     items = [_word(word, word_slope(explanation, word), f"{word.gradient or 0:+.1%}") for word in explanation.words]
@@ -132,11 +134,11 @@ def _scale(low: str, high: str, image: str) -> str:
     return f'<div class="scale">{escape(low)} <img src="{image}" alt="to"> {escape(high)}</div>'
 
 
-def _bar_image(colours: object, low: float) -> str:
-    return _data(scale_bar(colours, low, (130, 4)), "PNG")  # type: ignore[arg-type]
+def _bar_image(colours: Callable[[Numbers], Colours], low: float) -> str:
+    return _data(scale_bar(colours, low, (130, 4)), "PNG")
 
 
-def _experts(explanation: Explanation) -> str:
+def _experts(explanation: Explained) -> str:
     rows = []
     for name, shares in explanation.experts.items():
         if len(shares):
@@ -151,7 +153,7 @@ def _experts(explanation: Explanation) -> str:
     return f"<h2>Experts by modality</h2>{''.join(rows)}" if rows else ""
 
 
-def _table(explanation: Explanation) -> str:
+def _table(explanation: Explained) -> str:
     words = explanation.words
     if not words:
         return ""

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from moon2.explain.attention import Numbers
 from moon2.explain.colours import Colour, Colours, expert_colours, heat, ink_on, signed
-from moon2.explain.heatmap import ExplainedPicture, ExplainedWord, Explanation
+from moon2.explain.explained import Explained, ExplainedPicture, ExplainedWord
 
 HEAT_OVER_PHOTO = 0.7
 """Opacity of heat: the photo, in grey, stays visible, and the colour can still be read off the scale."""
@@ -30,41 +30,41 @@ class Panel:
     description: str
 
 
-def title(explanation: Explanation) -> str:
+def title(explanation: Explained) -> str:
     """What attention is shown."""
     return "all layers rolled up" if explanation.layer is None else f"layer {explanation.layer}"
 
 
-def even_share(explanation: Explanation) -> float:
+def even_share(explanation: Explained) -> float:
     """What each token would have if all had the same."""
     patches = sum(picture.attention.size for picture in explanation.pictures)
     return 1.0 / (patches + sum(word.tokens for word in explanation.words))
 
 
-def hottest_patch(explanation: Explanation) -> float:
+def hottest_patch(explanation: Explained) -> float:
     """The largest attention of a patch, in even shares: the end of the patches' scale."""
     found = (float(picture.attention.max()) for picture in explanation.pictures)
     return max(found, default=0.0) / even_share(explanation)
 
 
-def hottest_word(explanation: Explanation) -> float:
+def hottest_word(explanation: Explained) -> float:
     """The largest attention of a word's tokens on average, in even shares: the end of the words' scale."""
     return max((word.attention / word.tokens for word in explanation.words), default=0.0) / even_share(explanation)
 
 
-def word_heat(explanation: Explanation, word: ExplainedWord) -> Colour:
+def word_heat(explanation: Explained, word: ExplainedWord) -> Colour:
     """A word's colour on the scale of attention."""
     share = word.attention / word.tokens / even_share(explanation) / (hottest_word(explanation) or 1.0)
     return _colour(heat(np.array(share)))
 
 
-def word_slope(explanation: Explanation, word: ExplainedWord) -> Colour:
+def word_slope(explanation: Explained, word: ExplainedWord) -> Colour:
     """A word's colour on the signed scale of gradients."""
     largest = max((abs(other.gradient or 0.0) for other in explanation.words), default=0.0) or 1.0
     return _colour(signed(np.array((word.gradient or 0.0) / largest)))
 
 
-def panels(explanation: Explanation, side: int) -> list[list[Panel]]:
+def panels(explanation: Explained, side: int) -> list[list[Panel]]:
     """Per picture: itself, attention, the gradient if there is a query, and experts if there are any.
 
     Each is `side` pixels at its longer side.
@@ -140,12 +140,13 @@ def _expert_panel(picture: ExplainedPicture, side: int) -> Panel:
     rows, columns = first.shape
     height, width = image.height / rows, image.width / columns
     if min(height, width) >= 24:
+        ground = np.asarray(image)  # before any number stands on it
         draw = ImageDraw.Draw(image)
         letters = font(int(min(height, width) * 0.5))
         for row, column in np.ndindex(rows, columns):
             number = int(first[row, column])
             centre = (column + 0.5) * width, (row + 0.5) * height
-            ink = ink_on(image.getpixel((int(centre[0]), int(centre[1]))))  # type: ignore[arg-type]
+            ink = ink_on(ground[int(centre[1]), int(centre[0])])
             draw.text(centre, str(number), fill=ink, font=letters, anchor="mm")
     counts = np.bincount(first.ravel(), minlength=len(colours))
     leads = ", ".join(f"expert {number} in {count}" for number, count in enumerate(counts) if count)

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from moon2.explain.colours import Colour, expert_colours, heat, ink_on, signed
-from moon2.explain.heatmap import ExplainedWord, Explanation
+from moon2.explain.explained import Explained, ExplainedWord
 from moon2.explain.panels import (
     Panel,
     font,
@@ -27,7 +27,7 @@ INK, SOFT, PAPER = (28, 36, 48), (86, 96, 114), (255, 255, 255)
 PANEL_SIDE = (WIDTH - 2 * MARGIN - GAP) // 2
 
 
-def draw(explanation: Explanation) -> Image.Image:
+def draw(explanation: Explained) -> Image.Image:
     """The whole drawing, RGB; as high as it needs to be."""
     # Drawn twice: the first time on one row of pixels, to see how high it gets.
     height = _Sheet(1).fill(explanation)
@@ -44,7 +44,7 @@ class _Sheet:
         self.pen = ImageDraw.Draw(self.image)
         self.top = MARGIN
 
-    def fill(self, explanation: Explanation) -> int:
+    def fill(self, explanation: Explained) -> int:
         self.line(f"Attention, {title(explanation)}", 30)
         if explanation.similarity is not None:
             self.paragraph(f"cosine {explanation.similarity:.2f} to “{explanation.query}”", 22)
@@ -129,7 +129,7 @@ class _Sheet:
         self.pen.text((start + 190, self.top), ends[1], fill=SOFT, font=letters)
         self.top += 52
 
-    def experts(self, explanation: Explanation) -> None:
+    def experts(self, explanation: Explained) -> None:
         used = {name: shares for name, shares in explanation.experts.items() if len(shares)}
         if not used:
             return

@@ -35,6 +35,7 @@ class Trace:
         vector: [D] float32 of unit length, the item's mm.
         content: [S] bool, pooled tokens.
         picture: [S] bool, those of them that are part of a picture.
+        weights: [S] of at least 0, how much each token counts in the vector, up to a factor.
         grids: the size of each picture in patches.
         attentions: per layer [S, S], mean over heads.
         gates: per layer with experts [S, Z], the weights G̃ over the experts.
@@ -44,6 +45,7 @@ class Trace:
     vector: Vectors
     content: NDArray[np.bool_]
     picture: NDArray[np.bool_]
+    weights: Numbers
     grids: list[Grid]
     attentions: list[Numbers]
     gates: list[Numbers]
@@ -59,8 +61,10 @@ def trace(encoder: Encoder, item: Item, target: Vectors | None = None) -> Trace:
         target: [D] of unit length; contributions are to the cosine with it.
 
     Raises:
-        ExplainError: the backbone's attention gives no probabilities.
+        ExplainError: the backbone's attention gives no probabilities, or the encoder is two towers.
     """
+    if encoder.model.fusion == "late":
+        raise ExplainError("two towers have no attention between words and pictures; explain an encoder of one")
     batch = encoder.processor.batch([item], text=False).to(encoder.device)
     inputs = batch.joint or batch.text
     assert inputs is not None
@@ -90,6 +94,7 @@ def trace(encoder: Encoder, item: Item, target: Vectors | None = None) -> Trace:
         vector.detach().float().cpu().numpy(),
         inputs.content[0].cpu().numpy(),
         inputs.picture[0].cpu().numpy(),
+        _numbers(model.joint_weights(inputs)[0]),
         inputs.grids[0],
         caught,
         [_numbers(gates) for gates in found.passes[0].gates],
