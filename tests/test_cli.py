@@ -82,7 +82,7 @@ def test_help_of_train_tells_every_setting_and_its_default(capsys: pytest.Captur
     main(["train", "--help"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "--training.steps STEPS Optimiser steps. (type: int, default: 1000)" in printed
-    assert "--alignment.balance {paper,guarded}" in printed
+    assert "--alignment.balance {paper,guarded,fixed}" in printed
 
 
 def test_version(capsys: pytest.CaptureFixture[str]):
