@@ -46,7 +46,7 @@ def test_a_row_says_what_was_run_and_what_came_of_it(rows: list[dict[str, object
     assert (ours["steps"], ours["triplets"], ours["seed"], ours["log_noise"]) == (2, 8, 0, None)
     assert int(str(ours["parameters"])) > int(str(dense["parameters"]))
     assert int(str(ours["tokens"])) > 8 * 3 * 5
-    assert ours["recall"].keys() == {"t→mm", "i→mm", "mm→mm", "t→i", "i→t"}  # type: ignore[attr-defined]  # JSON
+    assert ours["recall"].keys() == {"t→mm", "i→mm", "mm→mm", "t→i", "i→t"}
     assert noisy["log_noise"] == 0.3
     log = json.loads((experiment.folder / "results.json").read_text())
     assert sorted(row["run"] for row in log["runs"]) == sorted(str(row["run"]) for row in rows)
