@@ -40,7 +40,7 @@ def write_checkpoint(kind: str, folder: Path) -> Path:
     """Writes config, weights, tokenizer and image processor of one family; the same kind gives the same weights."""
     folder.mkdir(parents=True, exist_ok=True)
     smol = kind == "smolvlm"
-    tokenizer = _tokenizer(GPT2Tokenizer if smol else Qwen2Tokenizer, SMOL_TOKENS if smol else QWEN_TOKENS)
+    tokenizer = byte_level_tokenizer(GPT2Tokenizer if smol else Qwen2Tokenizer, SMOL_TOKENS if smol else QWEN_TOKENS)
     tokenizer.save_pretrained(folder)
     build = {"qwen2_5_vl": _qwen2_5, "qwen3_vl": _qwen3, "smolvlm": _smol}[kind]
     torch.manual_seed(0)
@@ -54,7 +54,8 @@ def write_checkpoint(kind: str, folder: Path) -> Path:
     return folder
 
 
-def _tokenizer(kind: Any, special: list[str]) -> Any:
+def byte_level_tokenizer(kind: Any, special: list[str]) -> Any:
+    """A tokenizer of the class `kind`, trained on `WORDS`, that knows the `special` tokens."""
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()

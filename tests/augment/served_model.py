@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from tiny_checkpoints import _tokenizer
+from tiny_checkpoints import byte_level_tokenizer
 from transformers import (
     GPT2Tokenizer,
     LlavaConfig,
@@ -43,7 +43,7 @@ TEMPLATE = (
 
 def write_llava(folder: Path) -> Path:
     """Writes config, weights, tokenizer, picture processor and chat template; always the same weights."""
-    tokenizer = _tokenizer(GPT2Tokenizer, ["<|endoftext|>", "<image>"])
+    tokenizer = byte_level_tokenizer(GPT2Tokenizer, ["<|endoftext|>", "<image>"])
     text: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": 32,

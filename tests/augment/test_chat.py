@@ -44,9 +44,7 @@ def test_titles_come_back_in_order_within_the_limit_of_concurrency_and_counts_ad
     assert [result.text for result in results] == [f"richer product {number}" for number in range(20)]
     assert server.most_at_once == 3
     assert (results[0].model, results[0].tokens_in, results[0].tokens_out) == ("m", TOKENS_IN, TOKENS_OUT)
-    usage = chat.usage
-    counts = (usage.requests, usage.retries, usage.tokens_in, usage.tokens_out)
-    assert counts == (20, 0, 20 * TOKENS_IN, 20 * TOKENS_OUT)
+    assert len(server.requests) == 20
 
 
 def test_what_is_sent():
@@ -83,7 +81,7 @@ def test_passing_faults_are_retried_and_cost_no_row():
         chat = provider(server.url, timeout=2)
         results = enrich(chat, shop(8))
     assert [result.text for result in results] == [f"richer product {number}" for number in range(8)]
-    assert (chat.usage.requests, chat.usage.retries) == (14, 6) == (len(server.requests), 6)
+    assert len(server.requests) == 8 + 6
     assert results[4].tokens_in == 2 * TOKENS_IN, "a reply that could not be used was paid for"
     times = [time for time, asked in zip(server.times, server.requests, strict=True) if asked.title == "product 2"]
     assert times[1] - times[0] >= 1.0, "Retry-After was not waited for: the package's own first wait is half a second"
@@ -122,7 +120,6 @@ def test_a_lasting_fault_fails_its_row_with_a_reason_and_no_other():
     assert codes == answered
     assert "too many" in results[1].reason and "max_tokens" in results[8].reason
     assert all("\n" not in result.reason for result in results)
-    assert chat.usage.requests == len(server.requests)
 
 
 def test_a_server_without_structured_output_is_asked_without_from_then_on():
@@ -267,8 +264,8 @@ def test_against_a_real_server_with_a_real_model(tmp_path):
         unknown = enrich(text_provider(replace(settings, model=str(tmp_path))), taught.products[:1])
     # The first two differ in nothing but their picture.
     assert [result.text for result in results] == taught.titles
-    assert chat.usage.tokens_in == sum(result.tokens_in for result in results) > 3 * VISUAL_TOKENS
-    assert (chat.prompt.split("+")[0], chat.usage.requests) == ("enrich-short", 3)
+    assert sum(result.tokens_in for result in results) > 3 * VISUAL_TOKENS
+    assert chat.prompt.split("+")[0] == "enrich-short"
     # Random weights may by chance write a title; what they otherwise write is put aside, not taken for one.
     assert all(result.text or result.reason.startswith("bad_json: ") for result in nonsense)
     assert all(0 < result.tokens_out <= 4 for result in nonsense)

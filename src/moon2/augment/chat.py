@@ -21,7 +21,6 @@ from moon2.augment import remote
 from moon2.augment.asking import ReplyError, main_picture, title_in
 from moon2.augment.enrichment import Enrichment, EnrichmentError, TextProvider
 from moon2.augment.prompts import ENRICHMENT_SCHEMA, load_prompts
-from moon2.augment.usage import Usage
 from moon2.augment.waiting import all_of, wait_for
 from moon2.records import Product
 
@@ -40,7 +39,7 @@ _NO_ANSWER = ("http_", "timeout", "connection")
 
 
 class ChatProvider(TextProvider):
-    """The provider `openai`. Not for use by several threads at once; its counts stand in `usage`."""
+    """The provider `openai`. Not for use by several threads at once."""
 
     name = "openai"
 
@@ -53,7 +52,6 @@ class ChatProvider(TextProvider):
         """
         remote.check_address("text", settings, EnrichmentError)
         self.model = settings.model
-        self.usage = Usage()
         self._settings = settings
         self._prompts = load_prompts(prompts)
         self.prompt = self._prompts.enrich.version
@@ -114,7 +112,6 @@ class ChatProvider(TextProvider):
         read = written = 0
         text, reason = None, ""
         for attempt in range(min(BAD_REPLIES, self._settings.retries) + 1):
-            self.usage.retries += attempt > 0
             try:
                 # At temperature 0 the same question would bring the same reply again.
                 completion = await self._ask(client, content, seed + attempt, 0.0 if attempt == 0 else 0.7)
@@ -128,8 +125,6 @@ class ChatProvider(TextProvider):
             except openai.OpenAIError as error:
                 reason = self._reason(error)
             break
-        self.usage.tokens_in += read
-        self.usage.tokens_out += written
         return Enrichment(text, reason, self.model, read, written)
 
     async def _ask(
@@ -145,13 +140,11 @@ class ChatProvider(TextProvider):
                     model=self.model, messages=messages, **parameters
                 )
             except openai.OpenAIError as error:
-                self._count(_retries(error))
                 culprit = _culprit(error, refused)
                 if culprit is None:
                     raise
                 refused.add(culprit)
             else:
-                self._count(raw.retries_taken)
                 self._refused |= refused
                 return _completion(raw)
 
@@ -166,10 +159,6 @@ class ChatProvider(TextProvider):
         kept = {name: value for name, value in parameters.items() if name not in refused}
         # Newer hosted models know the same limit under another name.
         return kept if "max_tokens" in kept else {**kept, "max_completion_tokens": self._settings.max_tokens}
-
-    def _count(self, retries: int) -> None:
-        self.usage.requests += 1 + retries
-        self.usage.retries += retries
 
     def _reason(self, error: openai.OpenAIError) -> str:
         """Why a row has no title.
@@ -254,12 +243,6 @@ def _culprit(error: openai.OpenAIError, refused: set[str]) -> str | None:
     if named and "response_format" not in said:
         return named[0]
     return "response_format" if "response_format" not in refused else None
-
-
-def _retries(error: openai.OpenAIError) -> int:
-    """How often the package had sent the request again when it gave up."""
-    request = getattr(error, "request", None)
-    return int(request.headers.get("x-stainless-retry-count", 0)) if request is not None else 0
 
 
 def _one_line(error: openai.OpenAIError) -> str:

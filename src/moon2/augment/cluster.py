@@ -11,10 +11,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from moon2.augment.parts import Part, Work, read_part, write_part
+from moon2.augment.prompts import PromptError
 from moon2.augment.settings import AugmentationError, AugmentationSettings
 from moon2.catalog.layout import CatalogueError
 
@@ -188,15 +190,16 @@ class Worker:
         self.names = names
         self.error = ""
         makers: dict[str, Callable[[], Stage]] = {
-            "enrich": lambda: stages.EnrichStage(settings),
-            "expand": lambda: stages.ExpandStage(settings),
-            "judge": lambda: stages.JudgeStage(settings, threshold or 0.0),
+            "enrich": partial(stages.EnrichStage, settings),
+            "expand": partial(stages.ExpandStage, settings),
         }
+        if threshold is not None:
+            makers["judge"] = partial(stages.JudgeStage, settings, threshold)
         self.stages: list[Stage] = []
         self.fatal = stages.FATAL
         try:
             self.stages = [makers[name]() for name in names if name in makers]
-        except ValueError as error:
+        except (*stages.FATAL, PromptError, AugmentationError) as error:
             self.error = " ".join(str(error).split())
 
     def __call__(self, row: Row) -> Row:

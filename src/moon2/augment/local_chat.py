@@ -22,7 +22,6 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokeniz
 from moon2.augment.asking import PICTURE_SIDE, ReplyError, main_picture, title_in
 from moon2.augment.enrichment import Enrichment, EnrichmentError, TextProvider
 from moon2.augment.prompts import load_prompts
-from moon2.augment.usage import Usage
 from moon2.model.families import FAMILIES, Family
 from moon2.records import Product
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class LocalChatProvider(TextProvider):
-    """The provider `transformers`: `settings.concurrency` products at once; its counts stand in `usage`."""
+    """The provider `transformers`: `settings.concurrency` products at once."""
 
     name = "transformers"
 
@@ -48,7 +47,6 @@ class LocalChatProvider(TextProvider):
         self._prompts = load_prompts(prompts)
         self.model = settings.model
         self.prompt = self._prompts.enrich.version
-        self.usage = Usage()
         self._max_tokens = settings.max_tokens
         self._rows_at_once = settings.concurrency
         self._worked = False
@@ -117,9 +115,6 @@ class LocalChatProvider(TextProvider):
         read = inputs["attention_mask"].sum(dim=1).tolist()
         ends = _end_tokens(self._network.generation_config)
         replies = [_until_end(row, ends) for row in rows[:, inputs["input_ids"].shape[1] :].tolist()]
-        self.usage.requests += len(batch)
-        self.usage.tokens_in += sum(read)
-        self.usage.tokens_out += sum(len(reply) for reply in replies)
         return [self._enrichment(reply, tokens) for reply, tokens in zip(replies, read, strict=True)]
 
     def _enrichment(self, reply: list[int], read: int) -> Enrichment:

@@ -58,7 +58,7 @@ class Work:
     Attributes:
         products: in the order of the source, with what was added so far.
         rejected: rows of `REJECTED_ADDITIONS`: what was made and not kept, and what could not be made.
-        counts: what the summary adds up: titles, images, requests, tokens_in, tokens_out …
+        counts: what the summary adds up: titles, images, tokens_in, tokens_out …
     """
 
     products: list[Product]

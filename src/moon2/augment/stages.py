@@ -1,7 +1,8 @@
 """What happens to a part: enrich, expand, judge. Each stage is made once in its worker and then called with work.
 
 A stage never loses a product: what cannot be made, or must not be kept, becomes a row of rejected additions, and if a
-provider fails as a whole on some rows, each of them is tried alone before it is given up.
+provider fails as a whole on some rows, each of them is tried alone before it is given up. A provider that breaks on
+every row ends the run: a million products without additions are no result.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ PAIRS_AT_ONCE = 64
 """Pictures opened at once to be judged: an opened one is a hundred times its file."""
 FATAL = (EnrichmentError, ExpansionError)
 """What ends the run, because it would be the same for every product."""
+ROWS_TO_BLAME_PROVIDER = 8
+"""When so many products, a whole part, each break a provider by itself, the provider is broken and not the products."""
 
 
 class EnrichStage:
@@ -51,6 +54,7 @@ class EnrichStage:
             ),
             len(work.products),
             Enrichment,
+            EnrichmentError,
         )
         for row, (product, one) in enumerate(zip(list(work.products), made, strict=True)):
             work.count("tokens_in", one.tokens_in)
@@ -90,6 +94,7 @@ class ExpandStage:
             lambda rows: self.provider.expand([work.products[row] for row in rows], self.count, self.seed),
             len(work.products),
             lambda text, reason: Expansion(text, (), reason),
+            ExpansionError,
         )
         for row, (product, one) in enumerate(zip(list(work.products), made, strict=True)):
             if one.main is None or len(one.variants) < self.count:
@@ -189,8 +194,20 @@ def _parents(product: Product, provider: str) -> list[str]:
     return texts + (["images/0"] if product.images and provider != "rules" else [])
 
 
-def attempt(make: Callable[[Sequence[int]], list[Made]], rows: int, failed: Callable[[Any, str], Made]) -> list[Made]:
-    """Makes something of every row; where that fails as a whole, of each row alone, so that one cannot spoil others."""
+def attempt(
+    make: Callable[[Sequence[int]], list[Made]],
+    rows: int,
+    failed: Callable[[Any, str], Made],
+    broken: type[EnrichmentError | ExpansionError],
+) -> list[Made]:
+    """Makes something of every row; where that fails as a whole, of each row alone, so that one cannot spoil others.
+
+    Args:
+        make: what the provider makes of the rows numbered.
+        rows: how many there are.
+        failed: what stands for a row that fails alone, from None and a reason.
+        broken: is raised when all of at least `ROWS_TO_BLAME_PROVIDER` rows fail alone.
+    """
     try:
         made = make(range(rows))
         if len(made) == rows:
@@ -200,14 +217,19 @@ def attempt(make: Callable[[Sequence[int]], list[Made]], rows: int, failed: Call
         raise
     except Exception:
         alone: list[Made] = []
+        failures: list[str] = []
         for row in range(rows):
             try:
                 alone += make([row])
             except FATAL:
                 raise
             except Exception as error:
-                line = " ".join(str(error).split())[:200]
-                alone.append(failed(None, f"provider_failed: {type(error).__name__}: {line}"))
+                failures.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+                alone.append(failed(None, f"provider_failed: {failures[-1]}"))
+        if len(failures) == rows >= ROWS_TO_BLAME_PROVIDER:
+            raise broken(
+                f"the provider fails on every one of {rows} products ({failures[-1]}); mend it and run the same command"
+            ) from None
         return alone
 
 
