@@ -10,7 +10,9 @@ from moon2.experiments.tables import differences_table, means_table, published_t
 from moon2.experiments.variants import Variant
 
 
-def row(variant: str, seed: int, words: float, photo: float, tokens: int | None = 2_000_000) -> dict[str, Any]:
+def row(
+    variant: str, seed: int, words: float, photo: float, tokens: int | None = 2_000_000, log_noise: float | None = None
+) -> dict[str, Any]:
     """A run by its R@10 of t→mm and i→mm."""
     recall = {"t→mm": {"1": 0.0, "5": 0.0, "10": words}, "i→mm": {"1": 0.0, "5": 0.0, "10": photo}}
     accuracy = {"class": 50.0, "colour": 60.0, "gender": 80.0}
@@ -21,6 +23,7 @@ def row(variant: str, seed: int, words: float, photo: float, tokens: int | None 
         "accuracy": accuracy,
         "parameters": 5_100_000,
         "tokens": tokens,
+        "log_noise": log_noise,
         "seconds": 100.0,
     }
 
@@ -56,6 +59,28 @@ def test_the_verdict_tells_a_clear_lead_from_one_in_the_mean_and_names_who_is_be
     assert "First in the mean only: i→mm (next: peer)" in told
     behind = verdict([*ROWS, row("other", 0, 90, 10), row("other", 1, 92, 10)])
     assert "Not first: t→mm (other 91.0 ± 1.4, MOON2.0 82.0 ± 2.8)." in behind
+
+
+def test_a_lead_over_other_seeds_is_not_called_clear() -> None:
+    # Seed 1 of the peer failed, so its only run stands against the wrong one of ours if they are paired by place.
+    assert "in no column" in verdict([*ROWS[:2], row("peer", 1, 70, 48)])
+    assert "| peer | 1 | +14.0 | +2.0 |" in differences_table([*ROWS[:2], row("peer", 1, 70, 48)])
+
+
+def test_another_log_is_another_task() -> None:
+    clean = [
+        row("MOON2.0, 0% noise", 0, 90, 60, log_noise=0.0),
+        row("without filtering, 0% noise", 0, 89, 57, log_noise=0.0),
+    ]
+    means, told = means_table([*ROWS, *clean]), differences_table([*ROWS, *clean])
+    assert "**82.0" in means and "**9" not in means
+    assert verdict([*ROWS, *clean]) == verdict(ROWS)
+    assert "| MOON2.0, 0% noise | 1 | -10.0 | -10.0 |" in told
+    assert "| without filtering, 0% noise | 1 | +1.0 | +3.0 |" in told
+
+
+def test_without_ours_there_are_no_differences() -> None:
+    assert differences_table(ROWS[2:]) == ""
 
 
 def test_without_a_peer_there_is_nothing_to_tell() -> None:

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from moon2.evaluate.evaluation import DIRECTIONS
-from moon2.experiments.variants import OURS, Variant
+from moon2.experiments.variants import OURS, Variant, name_of
 
 Row = Mapping[str, Any]
 COLUMNS = (*DIRECTIONS, "class", "attribute")
@@ -42,14 +42,24 @@ def by_variant(rows: Sequence[Row]) -> dict[str, dict[int, Row]]:
 
 
 def means_table(rows: Sequence[Row]) -> str:
-    """Markdown: by variant the mean ± standard deviation over seeds; the best mean of each column is bold."""
+    """Markdown: by variant the mean ± standard deviation over seeds.
+
+    The best mean of each column is bold, among the runs that learned from the log as it is: a cleaner or a noisier one
+    is another task.
+    """
     groups = by_variant(rows)
-    values = {name: _columns(list(seeds.values())) for name, seeds in groups.items()}
-    best = {c: max((mean(found[c]) for found in values.values() if c in found), default=0.0) for c in COLUMNS}
+    values = {name: _columns(seeds) for name, seeds in groups.items()}
+    comparable = {name: found for name, found in values.items() if _noise(groups[name]) is None}
+    best = {
+        c: max((mean(found[c].values()) for found in comparable.values() if c in found), default=0) for c in COLUMNS
+    }
     lines = _head("R@10 and accuracy, %", "seeds", *COLUMNS, "parameters", "tokens", "seconds")
     for name, seeds in groups.items():
-        found = values[name]
-        cells = [_bold(spread(found[c]), mean(found[c]) == best[c]) if c in found else "–" for c in COLUMNS]
+        cells = []
+        for column in COLUMNS:
+            found = list(values[name].get(column, {}).values())
+            first = name in comparable and found and mean(found) == best[column]
+            cells.append(_bold(spread(found), bool(first)) if found else "–")
         size = mean(row["parameters"] for row in seeds.values()) / 1e6
         tokens = [row["tokens"] for row in seeds.values() if row["tokens"]]
         told = f"{mean(tokens) / 1e6:.1f}M" if tokens else "–"
@@ -59,21 +69,23 @@ def means_table(rows: Sequence[Row]) -> str:
 
 
 def differences_table(rows: Sequence[Row], base: str = OURS) -> str:
-    """Markdown: the variant `base` less each other one, seed by seed, as mean ± standard deviation."""
+    """Markdown: the variant `base` less each other one, seed by seed, as mean ± standard deviation; "" if none.
+
+    What learned from a log with a chosen share of noise is set against `base` on that same log, and that in turn
+    against `base` on the log as it is.
+    """
     groups = by_variant(rows)
-    ours = {seed: scores(row) for seed, row in groups.get(base, {}).items()}
     lines = _head(f"{base} less …", "seeds", *COLUMNS)
     for name, seeds in groups.items():
-        shared = sorted(ours.keys() & seeds.keys())
+        same_log = name_of(base, _noise(seeds))
+        against = groups.get(base if name == same_log else same_log, {})
+        shared = against.keys() & seeds.keys()
         if name == base or not shared:
             continue
-        theirs = {seed: scores(seeds[seed]) for seed in shared}
-        cells = []
-        for column in COLUMNS:
-            both = [seed for seed in shared if column in ours[seed] and column in theirs[seed]]
-            cells.append(spread([ours[s][column] - theirs[s][column] for s in both], "+") if both else "–")
+        ours, theirs = _columns(against), _columns(seeds)
+        cells = [_difference(ours.get(column, {}), theirs.get(column, {})) for column in COLUMNS]
         lines.append(_line(name, str(len(shared)), *cells))
-    return "\n".join(lines)
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def published_table(variants: Sequence[Variant]) -> str:
@@ -88,9 +100,10 @@ def published_table(variants: Sequence[Variant]) -> str:
 def verdict(rows: Sequence[Row]) -> str:
     """In words: in which columns MOON2.0 has the best mean, where it has not, and where the lead is within the spread.
 
-    A lead is called clear when MOON2.0 is ahead of the next in every seed.
+    A lead is called clear when MOON2.0 is ahead of the next in every seed, and both have run with the same seeds. What
+    learned from a log with a chosen share of noise is left out.
     """
-    groups = {name: _columns(list(seeds.values())) for name, seeds in by_variant(rows).items()}
+    groups = {name: _columns(seeds) for name, seeds in by_variant(rows).items() if _noise(seeds) is None}
     if OURS not in groups or len(groups) < 2:
         return ""
     clear, unclear, behind = [], [], []
@@ -99,10 +112,11 @@ def verdict(rows: Sequence[Row]) -> str:
         own = groups[OURS].get(column)
         if not own or not others:
             continue
-        name = max(others, key=lambda other: mean(others[other]))
-        if mean(own) < mean(others[name]):
-            behind.append(f"{column} ({name} {spread(others[name])}, {OURS} {spread(own)})")
-        elif all(mine > theirs for mine, theirs in zip(own, others[name], strict=False)):
+        name = max(others, key=lambda other: mean(others[other].values()))
+        ours, theirs = list(own.values()), list(others[name].values())
+        if mean(ours) < mean(theirs):
+            behind.append(f"{column} ({name} {spread(theirs)}, {OURS} {spread(ours)})")
+        elif own.keys() == others[name].keys() and all(own[seed] > others[name][seed] for seed in own):
             clear.append(column)
         else:
             unclear.append(f"{column} (next: {name})")
@@ -120,13 +134,23 @@ def spread(values: Sequence[float], sign: str = "") -> str:
     return f"{shown} ± {stdev(values):.1f}" if len(values) > 1 else shown
 
 
-def _columns(rows: Sequence[Row]) -> dict[str, list[float]]:
-    """By column, what each run that has it scored, in the order of seeds."""
-    found: dict[str, list[float]] = {}
-    for row in sorted(rows, key=lambda row: int(row["seed"])):
-        for column, value in scores(row).items():
-            found.setdefault(column, []).append(value)
+def _columns(seeds: Mapping[int, Row]) -> dict[str, dict[int, float]]:
+    """By column and seed, what each run that has it scored, in the order of seeds."""
+    found: dict[str, dict[int, float]] = {}
+    for seed in sorted(seeds):
+        for column, value in scores(seeds[seed]).items():
+            found.setdefault(column, {})[seed] = value
     return found
+
+
+def _noise(seeds: Mapping[int, Row]) -> float | None:
+    """Share of false purchases that a variant's log was given; None: the log as it is."""
+    return next(iter(seeds.values()))["log_noise"]
+
+
+def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
+    both = sorted(ours.keys() & theirs.keys())
+    return spread([ours[seed] - theirs[seed] for seed in both], "+") if both else "–"
 
 
 def _head(*cells: str) -> list[str]:

@@ -74,9 +74,14 @@ def ablations(recipe: Recipe, *, additions: bool, noise: Sequence[float] = ()) -
     elif additions:
         found.append(Variant("with co-augmentation", ("additions.use=draw",)))
     for share in noise:
-        found.append(Variant(f"{OURS}, {share:.0%} noise", (), share))
-        found.append(Variant(f"without filtering, {share:.0%} noise", ("filter.enabled=false",), share))
+        found.append(Variant(name_of(OURS, share), (), share))
+        found.append(Variant(name_of("without filtering", share), ("filter.enabled=false",), share))
     return found
+
+
+def name_of(what: str, log_noise: float | None) -> str:
+    """How a variant is called that learns from a log with a chosen share of noise; None: the log as it is."""
+    return what if log_noise is None else f"{what}, {log_noise:.0%} noise"
 
 
 def _dense(recipe: Recipe, width: int) -> tuple[str, ...]:
