@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 from dual_checkpoints import write_dual_checkpoint
 from PIL import Image
+from tqdm import tqdm
 
-from moon2.catalog.store import Catalogue
+from moon2.catalog.store import Catalogue, write_catalogue
 from moon2.catalog.synthetic import write_shop
 from moon2.evaluate.benchmark import DIRECTIONS, evaluate
+from moon2.evaluate.encoding import encode_gallery
 from moon2.evaluate.evaluation import EvaluationError
 from moon2.evaluate.models import PeerEncoder, load_model
 from moon2.model.encoder import Encoder
 from moon2.recipe import BackboneSettings, InputSettings, Recipe, TinySettings
-from moon2.records import Product, Query
+from moon2.records import Interaction, Product, Query
 
 
 @pytest.fixture(scope="module")
@@ -73,17 +75,46 @@ def test_the_prompt_stands_before_queries_only(tmp_path: Path) -> None:
     assert prompted.encode([product]) == pytest.approx(plain.encode([product]))
 
 
+BROKEN = Product(id="broken", title="red shoes", images=(b"no picture",))
+
+
 def test_a_broken_picture_is_set_aside_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     model = load_model(write_dual_checkpoint("clip", tmp_path))
-    broken = Product(id="broken", title="red shoes", images=(b"no picture",))
     good = Product(id="good", title="navy shirt", images=(noise(),))
-    vectors = model.encode([broken, good], view="mm", skip_bad=True)
-    assert np.isnan(vectors[0]).sum() in (0, vectors.shape[1])
-    assert np.isfinite(vectors[1]).all()
-    assert np.isnan(model.encode_views([broken, good], skip_bad=True)["mm"]).all(axis=1).tolist() == [True, False]
+    vectors = model.encode([BROKEN, good], view="i", skip_bad=True)
+    assert np.isnan(vectors).all(axis=1).tolist() == [True, False]
+    views = model.encode_views([BROKEN, good], skip_bad=True)
+    for view in ("mm", "i", "t"):
+        assert np.isnan(views[view]).all(axis=1).tolist() == [True, False]
     assert "product 'broken'" in capsys.readouterr().err
     with pytest.raises(EvaluationError, match="product 'broken'"):
-        model.encode([broken, good], view="i")
+        model.encode([BROKEN, good], view="i")
+
+
+def test_where_nothing_can_be_embedded_rows_are_nan_and_as_long_as_ever(tmp_path: Path) -> None:
+    model = load_model(write_dual_checkpoint("clip", tmp_path))
+    found = model.encode([BROKEN], view="i", skip_bad=True)
+    assert found.shape == (1, model.encode(["red shoes"]).shape[1])
+    assert np.isnan(found).all()
+
+
+def test_a_product_whose_picture_is_broken_stands_in_each_gallery_once(tmp_path: Path) -> None:
+    """The smallest batches too, in which such a product, or query, is alone."""
+    products = [Product(id=f"{n}", title=f"shoes {n}", category=("S", "a"), images=(noise(n),)) for n in range(4)]
+    log = [Interaction(Query(f"q{n}", f"shoes {n}", image=noise(n)), (f"{n}",)) for n in range(4)]
+    log.append(Interaction(Query("broken", "", image=b"no picture"), ("broken",)))
+    catalogue = write_catalogue(tmp_path / "shop", {"test": [BROKEN, *products]}, {"test": log}, title="shoes")
+    model = load_model(write_dual_checkpoint("clip", tmp_path / "clip"))
+    gallery, _ = encode_gallery(model, catalogue, catalogue.ids(), 1, tqdm(disable=True))
+    assert {view: numbers.tolist() for view, (numbers, _) in gallery.items()} == {
+        "mm": [0, 1, 2, 3, 4],
+        "i": [1, 2, 3, 4],
+        "t": [0, 1, 2, 3, 4],
+    }
+    found = evaluate(model, catalogue, batch_size=1)
+    assert found.left_out["t→i"] == {"queries without text": 1, "gallery products without a readable picture": 1}
+    assert found.left_out["i→t"] == {"queries without a readable picture": 1}
+    assert found.scored == {direction: 4 for direction in DIRECTIONS}
 
 
 def test_a_moon2_folder_is_told_from_the_rest(moon2_folder: Path) -> None:

@@ -71,16 +71,20 @@ class PeerEncoder:
         self.peer = peer
         self.prompt = prompt
         self.name = peer.name
+        self._dimension = 0
 
     def encode(
         self, items: Sequence[Any], *, view: str | None = None, batch_size: int = 64, skip_bad: bool = False
     ) -> np.ndarray:
         """(items, dimension) float32 of unit length, in order; as `moon2.Encoder.encode`.
 
+        With `skip_bad`, an item that cannot be embedded gives a row of NaN, even where that is every one of them.
+
         Raises:
             EvaluationError: an item cannot be embedded and `skip_bad` is off.
         """
-        texts, pictures = zip(*(self._parts(item, view, skip_bad) for item in items), strict=True)
+        parts_of = [self._parts(item, view, skip_bad) for item in items]
+        texts, pictures = [text for text, _ in parts_of], [picture for _, picture in parts_of]
         rows: dict[str, list[int]] = {"t": [], "i": [], "mm": []}
         for row, (text, picture) in enumerate(zip(texts, pictures, strict=True)):
             if text or picture is not None:
@@ -95,9 +99,10 @@ class PeerEncoder:
             ),
         }
         parts = [(some, found[form](some)) for form, some in rows.items() if some]
-        if not parts:
-            raise EvaluationError("not one item can be embedded")
-        result = np.full((len(texts), parts[0][1].shape[1]), np.nan, np.float32)
+        if not self._dimension:
+            # A model says how long its vectors are by making one; here perhaps not one item can be embedded.
+            self._dimension = (parts[0][1] if parts else self.peer.texts(["a"], 1)).shape[1]
+        result = np.full((len(texts), self._dimension), np.nan, np.float32)
         for some, vectors in parts:
             result[some] = vectors
         return result
@@ -105,13 +110,17 @@ class PeerEncoder:
     def encode_views(
         self, products: Sequence[Product], *, batch_size: int = 64, skip_bad: bool = False
     ) -> dict[str, np.ndarray]:
-        """The views "t", "i" and "mm" of products, each as `encode` gives it."""
+        """The views "t", "i" and "mm" of products, each as `encode` gives it.
+
+        As with moon2's own encoder, a product without a picture has no joint view, and one whose picture cannot be
+        read has none at all: whoever asks decides whether its words shall stand for it.
+        """
         views = {}
         for view in VIEWS:
-            vectors = self.encode(products, view=view, batch_size=batch_size, skip_bad=skip_bad)
-            views[view] = vectors
-        # As with moon2's own encoder, a product whose picture cannot be read has no joint view.
-        views["mm"][np.isnan(views["i"]).all(axis=1)] = np.nan
+            views[view] = self.encode(products, view=view, batch_size=batch_size, skip_bad=skip_bad)
+        without = np.isnan(views["i"]).all(axis=1)
+        views["mm"][without] = np.nan
+        views["t"][without & np.array([bool(product.images) for product in products], dtype=bool)] = np.nan
         return views
 
     def _parts(self, item: Any, view: str | None, skip_bad: bool) -> tuple[str, Image.Image | None]:
