@@ -88,7 +88,7 @@ def read(name: str, seed: int, folder: Path) -> dict:
         "mode": name,
         "seed": seed,
         "weights": {m: [(line["step"], line[f"weight/{m}"]) for line in history] for m in DIRECTIONS},
-        "losses": {m: [(line["step"], line[f"loss/{m}"]) for line in history] for m in DIRECTIONS},
+        "losses": {m: [(h["step"], h[f"loss/{m}"]) for h in history if f"loss/{m}" in h] for m in DIRECTIONS},
         "recall": {direction: evaluation.recalls[direction][10] for direction in DIRECTIONS},
         "class_accuracy": evaluation.zero_shot["class"]["mm"]["accuracy"],
     }

@@ -20,6 +20,7 @@ from moon2.augment import parts
 from moon2.augment.pipeline import augment_catalogue, fingerprint
 from moon2.augment.settings import AugmentationError, AugmentationSettings, ConsistencySettings, ImageSettings
 from moon2.catalog.store import Catalogue, write_catalogue
+from moon2.locks import InUseError
 from moon2.pictures import open_picture
 from moon2.records import Product
 
@@ -217,7 +218,7 @@ def test_two_runs_on_one_target_do_not_mix_and_a_killed_one_is_not_waited_for(tm
             time.sleep(0.01)
         os.killpg(first.pid, signal.SIGSTOP)  # however quick it is, it has not ended
         said = re.escape(f"{out}: another `moon2 augment` is writing it")
-        with pytest.raises(AugmentationError, match=said) as refusal:
+        with pytest.raises(InUseError, match=said) as refusal:
             augment_catalogue(shop.folder, out, AugmentationSettings(), workers=1)
         assert "\n" not in str(refusal.value)
     finally:

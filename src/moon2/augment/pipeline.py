@@ -15,13 +15,11 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from moon2.augment import parts as parts_on_disk
@@ -30,6 +28,7 @@ from moon2.augment.parts import REJECTED_ADDITIONS, Part
 from moon2.augment.prompts import load_prompts
 from moon2.augment.settings import AugmentationError, AugmentationSettings
 from moon2.catalog.store import Catalogue, CatalogueError, CatalogueWriter
+from moon2.locks import alone
 
 SPLIT = "train"
 """Only what is learned from is augmented: at test time nothing is (paper.md, Inputs)."""
@@ -101,8 +100,9 @@ def augment_catalogue(
         show_progress: a bar over products.
 
     Raises:
-        AugmentationError: `out` is in use, by a catalogue or by another run, an interrupted run there had other
-            settings or input, or a provider cannot be used.
+        AugmentationError: there is a catalogue at `out`, an interrupted run there had other settings or input, or a
+            provider cannot be used.
+        InUseError: another run is writing `out`.
         CatalogueError: there is no such catalogue.
     """
     started = time.monotonic()
@@ -114,7 +114,7 @@ def augment_catalogue(
     if not all_parts:
         raise AugmentationError(f"{data}: has no products of split {SPLIT!r}, so there is nothing to learn from")
     working = target.with_name(f".{target.name}.augmenting")
-    with _alone(target):
+    with alone(target, "`moon2 augment`"):
         if _holds_something(target) and not overwrite and not _killed_when_finished(target, working, catalogue):
             raise AugmentationError(f"{out}: is there already; choose another folder, or ask to overwrite it")
         _prepare(working, catalogue, all_parts, settings)
@@ -150,28 +150,6 @@ def fingerprint(catalogue: Catalogue, parts: list[Part], settings: AugmentationS
     texts = [prompts.enrich.text, prompts.main_image.text, *(variant.instruction for variant in prompts.variants)]
     chosen["prompts"] = hashlib.sha256("\0".join(texts).encode()).hexdigest()
     return {"settings": chosen, "products": digest.hexdigest()}
-
-
-@contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Keeps a second run away from `target`; the system frees the lock of a run that was killed."""
-    path = target.with_name(f".{target.name}.lock")
-    lock = FileLock(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise AugmentationError(
-            f"{target}: another `moon2 augment` is writing it; wait until that ends, or choose another folder"
-        ) from None
-    except OSError as error:
-        raise AugmentationError(f"{target}: cannot be written ({error.strerror}); choose another folder") from None
-    try:
-        yield
-    finally:
-        # Before it is freed: who waits for a file that is gone starts over, so that no two hold it.
-        path.unlink(missing_ok=True)
-        lock.release()
 
 
 def _holds_something(target: Path) -> bool:

@@ -24,7 +24,7 @@ class LossParts:
     total: Tensor
     """L_total."""
     by_objective: dict[str, Tensor]
-    """L_m for each of `OBJECTIVES`, before weighing; 0 for one that has no valid sample."""
+    """L_m for each of `OBJECTIVES`, before weighing; NaN for one that has no valid sample: it was not measured."""
     weight_by_objective: dict[str, Tensor]
     """What L_m was multiplied by: M·ω_m, 1 on average under `guarded`; 0 for one that has no valid sample."""
     load_balance: Tensor
@@ -94,7 +94,7 @@ def total_loss(
     total = (weight * mean).sum() + settings.load_balance_weight * load_balance + settings.sparsity_weight * sparsity
     return LossParts(
         total=total,
-        by_objective=dict(zip(OBJECTIVES, mean.detach(), strict=True)),
+        by_objective=dict(zip(OBJECTIVES, mean.detach().masked_fill(~is_present, torch.nan), strict=True)),
         weight_by_objective=dict(zip(OBJECTIVES, weight.detach(), strict=True)),
         load_balance=load_balance.detach(),
         sparsity=sparsity.detach(),

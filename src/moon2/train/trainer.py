@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from moon2.catalog.store import Catalogue
 from moon2.catalog.triplets import Triplet, training_triplets
+from moon2.locks import alone
 from moon2.model.encoder import Encoder
 from moon2.recipe import AdditionSettings, Recipe, RecipeError, load_recipe
 from moon2.train.additions import addition_texts, require_additions
@@ -78,9 +81,23 @@ def train(
         RecipeError: `out` holds another run, or was trained by a different recipe; or the recipe uses additions and
             the catalogue has none.
         CatalogueError, BackboneError: the data or backbone cannot be used.
+        InUseError: another process is training in `out`.
     """
+    # Of several processes that train together only the first writes.
+    first = os.environ.get("RANK", "0") == "0"
+    with alone(Path(out).absolute(), "`moon2 train`") if first else nullcontext():
+        return _train(recipe, data, Path(out), resume, score, triplets)
+
+
+def _train(
+    recipe: Recipe,
+    data: str | Path | Catalogue,
+    folder: Path,
+    resume: bool,
+    score: Score | None,
+    triplets: list[Triplet] | None,
+) -> TrainingResult:
     started = time.monotonic()
-    folder = Path(out)
     catalogue = data if isinstance(data, Catalogue) else Catalogue.open(data)
     require_additions(catalogue, recipe.additions)
     chosen = training_triplets(catalogue, recipe.training.seed) if triplets is None else triplets
@@ -190,10 +207,15 @@ class MoonTrainer(RecipeOptimizer, Trainer):
         return result.loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the means of the parts since the last line, and the throughput."""
+        """Adds the means of the parts since the last line, and the throughput.
+
+        A part that no batch had, such as the loss of an objective without samples, is left out; a part that some had is
+        the mean over those.
+        """
         if "loss" in logs and self._parts:
             triplets = float(torch.stack(self._parts.pop("triplets")).sum())
-            logs |= {name: float(torch.stack(values).float().mean()) for name, values in self._parts.items()}
+            means = {name: float(torch.stack(values).float().nanmean()) for name, values in self._parts.items()}
+            logs |= {name: value for name, value in means.items() if not math.isnan(value)}
             logs["triplets_per_second"] = triplets / max(time.monotonic() - self._clock, 1e-9)
             self._parts = {}
             self._clock = time.monotonic()

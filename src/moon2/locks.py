@@ -1,0 +1,45 @@
+"""One writer at a time: a second process that would write the same folder is turned away before it does harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+class InUseError(ValueError):
+    """Another process is writing the same folder, or it cannot be written at all; one line."""
+
+
+@contextmanager
+def alone(target: Path, writer: str) -> Iterator[None]:
+    """Keeps other processes that ask for the same from writing `target` while the block runs.
+
+    The lock is a file beside the target. The system frees that of a process that was killed.
+
+    Args:
+        target: the folder to be written; it need not exist.
+        writer: what writes it, such as "`moon2 train`", for the message.
+
+    Raises:
+        InUseError: another process is in such a block, or nothing can be written there.
+    """
+    path = target.with_name(f".{target.name}.lock")
+    lock = FileLock(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InUseError(
+            f"{target}: another {writer} is writing it; wait until that ends, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise InUseError(f"{target}: cannot be written ({error.strerror}); choose another folder") from None
+    try:
+        yield
+    finally:
+        # Before it is freed: who waits for a file that is gone starts over, so that no two hold it.
+        path.unlink(missing_ok=True)
+        lock.release()
