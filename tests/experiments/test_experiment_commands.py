@@ -30,9 +30,11 @@ def test_compare_then_ablate_share_their_runs(folder: Path, capsys: pytest.Captu
         "--seeds",
         "0",
     ]
-    assert main(["compare", *common, "--no_same_seconds", "--only", "MOON2.0", "CLIP-style dual encoder"]) == 0
+    assert main(["compare", *common, "--budgets", "tokens", "--only", "MOON2.0", "CLIP-style dual encoder"]) == 0
     told = capsys.readouterr().out
     assert "# Same triplets: 2 steps of 4" in told
+    assert "# Same tokens of training as MOON2.0" in told
+    assert "seconds of training" not in told
     assert "| CLIP-style dual encoder | 1 |" in told
     assert "| published, on MBE2.0 |" in told
     assert (folder / "out" / "compare.md").read_text() == told
@@ -45,10 +47,22 @@ def test_compare_then_ablate_share_their_runs(folder: Path, capsys: pytest.Captu
     assert made == ["clip-style-dual-encoder-2-0", "moon2-0-2-0", "without-filtering-0-noise-2-0"]
 
 
+def test_what_is_no_folder_and_what_is_no_table_is_said_in_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["compare", str(folder / "shop"), "--out", str(tmp_path / "file"), "--only", "MOON2.0"]) == 2
+    assert f"{tmp_path / 'file'}: is a file; give a folder with --out" in capsys.readouterr().err
+    labels = ["--noise", "0", "--noise_labels", str(folder / "small.yaml")]
+    assert main(["ablate", str(folder / "shop"), "--out", str(tmp_path / "out"), *labels]) == 2
+    assert "small.yaml: is not a Parquet table" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
         (["--only", "CLIP"], "--only: there is no variant 'CLIP'; there are 'MOON2.0',"),
+        (["--seeds", "0", "1", "0"], "--seeds is 0 1 0; name each once"),
         (["--at_once", "0"], "--at_once is 0; it must be 1 or more"),
         (["--experts.active", "9"], "experts.active is 9"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from moon2.experiments.tables import differences_table, means_table, published_table, scores, verdict
+from moon2.experiments.tables import differences_table, means_table, published_table, scores, timing_notes, verdict
 from moon2.experiments.variants import Variant
 
 
@@ -59,6 +59,22 @@ def test_the_verdict_tells_a_clear_lead_from_one_in_the_mean_and_names_who_is_be
     assert "First in the mean only: i→mm (next: peer)" in told
     behind = verdict([*ROWS, row("other", 0, 90, 10), row("other", 1, 92, 10)])
     assert "Not first: t→mm (other 91.0 ± 1.4, MOON2.0 82.0 ± 2.8)." in behind
+
+
+def test_a_lead_over_the_runner_up_alone_is_not_first_in_every_seed() -> None:
+    ours = [row("MOON2.0", 0, 80, 50), row("MOON2.0", 1, 90, 50)]
+    next_best = [row("steady", 0, 79, 0), row("steady", 1, 89, 0)]
+    uneven = [row("uneven", 0, 85, 0), row("uneven", 1, 60, 0)]
+    assert "first in every seed in t→mm" in verdict([*ours, *next_best])
+    assert "First in the mean only: t→mm (next: steady)" in verdict([*ours, *next_best, *uneven])
+
+
+def test_what_makes_seconds_hard_to_compare_is_said() -> None:
+    timed = [{**one, "at_once": 1} for one in ROWS]
+    assert timing_notes(timed) == ""
+    slow = [{**one, "seconds": 125.0} if one["variant"] == "peer" else one for one in timed]
+    assert timing_notes(slow) == "peer had 25% more time than MOON2.0."
+    assert "Some runs were timed with others beside them" in timing_notes([*timed[:3], {**timed[3], "at_once": 2}])
 
 
 def test_a_lead_over_other_seeds_is_not_called_clear() -> None:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import moon2
 from moon2.catalog.noisy_log import read_noise_labels
 from moon2.catalog.synthetic import write_shop
-from moon2.experiments.running import Experiment, ExperimentError, run_same_seconds, run_same_steps
+from moon2.experiments import running
+from moon2.experiments.running import Experiment, ExperimentError, Job, _data, run_same_budget, run_same_steps
 from moon2.experiments.variants import OURS, Variant
+from moon2.locks import InUseError, alone
 from moon2.recipe import load_recipe
 
 SMALL = """
@@ -68,16 +78,108 @@ def test_finished_runs_are_not_repeated_and_missing_ones_are_made(
     assert {**again[1], "seconds": 0} == {**rows[1], "seconds": 0}
 
 
-def test_equal_seconds_change_the_steps_by_the_speed(
-    rows: list[dict[str, object]], experiment: Experiment, tmp_path: Path
+@pytest.mark.parametrize("budget", ["seconds", "tokens"])
+def test_an_equal_budget_changes_the_steps_by_what_a_step_took(
+    budget: str, rows: list[dict[str, object]], experiment: Experiment, tmp_path: Path
 ) -> None:
     folder = tmp_path / "out"
     shutil.copytree(experiment.folder, folder)
-    seconds = {OURS: 10.0, "dense": 5.0}
-    told = [{**row, "seconds": seconds[str(row["variant"])]} for row in rows if row["variant"] in seconds]
-    ours, dense = run_same_seconds(replace(experiment, folder=folder), [Variant(OURS), DENSE], told)
+    taken = {OURS: 10.0, "dense": 5.0}
+    told = [{**row, budget: taken[str(row["variant"])]} for row in rows if row["variant"] in taken]
+    ours, dense = run_same_budget(replace(experiment, folder=folder), [Variant(OURS), DENSE], told, budget)
     assert ours == rows[0], "ours is not run again"
     assert dense["steps"] == 4
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from moon2.experiments.running import Experiment, run_same_steps
+from moon2.experiments.variants import Variant
+from moon2.recipe import load_recipe
+out, shop, recipe = map(Path, sys.argv[1:])
+variants = [Variant("first", ("experts.count=1", "experts.active=1")), Variant("second")]
+run_same_steps(Experiment(out, shop, load_recipe(recipe), (0,)), variants)
+"""
+
+
+@contextmanager
+def under_way(experiment: Experiment, out: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """An experiment in a process of its own, whose first run has begun."""
+    recipe = experiment.data.parent / "small.yaml"
+    command = [sys.executable, "-c", SCRIPT, str(out), str(experiment.data), str(recipe)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not runs_in(out) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert runs_in(out)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def runs_in(out: Path) -> list[str]:
+    """The command lines of the processes that train or score a run there."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:  # it has ended meanwhile
+                continue
+            if "moon2.experiments.child" in words and any(word.startswith(str(out)) for word in words):
+                found.append(" ".join(words))
+    return found
+
+
+def wait_for_none(out: Path, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while runs_in(out) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not runs_in(out)
+
+
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a run outlives its experiment")
+
+
+@on_linux
+def test_killed_its_runs_end_too_and_the_same_command_goes_on(experiment: Experiment, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with under_way(experiment, out) as process:
+        process.kill()
+        process.wait()
+        wait_for_none(out)
+    assert not (out / "results.json").exists()
+    made = run_same_steps(replace(experiment, folder=out, at_once=1), [DENSE])
+    assert [row["run"] for row in made] == ["dense-2-0"]
+
+
+@on_linux
+def test_interrupted_it_ends_at_once_and_starts_no_other_run(experiment: Experiment, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with under_way(experiment, out) as process:
+        assert "first-2-0" in runs_in(out)[0]
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(timeout=20) != 0
+        assert not runs_in(out)
+    assert not (out / "runs" / "second-2-0.log").exists()
+
+
+def test_two_experiments_in_one_folder_would_lose_each_others_rows(experiment: Experiment, tmp_path: Path) -> None:
+    here = replace(experiment, folder=tmp_path / "out")
+    with alone(tmp_path / "out", "experiment"), pytest.raises(InUseError, match="another experiment is writing it"):
+        run_same_steps(here, [DENSE])
+
+
+def test_other_shares_and_other_labels_make_other_logs(experiment: Experiment) -> None:
+    def log_of(share: float, known: frozenset[str]) -> str:
+        job = Job(Variant("noisy", (), share), 0, 2)
+        return _data(replace(experiment, known_noise=known), job).name
+
+    names = {log_of(share, known) for share in (0.12, 0.125) for known in (experiment.known_noise, frozenset())}
+    assert len(names) == 4
 
 
 def test_a_run_that_fails_is_named_and_the_others_are_kept(
@@ -94,5 +196,20 @@ def test_a_folder_with_another_experiment_is_refused(rows: list[dict[str, object
     longer = load_recipe(None, ["training.steps=3"])
     with pytest.raises(ExperimentError, match="holds an experiment with another recipe; give another --out"):
         run_same_steps(replace(experiment, recipe=longer), [DENSE])
-    with pytest.raises(ExperimentError, match="dense-2-0 was run with other settings"):
+    with pytest.raises(ExperimentError, match="dense-2-0 was run with other settings or on another log"):
         run_same_steps(experiment, [Variant("dense", ("experts.count=2",))])
+    with pytest.raises(ExperimentError, match="noisy-2-0 was run with other settings or on another log"):
+        run_same_steps(replace(experiment, known_noise=frozenset()), [NOISY])
+
+
+def test_the_commit_tells_of_changes_anywhere_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "src" / "moon2"
+    shutil.copytree(Path(moon2.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(running, "__file__", str(package / "experiments" / "running.py"))
+    assert len(running.commit()) >= 7
+    assert not running.commit().endswith("+")
+    (package / "train" / "step.py").write_text("changed")
+    assert running.commit().endswith("+")

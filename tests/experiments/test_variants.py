@@ -55,6 +55,12 @@ def test_dense_networks_have_the_sizes_their_names_say() -> None:
     assert feed_forward_weights(named("dense, equal total size"), active=True) == feed_forward_weights(TINY, False)
 
 
+@pytest.mark.parametrize("setting", ["backbone.name=Qwen/Qwen3-VL-2B-Instruct", "experts.layers=[0]"])
+def test_a_network_that_cannot_be_resized_has_one_dense_variant(setting: str) -> None:
+    dense = [v for v in ablations(load_recipe(None, [setting]), additions=False) if v.published == "without MoE"]
+    assert [variant.name for variant in dense] == ["dense, the backbone's own size"]
+
+
 def test_co_augmentation_is_left_out_where_the_recipe_has_it_and_tried_where_it_has_not() -> None:
     def names(recipe: Recipe, additions: bool) -> list[str]:
         return [variant.name for variant in ablations(recipe, additions=additions) if "augmentation" in variant.name]

@@ -44,6 +44,19 @@ def test_a_run_is_a_run_like_any_other(finished: Path) -> None:
     assert min(speeds) > 0
 
 
+def test_its_tokens_are_those_of_the_joint_pass(
+    finished: Path, small_recipe: Callable[..., Recipe], shop: Catalogue, tmp_path: Path
+) -> None:
+    """Our own trainer, asked for the joint loss alone, sees the same triplets, in another order."""
+    single = ('alignment.objectives={"mm→mm": 1}', "alignment.partial_queries=true", "training.steps=6")
+    ours = train(small_recipe(*single, *PEER[1:]), shop, tmp_path / "run").folder
+    tokens = [
+        [line["tokens"] for line in read_history(folder / "history.jsonl") if "loss" in line]
+        for folder in (finished, ours)
+    ]
+    assert sum(tokens[0]) == pytest.approx(sum(tokens[1]), rel=0.15)
+
+
 def test_it_learns(small_recipe: Callable[..., Recipe], shop: Catalogue, tmp_path: Path) -> None:
     recipe = small_recipe(*PEER, "training.steps=40", "training.batch_size=12", "training.save_every=100")
     curve = losses(train(recipe, shop, tmp_path / "run").folder)

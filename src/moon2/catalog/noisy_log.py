@@ -25,11 +25,14 @@ def read_noise_labels(path: str | Path) -> frozenset[str]:
         path: Parquet with columns `query_id` and `purchase_is_noise` (bool), as `moon2 shop` writes it.
 
     Raises:
-        CatalogueError: there is no such file, or it lacks a column.
+        CatalogueError: there is no such file, it is no Parquet, or it lacks a column.
     """
     if not Path(path).is_file():
         raise CatalogueError(f"{path}: there is no such file; give a Parquet table of known false purchases")
-    columns = pq.read_schema(path).names
+    try:
+        columns = pq.read_schema(path).names
+    except (pa.ArrowException, OSError):
+        raise CatalogueError(f"{path}: is not a Parquet table; give one of known false purchases") from None
     for name in ("query_id", "purchase_is_noise"):
         if name not in columns:
             raise CatalogueError(f"{path}: has no column {name}; it has {', '.join(columns)}")

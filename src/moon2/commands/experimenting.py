@@ -33,7 +33,14 @@ def _common_arguments(parser: ArgumentParser) -> None:
 
 
 def _compare_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--no_same_seconds", action="store_true", help="leave out the second table, of equal time")
+    parser.add_argument(
+        "--budgets",
+        nargs="*",
+        choices=BUDGETS,
+        default=list(BUDGETS),
+        help="further tables; a variant that needs fewer or more than MOON2.0 is trained anew for as many steps as fit "
+        "(name none for the table of equal steps alone)",
+    )
     _common_arguments(parser)
 
 
@@ -42,8 +49,8 @@ def _compare(typed: Namespace) -> None:
 
     Peers: a CLIP-style dual encoder, a single InfoNCE as in VLM2Vec, MOON's fixed 12:3:2 mixture of
     modalities, and sentence-transformers' own trainer with its cached ranking loss, all of the same
-    backbone. One table after equal steps (the same triplets), one after equal seconds, each with mean and
-    standard deviation over seeds. The budget of a run is --training.steps.
+    backbone. One table after equal steps (the same triplets), one after equal tokens, one after equal seconds,
+    each with mean and standard deviation over seeds. The budget of a run is --training.steps.
 
     Stopped or killed, the same command goes on and repeats no finished run; `moon2 ablate` with the same
     FOLDER and settings takes over the runs that both need.
@@ -55,18 +62,22 @@ def _compare(typed: Namespace) -> None:
 
     experiment = _experiment(typed)
     variants = _chosen(_installed(peers(experiment.recipe)), typed)
-    from moon2.experiments.running import run_same_seconds, run_same_steps
-    from moon2.experiments.tables import differences_table, means_table, published_table, verdict
+    from moon2.experiments.running import run_same_budget, run_same_steps
+    from moon2.experiments.tables import differences_table, means_table, published_table, timing_notes, verdict
 
     rows = run_same_steps(experiment, variants)
     steps = experiment.recipe.training.steps
     parts = [f"# Same triplets: {steps} steps of {experiment.recipe.training.batch_size}", "", means_table(rows), ""]
     parts += [verdict(rows), "", differences_table(rows), ""]
-    if not typed.get("no_same_seconds") and any(row["variant"] == OURS for row in rows):
-        timed = run_same_seconds(experiment, variants, rows)
-        parts += [f"# Same seconds of training, as long as {OURS} took", "", means_table(timed), "", verdict(timed), ""]
+    wanted = len(variants) * len(experiment.seeds)
+    found = len(rows)
+    for budget in typed.get("budgets") or [] if any(row["variant"] == OURS for row in rows) else []:
+        same = run_same_budget(experiment, variants, rows, budget)
+        parts += [f"# Same {budget} of training as {OURS}", "", means_table(same), "", verdict(same), ""]
+        parts += [timing_notes(same), ""] if budget == "seconds" else []
+        wanted, found = wanted + len(variants) * len(experiment.seeds), found + len(same)
     _write(experiment, "compare.md", [*parts, published_table(variants)])
-    _require_all(len(rows), len(variants) * len(experiment.seeds))
+    _require_all(found, wanted)
 
 
 def _ablate_arguments(parser: ArgumentParser) -> None:
@@ -80,10 +91,11 @@ def _ablate_arguments(parser: ArgumentParser) -> None:
 def _ablate(typed: Namespace) -> None:
     """Trains MOON2.0 whole and without each of its parts, to see what each is worth on your data.
 
-    Without experts (dense, of equal active and of equal total size), without alignment between or within
-    products, without learned weights, without filtering, and with or without co-augmentation where the
-    catalogue was augmented; with --noise also on logs with chosen shares of false purchases. Mean and
-    standard deviation over seeds, the published table beside. The budget of a run is --training.steps.
+    Without experts (dense, of equal active and of equal total size; a pretrained backbone keeps its own),
+    without alignment between or within products, without learned weights, without filtering, and with or
+    without co-augmentation where the catalogue was augmented; with --noise also on logs with chosen shares
+    of false purchases. Mean and standard deviation over seeds, the published table beside. The budget of a
+    run is --training.steps.
 
     Stopped or killed, the same command goes on and repeats no finished run.
 
@@ -127,6 +139,9 @@ def _experiment(typed: Namespace, known_noise: frozenset[str] = frozenset()) -> 
     recipe = load_recipe(typed.get("config"), overrides)
     if not Catalogue.open(typed["data"]).interactions("test"):
         raise UsageError(f"{typed['data']}: has no test queries to compare by; make some with `moon2 benchmark build`")
+    for what, given in (("--seeds", typed.get("seeds") or []), ("--noise", typed.get("noise") or [])):
+        if len(set(given)) < len(given):
+            raise UsageError(f"{what} is {' '.join(map(str, given))}; name each once")
     at_once = typed.get("at_once", 1)
     if at_once < 1:
         raise UsageError(f"--at_once is {at_once}; it must be 1 or more")
@@ -173,6 +188,7 @@ def _write(experiment: Experiment, name: str, parts: list[str]) -> None:
     print(text)
 
 
+BUDGETS = ("tokens", "seconds")
 _USAGE = "DATA --out FOLDER [--config RECIPE] [--training.steps N] [--seeds 0 1 2] [--at_once N] [--only NAME …]"
 VERBS = {
     "compare": Verb(_compare, _compare_arguments, _USAGE),

@@ -6,6 +6,7 @@ was stopped goes on with the runs that are missing, and a run that was cut short
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -14,25 +15,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Queue
-from statistics import mean, median
-from typing import Any
+from statistics import StatisticsError, mean, median
+from typing import Any, Literal
 
 from tqdm import tqdm
 
 from moon2.catalog.noisy_log import write_noisy_catalogue
 from moon2.catalog.store import Catalogue
 from moon2.evaluate.evaluation import Evaluation
-from moon2.experiments.variants import OURS, Variant
+from moon2.experiments.processes import Processes
+from moon2.experiments.variants import OURS, SAME_BUDGET, Variant
+from moon2.locks import alone
 from moon2.recipe import Recipe
 from moon2.train.history import read_history
 
 Row = dict[str, Any]
-SAME_SPEED = 0.1
-"""Runs whose time differs by less than this share count as equally long."""
 
 
 class ExperimentError(ValueError):
@@ -88,50 +87,51 @@ def run_same_steps(experiment: Experiment, variants: Sequence[Variant]) -> list[
     return _run(experiment, [Job(variant, seed, steps) for seed in experiment.seeds for variant in variants])
 
 
-def run_same_seconds(experiment: Experiment, variants: Sequence[Variant], rows: Sequence[Row]) -> list[Row]:
-    """Every variant of `rows` for as long as MOON2.0 took there, by the speed it had; gives their rows likewise.
+def run_same_budget(
+    experiment: Experiment, variants: Sequence[Variant], rows: Sequence[Row], budget: Literal["tokens", "seconds"]
+) -> list[Row]:
+    """Every variant of `rows` for as many tokens, or as many seconds, as MOON2.0 took there; gives their rows likewise.
 
-    The cosine of the learning rate spans the steps that fit. A variant as fast as MOON2.0 is not run again.
+    The steps are those that fit by what a step of the variant took in `rows`, and the cosine of the learning rate spans
+    them. A variant within a tenth of MOON2.0's budget is not run again.
 
     Raises:
         ExperimentError: as `run_same_steps`.
     """
     steps = experiment.recipe.training.steps
-    variants = [v for v in variants if any(row["variant"] == v.name for row in rows)]
-    seconds = {v.name: median(row["seconds"] for row in rows if row["variant"] == v.name) for v in variants}
-    fitting = {name: round(steps * seconds[OURS] / taken) for name, taken in seconds.items()}
-    fitting = {name: steps if abs(fit / steps - 1) < SAME_SPEED else max(1, fit) for name, fit in fitting.items()}
+    taken = {v.name: [row[budget] for row in rows if row["variant"] == v.name and row[budget]] for v in variants}
+    variants = [v for v in variants if taken[v.name]]
+    fitting = {v.name: round(steps * median(taken[OURS]) / median(taken[v.name])) for v in variants}
+    fitting = {name: steps if abs(fit / steps - 1) < SAME_BUDGET else max(1, fit) for name, fit in fitting.items()}
     return _run(experiment, [Job(v, seed, fitting[v.name]) for seed in experiment.seeds for v in variants])
 
 
 def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
     """The rows of the jobs, in their order; those that the folder has are not run again, a failed one is said."""
-    rows = _rows_there(experiment)
-    by_name = {row["run"]: row for row in rows}
+    with alone(experiment.folder.absolute(), "experiment"):
+        return _run_missing(experiment, jobs)
+
+
+def _run_missing(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
+    by_name = {row["run"]: row for row in _rows_there(experiment)}
     for job in jobs:
-        if job.name in by_name and by_name[job.name]["settings"] != list(job.variant.settings):
-            raise ExperimentError(f"{experiment.folder}: {job.name} was run with other settings; give another --out")
+        known = by_name.get(job.name)
+        if known and (known["settings"], known.get("log")) != (list(job.variant.settings), _log(experiment, job)):
+            raise ExperimentError(
+                f"{experiment.folder}: {job.name} was run with other settings or on another log; give another --out"
+            )
     missing = [job for job in jobs if job.name not in by_name]
-    cores: Queue[int] = Queue()
-    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    for number in range(experiment.at_once if available else 0):
-        cores.put(available[number % len(available)])
-    lock = threading.Lock()
-
-    def pin() -> None:
-        # On Linux this is the thread's own affinity, and the processes it starts inherit it.
-        if experiment.at_once > 1 and not cores.empty():
-            os.sched_setaffinity(0, {cores.get()})
-
-    for share in sorted({share for job in missing if (share := job.variant.log_noise) is not None}):
-        _noisy_data(experiment, share)
+    for job in missing:
+        _data(experiment, job)  # before any runs side by side, which may share it
+    lock, processes = threading.Lock(), Processes(experiment.at_once)
     with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", desc="experiment") as bar:
 
         def measure(job: Job) -> None:
             try:
-                row = _train_and_score(experiment, job)
-            except ExperimentError as error:
-                tqdm.write(f"moon2: {error}", file=sys.stderr)
+                row = _train_and_score(experiment, job, processes)
+            except (ValueError, OSError, KeyError, StatisticsError) as error:
+                if not processes.stopped:
+                    tqdm.write(f"moon2: {' '.join(str(error).split())}", file=sys.stderr)
                 return
             with lock:
                 by_name[job.name] = row
@@ -140,53 +140,48 @@ def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
             tqdm.write(f"{job.variant.name}, seed {job.seed}, {job.steps} steps: mean R@10 {recall:.1f}", sys.stderr)
             bar.update()
 
-        with ThreadPoolExecutor(experiment.at_once, initializer=pin) as pool:
-            for result in [pool.submit(measure, job) for job in missing]:
-                result.result()
+        processes.for_each(missing, measure)
     return [by_name[job.name] for job in jobs if job.name in by_name]
 
 
-def _train_and_score(experiment: Experiment, job: Job) -> Row:
+def _train_and_score(experiment: Experiment, job: Job, processes: Processes) -> Row:
     """One run in its own folder by moon2's own commands, and what came of it."""
     folder = experiment.folder / "runs" / job.name
     folder.parent.mkdir(parents=True, exist_ok=True)
     recipe = folder.parent.parent / "recipe.yaml"
-    share = job.variant.log_noise
-    data = experiment.data if share is None else _noisy_data(experiment, share)
     # Held-out queries would choose among checkpoints differently for each variant: here the last weights count.
     settings = [f"training.steps={job.steps}", f"training.seed={job.seed}", "training.evaluate_every=0"]
     typed = [word for setting in (*settings, *job.variant.settings) for word in _option(setting)]
-    train = ["train", "--config", str(recipe), "--data", str(data), "--out", str(folder), "--resume", *typed]
+    data = str(_data(experiment, job))
+    train = ["train", "--config", str(recipe), "--data", data, "--out", str(folder), "--resume", *typed]
     evaluate = ["evaluate", str(folder), "--data", str(experiment.data)]
-    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if experiment.at_once > 1 else {})
-    log_path = folder.with_suffix(".log")
-    with log_path.open("a") as log:
-        for command in (train, evaluate):
-            moon2 = [sys.executable, "-m", "moon2", *command]
-            result = subprocess.run(moon2, env=environment, check=False, stdout=log, stderr=log)
-            if result.returncode:
-                raise ExperimentError(f"{job.name}: moon2 {command[0]} failed; {log_path} says why")
+    commits = _commits(folder)
+    log = folder.with_suffix(".log")
+    for command in (train, evaluate):
+        if processes.moon2(command, log):
+            raise ExperimentError(f"{job.name}: moon2 {command[0]} failed; {log} says why")
     evaluation = Evaluation.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
     history = read_history(folder / "history.jsonl")
     speed = median(line["triplets_per_second"] for line in history if "triplets_per_second" in line)
-    tokens = [line["tokens"] for line in history if "tokens" in line]
     triplets = job.steps * experiment.recipe.training.batch_size
     return {
         "run": job.name,
         "variant": job.variant.name,
         "settings": list(job.variant.settings),
-        "log_noise": share,
+        "log_noise": job.variant.log_noise,
+        "log": _log(experiment, job),
         "seed": job.seed,
         "steps": job.steps,
         "triplets": triplets,
-        "tokens": round(job.steps * mean(tokens)) if tokens else None,
+        "tokens": round(job.steps * mean(line["tokens"] for line in history if "tokens" in line)),
         "seconds": round(triplets / speed, 1),
+        "at_once": experiment.at_once,
         "parameters": _parameters(folder / "model"),
         "recall": {d: {str(k): recall for k, recall in row.items()} for d, row in evaluation.recalls.items()},
         "accuracy": {task: views["mm"]["accuracy"] for task, views in evaluation.zero_shot.items() if "mm" in views},
         "queries": evaluation.queries,
         "gallery": evaluation.gallery,
-        "commit": commit(),
+        "commit": commits,
         "command": experiment.command,
     }
 
@@ -196,12 +191,34 @@ def _option(setting: str) -> tuple[str, str]:
     return f"--{name}", value
 
 
-def _noisy_data(experiment: Experiment, share: float) -> Path:
-    folder = experiment.folder / "data" / f"noise-{share:.2f}"
+def _log(experiment: Experiment, job: Job) -> str:
+    """What tells one training log from another: "" for the catalogue's own, else a hash of what it is made from."""
+    if job.variant.log_noise is None:
+        return ""
+    digest = hashlib.sha256((experiment.data / "interactions" / "train.parquet").read_bytes())
+    digest.update(repr((job.variant.log_noise, sorted(experiment.known_noise))).encode())
+    return digest.hexdigest()[:12]
+
+
+def _data(experiment: Experiment, job: Job) -> Path:
+    """The catalogue that a run learns from; one with a chosen share of noise is written where it is missing."""
+    share = job.variant.log_noise
+    if share is None:
+        return experiment.data
+    folder = experiment.folder / "data" / f"noise-{share:g}-{_log(experiment, job)}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_noisy_catalogue(Catalogue.open(experiment.data), folder, share, known=experiment.known_noise)
     return folder
+
+
+def _commits(folder: Path) -> str:
+    """The commit by which a run was begun, and any by which it went on after a stop."""
+    record = folder.with_suffix(".commit")
+    known = record.read_text().split() if record.exists() else []
+    commits = list(dict.fromkeys([*known, commit()]))
+    record.write_text("\n".join(commits))
+    return ", ".join(commits)
 
 
 def _parameters(model: Path) -> int:
@@ -223,6 +240,8 @@ def _product(shape: Sequence[int]) -> int:
 
 def _rows_there(experiment: Experiment) -> list[Row]:
     """The rows of an earlier start of the same experiment; writes down the recipe of a new one."""
+    if experiment.folder.exists() and not experiment.folder.is_dir():
+        raise ExperimentError(f"{experiment.folder}: is a file; give a folder with --out")
     recipe, results = experiment.folder / "recipe.yaml", experiment.folder / "results.json"
     if recipe.exists() and recipe.read_text(encoding="utf-8") != experiment.recipe.to_yaml():
         raise ExperimentError(f"{experiment.folder}: holds an experiment with another recipe; give another --out")
@@ -240,7 +259,7 @@ def _write(experiment: Experiment, rows: Sequence[Row]) -> None:
     """Writes `results.json` whole or not at all."""
     held = {
         "data": str(experiment.data),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {experiment.at_once} runs at once",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "runs": list(rows),
     }
     fresh = experiment.folder / "results.json.new"
@@ -250,7 +269,7 @@ def _write(experiment: Experiment, rows: Sequence[Row]) -> None:
 
 def commit() -> str:
     """The commit of moon2's own source tree, with "+" where it was changed since; "" where it has none."""
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
 
     def git(*words: str) -> str:
         found = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=False)

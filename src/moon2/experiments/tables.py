@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from moon2.evaluate.evaluation import DIRECTIONS
-from moon2.experiments.variants import OURS, Variant, name_of
+from moon2.experiments.variants import OURS, SAME_BUDGET, Variant, name_of
 
 Row = Mapping[str, Any]
 COLUMNS = (*DIRECTIONS, "class", "attribute")
@@ -100,8 +100,8 @@ def published_table(variants: Sequence[Variant]) -> str:
 def verdict(rows: Sequence[Row]) -> str:
     """In words: in which columns MOON2.0 has the best mean, where it has not, and where the lead is within the spread.
 
-    A lead is called clear when MOON2.0 is ahead of the next in every seed, and both have run with the same seeds. What
-    learned from a log with a chosen share of noise is left out.
+    A lead is called clear when MOON2.0 is ahead of every other variant in every seed, and all have run with the same
+    seeds. What learned from a log with a chosen share of noise is left out.
     """
     groups = {name: _columns(seeds) for name, seeds in by_variant(rows).items() if _noise(seeds) is None}
     if OURS not in groups or len(groups) < 2:
@@ -116,7 +116,7 @@ def verdict(rows: Sequence[Row]) -> str:
         ours, theirs = list(own.values()), list(others[name].values())
         if mean(ours) < mean(theirs):
             behind.append(f"{column} ({name} {spread(theirs)}, {OURS} {spread(ours)})")
-        elif own.keys() == others[name].keys() and all(own[seed] > others[name][seed] for seed in own):
+        elif all(own.keys() == other.keys() and all(own[s] > other[s] for s in own) for other in others.values()):
             clear.append(column)
         else:
             unclear.append(f"{column} (next: {name})")
@@ -126,6 +126,18 @@ def verdict(rows: Sequence[Row]) -> str:
     if behind:
         parts.append(f"Not first: {'; '.join(behind)}.")
     return " ".join(parts)
+
+
+def timing_notes(rows: Sequence[Row]) -> str:
+    """In words, what makes seconds hard to compare: runs timed beside others and alone, or a budget that was missed."""
+    notes = []
+    if len({row["at_once"] for row in rows}) > 1:
+        notes.append("Some runs were timed with others beside them and some without, so their seconds do not compare.")
+    seconds = {name: mean(row["seconds"] for row in seeds.values()) for name, seeds in by_variant(rows).items()}
+    for name, taken in seconds.items():
+        if OURS in seconds and abs(share := taken / seconds[OURS] - 1) > SAME_BUDGET:
+            notes.append(f"{name} had {abs(share):.0%} {'more' if share > 0 else 'less'} time than {OURS}.")
+    return " ".join(notes)
 
 
 def spread(values: Sequence[float], sign: str = "") -> str:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from moon2.recipe import OBJECTIVES, Recipe
 
 OURS = "MOON2.0"
+SAME_BUDGET = 0.1
+"""Runs whose tokens or seconds differ by less than this share count as of equal budget."""
 MOON_MIXTURE = {"i→mm": 12.0, "t→mm": 3.0, "mm→mm": 2.0}
 """Image to text to joint queries in MOON (arXiv 2511.11305 and 2508.11999), here as shares of the loss."""
 
@@ -58,12 +60,10 @@ def ablations(recipe: Recipe, *, additions: bool, noise: Sequence[float] = ()) -
         additions: the catalogue was augmented; a recipe that leaves its additions aside is then tried with them.
         noise: shares of false purchases at which the method is tried with and without the filter.
     """
-    k, count = recipe.experts.active, recipe.experts.count
     between, within = (_objectives(recipe, part) for part in (OBJECTIVES[:3], OBJECTIVES[3:]))
     found = [
         Variant(OURS, published="MOON2.0"),
-        Variant("dense, equal active size", _dense(recipe, k), published="without MoE"),
-        Variant("dense, equal total size", _dense(recipe, count), published="without MoE"),
+        *_without_experts(recipe),
         Variant("without inter-product alignment", (within,), published="without dual-level alignment"),
         Variant("without intra-product alignment", (between,), published="without dual-level alignment"),
         Variant("without learned weights", ("alignment.balance=fixed",)),
@@ -81,15 +81,29 @@ def ablations(recipe: Recipe, *, additions: bool, noise: Sequence[float] = ()) -
 
 def name_of(what: str, log_noise: float | None) -> str:
     """How a variant is called that learns from a log with a chosen share of noise; None: the log as it is."""
-    return what if log_noise is None else f"{what}, {log_noise:.0%} noise"
+    return what if log_noise is None else f"{what}, {100 * log_noise:g}% noise"
+
+
+def _without_experts(recipe: Recipe) -> list[Variant]:
+    if not _resizable(recipe):
+        return [Variant("dense, the backbone's own size", _dense(recipe, 1), published="without MoE")]
+    sizes = {"active": recipe.experts.active, "total": recipe.experts.count}
+    return [
+        Variant(f"dense, equal {name} size", _dense(recipe, k), published="without MoE") for name, k in sizes.items()
+    ]
 
 
 def _dense(recipe: Recipe, width: int) -> tuple[str, ...]:
-    """One expert, `width` times as wide, which starts as the backbone does."""
+    """One expert, `width` times as wide where the backbone can be resized, which starts as the backbone does."""
     experts = ("experts.count=1", "experts.active=1", "experts.noise=0")
-    if recipe.backbone.name != "tiny":
+    if not _resizable(recipe):
         return experts
     return (*experts, f"backbone.tiny.feed_forward={width * recipe.backbone.tiny.feed_forward}")
+
+
+def _resizable(recipe: Recipe) -> bool:
+    """Pretrained layers have the width they have, and where only some layers have experts, not all may be widened."""
+    return recipe.backbone.name == "tiny" and recipe.experts.layers is None
 
 
 def _objectives(recipe: Recipe, names: Sequence[str]) -> str:

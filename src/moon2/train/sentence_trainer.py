@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
@@ -45,7 +46,8 @@ def run_sentence_trainer(
         **common_arguments(settings, folder),
         report_to=[],
     )
-    model = SentenceTransformer(modules=[MoonModule(encoder)], device=str(encoder.device))
+    module = MoonModule(encoder)
+    model = SentenceTransformer(modules=[module], device=str(encoder.device))
     loss = CachedMultipleNegativesRankingLoss(
         model, scale=1 / recipe.alignment.temperature_inter, mini_batch_size=PASS_SIZE
     )
@@ -60,6 +62,7 @@ def run_sentence_trainer(
         callbacks=[HistoryFile(folder / "history.jsonl"), TrainingBar()],
     )
     trainer.remove_callback(ProgressCallback)
+    module.network.register_forward_hook(trainer.count_tokens)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return int(trainer.state.global_step)
 
@@ -90,17 +93,24 @@ class _Columns:
 
 
 class _Trainer(RecipeOptimizer, SentenceTransformerTrainer):
-    """The library's trainer with the recipe's optimiser and a log of the throughput."""
+    """The library's trainer with the recipe's optimiser and a log of tokens and throughput."""
 
     def __init__(self, *, recipe: Recipe, **options: Any) -> None:
         self.recipe = recipe
         super().__init__(**options)
-        self._clock, self._step = time.monotonic(), self.state.global_step
+        self._clock, self._step, self._tokens = time.monotonic(), self.state.global_step, 0
+
+    def count_tokens(self, _: Any, arguments: tuple[Any, ...], __: Any) -> None:
+        """A forward hook of the network. The cached loss runs it twice, first without gradient: that does not count."""
+        if torch.is_grad_enabled():
+            items = arguments[0]
+            self._tokens += sum(int(inputs.real.sum()) for inputs in (items.joint, items.text) if inputs is not None)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the triplets a second since the last line."""
+        """Adds the tokens of a step and the triplets a second since the last line."""
         if "loss" in logs:
             steps, seconds = self.state.global_step - self._step, time.monotonic() - self._clock
             logs["triplets_per_second"] = steps * self.recipe.training.batch_size / max(seconds, 1e-9)
-            self._clock, self._step = time.monotonic(), self.state.global_step
+            logs["tokens"] = self._tokens / max(steps, 1)
+            self._clock, self._step, self._tokens = time.monotonic(), self.state.global_step, 0
         super().log(logs, start_time)
