@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from PIL import Image
 
 from moon2 import Encoder, Product
+from moon2.explain.attention import relevance
+from moon2.explain.gradient import decoder_inputs
 from moon2.explain.heatmap import explain
 from moon2.explain.sanity import cascade, randomised, rank_correlation, rank_correlations, weights
 from moon2.explain.tracing import ExplainError, trace
@@ -54,20 +57,28 @@ def test_layers_differ_and_one_that_is_not_there_is_named(encoder: Encoder, prod
         explain(encoder, product, layer=2)
 
 
-def test_contributions_are_gradient_times_input(encoder: Encoder, product: Product) -> None:
-    """Scaling a text token's embedding by 1 ± ε changes the similarity by 2ε times its contribution."""
+@pytest.mark.parametrize("kind", ["word", "picture"])
+def test_contributions_are_gradient_times_input(encoder: Encoder, product: Product, kind: str) -> None:
+    """Scaling all that enters the decoder at a token by 1 ± ε changes the similarity by 2ε times its contribution."""
     target = encoder.encode("red shoes")[0]
     item = encoder.processor.item(product)
     found = trace(encoder, item, target)
     assert found.contributions is not None
-    place, step, results = int(np.flatnonzero(found.content)[-1]), 1e-2, []
+    kinds = {"word": found.content & ~found.picture, "picture": found.picture}
+    place, step, results = int(np.flatnonzero(kinds[kind])[-1]), 1e-2, []
+    among_pictures = int(found.picture[:place].sum())
     decoder = getattr(encoder.model.backbone, encoder.model.family.decoder)
     for factor in (1 + step, 1 - step):
 
         def scale(_: object, positional: object, named: dict, factor: float = factor) -> tuple[object, dict]:
             changed = named["inputs_embeds"].clone()
             changed[:, place] *= factor
-            return positional, {**named, "inputs_embeds": changed}
+            features = [feature.clone() for feature in named.get("deepstack_visual_embeds") or []]
+            if kind == "picture":
+                for feature in features:
+                    feature[among_pictures] *= factor
+            more = {"deepstack_visual_embeds": features} if features else {}
+            return positional, {**named, "inputs_embeds": changed, **more}
 
         hook = decoder.register_forward_pre_hook(scale, with_kwargs=True)
         with torch.no_grad():
@@ -76,6 +87,46 @@ def test_contributions_are_gradient_times_input(encoder: Encoder, product: Produ
         results.append(float(vector @ target))
     slope = (results[0] - results[1]) / (2 * step)
     assert found.contributions[place] == pytest.approx(slope, rel=0.05, abs=2e-4)
+
+
+def test_maps_hold_each_token_where_it_lies_in_its_picture(encoder: Encoder, product: Product) -> None:
+    """Row by row, picture after picture, as the tokens follow each other; the two pictures are cut differently."""
+    shown = explain(encoder, product, "red shoes")
+    found = trace(encoder, encoder.processor.item(product), encoder.encode("red shoes")[0])
+    places = np.flatnonzero(found.picture)
+    heat = relevance(found.attentions, found.weights, None)[places]
+    shapes = [picture.attention.shape for picture in shown.pictures]
+    assert sum(rows * columns for rows, columns in shapes) == len(places)
+    first = shapes[0][0] * shapes[0][1]
+    for picture, own in zip(shown.pictures, (heat[:first], heat[first:]), strict=True):
+        rows, columns = picture.attention.shape
+        for row in range(rows):
+            for column in range(columns):
+                assert picture.attention[row, column] == own[row * columns + column]
+
+
+def test_what_changes_in_a_corner_of_a_picture_enters_at_the_token_of_that_corner(
+    encoder: Encoder, product: Product
+) -> None:
+    def entering(wide: Image.Image) -> torch.Tensor:
+        item = encoder.processor.item(replace(product, images=(wide, product.images[1])))
+        with torch.no_grad(), decoder_inputs(decoder) as entered:
+            encoder.model(encoder.processor.batch([item], text=False), ("mm",))
+        assert entered.embeddings is not None
+        return entered.embeddings[0, torch.tensor(places)]
+
+    decoder = getattr(encoder.model.backbone, encoder.model.family.decoder)
+    places = np.flatnonzero(trace(encoder, encoder.processor.item(product)).picture)
+    rows, columns = explain(encoder, product).pictures[0].attention.shape
+    plain = Image.new("RGB", (96, 64), "navy")
+    before = entering(plain)
+    for row, column in ((0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)):
+        width, height = 96 / columns, 64 / rows
+        box = (int(column * width), int(row * height), int((column + 1) * width), int((row + 1) * height))
+        changed = plain.copy()
+        changed.paste("yellow", box)
+        moved = (entering(changed) - before).norm(dim=-1)
+        assert int(moved.argmax()) == row * columns + column
 
 
 def test_text_alone_and_a_picture_alone(encoder: Encoder, product: Product) -> None:
