@@ -18,9 +18,6 @@ MAX_PIXELS = 64_000_000
 # What shops and phones use (a phone's MPO opens as JPEG). Pillow knows forty more, among them EPS, which it hands to
 # Ghostscript, an interpreter of programs. JPEG and PNG stand first, so that for them no further plug-in is loaded.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-# What shops and phones use (a phone's MPO opens as JPEG). Pillow knows forty more, among them EPS, which it hands to
-# Ghostscript, an interpreter of programs. JPEG and PNG stand first, so that for them no further plug-in is loaded.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 
 class PictureError(ValueError):
