@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import random
 import warnings
-import random
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -80,58 +78,6 @@ def test_animation_gives_its_first_picture() -> None:
     frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
     opened = open_picture(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert opened.getpixel((3, 3)) == RED
-
-
-@pytest.mark.parametrize("format", [*FORMATS, "MPO"])
-def test_formats_of_shops_and_phones_open_whatever_the_file_is_called(format: str, tmp_path: Path) -> None:
-    if format == "AVIF" and not features.check("avif"):
-        pytest.skip("this Pillow is built without AVIF")
-    more = {"save_all": True, "append_images": [Image.new("RGB", (16, 16))]} if format == "MPO" else {}
-    path = tmp_path / "shirt.eps"
-    path.write_bytes(encoded(Image.new("RGB", (16, 16), RED), format, **more))
-    for form in (path, path.read_bytes()):
-        assert np.abs(np.subtract(open_picture(form).getpixel((8, 8)), RED)).max() <= 4
-
-
-@pytest.mark.parametrize("format", ["EPS", "PPM", "TGA", "PCX", "DDS", "SGI", "ICO"])
-def test_other_formats_are_refused_unread(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ghostscript, ran = tmp_path / "gs", tmp_path / "ran"
-    ghostscript.write_text(f"#!/bin/sh\ntouch {ran}\n")
-    ghostscript.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # looked for anew, as in a fresh process
-    picture = tmp_path / "shirt.jpg"
-    picture.write_bytes(encoded(Image.new("RGB", (20, 20), RED), format))
-    for form in (picture, picture.read_bytes()):
-        with pytest.raises(PictureError, match="cannot be read as a picture"):
-            open_picture(form)
-    assert not ran.exists()
-
-
-@pytest.mark.parametrize("format", FORMATS)
-def test_damaged_pictures_open_or_are_a_picture_error(format: str) -> None:
-    if format == "AVIF" and not features.check("avif"):
-        pytest.skip("this Pillow is built without AVIF")
-    whole, draw = encoded(Image.effect_noise((24, 24), 60).convert("RGB"), format), random.Random(0)
-    for _ in range(300):
-        damaged = bytearray(whole)
-        for _ in range(draw.randint(1, 4)):
-            damaged[draw.randrange(min(len(damaged), 300))] = draw.randrange(256)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, that it makes the best of it
-            try:
-                assert open_picture(bytes(damaged)).mode == "RGB"
-            except PictureError as error:
-                assert "\n" not in str(error)
-
-
-def test_a_machine_without_memory_is_no_fault_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_memory(image: ImageFile.ImageFile) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(ImageFile.ImageFile, "load", no_memory)
-    with pytest.raises(MemoryError):
-        open_picture(encoded(Image.new("RGB", (4, 4)), "JPEG"))
 
 
 @pytest.mark.parametrize("format", [*FORMATS, "MPO"])
