@@ -18,6 +18,7 @@ from tiny_checkpoints import CHECKPOINTS, write_checkpoint
 
 from moon2 import Encoder
 from moon2.catalog import Catalogue, training_triplets
+from moon2.locks import InUseError, alone
 from moon2.recipe import Recipe, RecipeError, load_recipe
 from moon2.train.history import read_history
 from moon2.train.trainer import newest_checkpoint, train
@@ -226,3 +227,17 @@ def test_every_recipe_runs(path: Path, shop: Catalogue, tmp_path: Path) -> None:
         overrides.append("experts.layers=[0]")
     result = train(load_recipe(path, overrides), shop, tmp_path / "run")
     assert np.isfinite(result.encoder.encode(WORDS)).all()
+
+
+def test_what_no_batch_had_is_not_logged_as_a_perfect_loss(
+    small_recipe: Callable[..., Recipe], shop: Catalogue, tmp_path: Path
+) -> None:
+    one = small_recipe('alignment.objectives={"t→mm": 1}', "training.steps=2")
+    lines = losses(train(one, shop, tmp_path / "run").folder)
+    assert [name for name in lines[0] if name.startswith("loss/")] == ["loss/t→mm"]
+    assert lines[0]["weight/i→t"] == 0
+
+
+def test_two_trainers_do_not_share_a_folder(recipe: Recipe, shop: Catalogue, tmp_path: Path) -> None:
+    with alone(tmp_path / "run", "`moon2 train`"), pytest.raises(InUseError, match="another `moon2 train` is writing"):
+        train(recipe, shop, tmp_path / "run")
