@@ -205,6 +205,24 @@ def test_a_log_becomes_interactions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "columns",
+    [None, LogMapping(positives="purchases", negatives="exposures"), LogMapping(exposures="exposures")],
+)
+def test_what_was_bought_is_taken_out_of_the_exposures(tmp_path: Path, columns: LogMapping | None) -> None:
+    shop = write_csv(tmp_path / "shop.csv", [("id", "title"), *((f"p{i}", f"Product {i}") for i in range(4))])
+    rows = [
+        ("query", "exposures", "purchases"),
+        ("navy shirt", "p0 p1 p2", "p1"),
+        ("lamp", "p3", "p3"),
+        ("part gone", "p9 p1 p8 p2", "p8 p2"),
+    ]
+    result = run(shop, tmp_path / "out", log=write_csv(tmp_path / "log.csv", rows), log_columns=columns)
+    told = [(i.query.text, i.positive_ids, i.negative_ids) for i in result.catalogue.interactions("train")]
+    assert told == [("navy shirt", ("p1",), ("p0", "p2")), ("lamp", ("p3",), ()), ("part gone", ("p2",), ("p1",))]
+    assert (result.rejected, result.reasons) == (0, {"unknown_product": 2})
+
+
+@pytest.mark.parametrize(
     ("told", "content", "settings"),
     [
         ("has no column 'tittle', asked for as title; its columns are id, title", "id,title\n", {"columns": "tittle"}),

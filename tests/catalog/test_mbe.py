@@ -130,6 +130,21 @@ def test_mbe2_rows_that_hold_a_negative_too(tmp_path: Path) -> None:
     assert result.reasons == {}
 
 
+def test_what_a_search_exposed_is_negative_unless_it_was_bought(tmp_path: Path) -> None:
+    write_parquet(
+        tmp_path / "train.parquet",
+        [
+            {**SHIRT, "query": "shirt", "exposed_ids": ["b2", "a1"]},
+            {**LAMP, "query": "lamp", "exposed_ids": ["b2"]},
+        ],
+    )
+    for name, columns in (("found", None), ("asked", LogMapping(negatives="exposed_ids"))):
+        result = run(tmp_path / "train.parquet", tmp_path / name, log_columns=columns)
+        told = [(row.positive_ids, row.negative_ids) for row in result.catalogue.interactions("train")]
+        assert told == [(("a1",), ("b2",)), (("b2",), ())]
+        assert result.reasons == {}
+
+
 def test_one_id_with_two_titles_is_listed(tmp_path: Path) -> None:
     write_parquet(tmp_path / "m.parquet", [{**SHIRT, "query": "a"}, {**LAMP, "id": "a1", "query": "b"}])
     assert run(tmp_path / "m.parquet", tmp_path / "out").reasons == {"duplicate_id": 1}

@@ -41,6 +41,32 @@ def test_a_missing_column_is_told_with_the_columns_there_are() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "columns", "negatives", "exposures"),
+    [
+        ({}, "query exposures purchases", "", "exposures"),
+        ({"positives": "purchases", "negatives": "exposures"}, "query exposures purchases", "", "exposures"),
+        ({"exposures": "seen"}, "query seen purchases ignored_ids", "ignored_ids", "seen"),
+        ({"negatives": "seen", "exposures": "seen"}, "query seen purchases", "", "seen"),
+        # What was left is known already, or is not wanted, or the column means something else.
+        ({}, "query exposures purchases ignored_ids", "ignored_ids", ""),
+        ({"negatives": ""}, "query exposures purchases", "", ""),
+        ({"product_id": "shown"}, "query shown bought", "", ""),
+        ({"negatives": "left"}, "query left bought exposures", "left", ""),
+    ],
+)
+def test_exposures_are_told_from_what_was_left(
+    asked: dict[str, str], columns: str, negatives: str, exposures: str
+) -> None:
+    mapping = LogMapping(**asked).resolve(columns.split(), "log.csv")
+    assert (mapping.negatives, mapping.exposures) == (negatives, exposures)
+    assert mapping.positives in ("purchases", "bought")
+
+
+def test_a_flag_called_purchased_does_not_hide_the_product() -> None:
+    assert LogMapping().resolve(["query", "product_id", "purchased"], "log.csv").positives == "product_id"
+
+
+@pytest.mark.parametrize(
     ("mapping", "row"),
     [
         (ColumnMapping(category="c"), {"c": "Apparel > Topwear > Shirts"}),

@@ -294,10 +294,12 @@ class _Importer:
         self, id: str, row: Mapping[str, Any], mapping: LogMapping, image: Any, faults: list[str]
     ) -> Interaction:
         known = self.writer.product_ids
-        positives, negatives = (
+        positives, negatives, exposures = (
             to_ids(row.get(name) if name else None, known.__contains__)
-            for name in (mapping.positives, mapping.negatives)
+            for name in (mapping.positives, mapping.negatives, mapping.exposures)
         )
+        # What was bought was shown as well, which is no contradiction.
+        negatives = tuple(dict.fromkeys((*negatives, *(id for id in exposures if id not in positives))))
         shown = to_text(row.get(mapping.product_id)).strip() if mapping.product_id else ""
         where = f"query {id!r}"
         missing = [product for product in (*positives, *negatives) if product not in known]

@@ -27,7 +27,8 @@ CATEGORY = ("industry_name", "cate1_name", "cate2_name", "cate3_name", "cate4_na
 QUERY_TEXTS = ("query", "query_text", "query_title", "search_query", "keyword", "keywords", "search_term")
 QUERY_IMAGES = ("query_image", "query_image_url", "query_img", "query_pic", "query_picture")
 QUERY_IDS = ("query_id", "qid", "search_id")
-NEGATIVES = ("negative_ids", "neg_ids", "negative_id", "neg_id", "neg_doc_id", "exposed_ids")
+NEGATIVES = ("negative_ids", "neg_ids", "negative_id", "neg_id", "neg_doc_id")
+EXPOSURES = ("exposed_ids", "exposures", "exposure_ids")
 # What the two sets state for themselves.
 LICENCES = {"mbe": "apache-2.0", "mbe2": "unknown"}
 
@@ -102,6 +103,7 @@ def _guess_query(columns: list[str], products: ColumnMapping) -> LogMapping:
         product_id="",
         positives=products.id,
         negatives=first(NEGATIVES),
+        exposures=first(EXPOSURES),
         split=products.split,
     )
 

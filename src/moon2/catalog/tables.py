@@ -37,8 +37,11 @@ USUAL_LOG_NAMES = {
     "text": "querytext query text searchterm searchterms keywords",
     "image": "queryimage queryimageurl queryimagepath",
     "product_id": "queryimageproductid queryproductid",
-    "positives": "positiveids positives purchasedid purchasedids relevantids positiveid boughtid clickedid productid",
+    # "purchased" and "bought" may be a flag beside the product, which is therefore looked for first.
+    "positives": "positiveids positives purchasedid purchasedids relevantids positiveid boughtid boughtids purchases "
+    "purchaseid purchaseids clickedid productid purchased bought",
     "negatives": "negativeids negatives ignoredids negativeid ignoredid",
+    "exposures": "exposures exposureids exposedids exposedid exposed shownids shown impressionids",
     "split": "split",
 }
 SPLIT_NAMES = {
@@ -126,7 +129,10 @@ class LogMapping:
     positives: str | None = None
     """Bought or relevant products: one id, a list, a JSON list, or ids parted by `,` `;` `|` or spaces."""
     negatives: str | None = None
-    """Products shown and left, written like `positives`."""
+    """Products shown and left, written like `positives`; a row that names one of them as bought too is put aside."""
+    exposures: str | None = None
+    """All products shown, written like `positives`; those bought are taken out, the rest are negatives. Looked for
+    where no negatives are named or found; a column called `exposures` is read so even if named as `negatives`."""
     split: str | None = None
     """train or test."""
 
@@ -139,6 +145,15 @@ class LogMapping:
         usual = _UsualNames(columns)
         asked = {name: getattr(self, name) for name in USUAL_LOG_NAMES}
         found = {name: usual.find(USUAL_LOG_NAMES[name]) if asked[name] is None else asked[name] for name in asked}
+        taken = {column for name, column in found.items() if name != "exposures"}
+        if self.exposures is None:
+            # Called negatives, exposures still hold what was bought, so that every row would contradict itself.
+            if _plain(found["negatives"]) in USUAL_LOG_NAMES["exposures"].split():
+                found["exposures"] = found["negatives"]
+            elif found["negatives"] or self.negatives == "" or found["exposures"] in taken:
+                found["exposures"] = ""
+        if found["negatives"] == found["exposures"]:
+            found["negatives"] = ""
         _check_columns(found, columns, where)
         if not found["positives"]:
             raise CatalogueError(f"{where}: which column is the product bought (positives=…)? {_columns(columns)}")
@@ -149,13 +164,17 @@ class LogMapping:
 
 class _UsualNames:
     def __init__(self, columns: Iterable[str]) -> None:
-        self.by_name = {re.sub(r"[\W_]", "", column.casefold()): column for column in reversed(list(columns))}
+        self.by_name = {_plain(column): column for column in reversed(list(columns))}
 
     def find(self, names: str) -> str:
         return next((self.by_name[name] for name in names.split() if name in self.by_name), "")
 
     def find_all(self, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(self.by_name[name] for name in names) if all(name in self.by_name for name in names) else ()
+
+
+def _plain(column: str) -> str:
+    return re.sub(r"[\W_]", "", column.casefold())
 
 
 def _columns(columns: Sequence[str]) -> str:
