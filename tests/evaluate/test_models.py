@@ -1,6 +1,9 @@
 """Other people's models score in the same table, and ours in mteb's."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +18,11 @@ from moon2.evaluate.encoding import encode_gallery
 from moon2.evaluate.evaluation import EvaluationError
 from moon2.evaluate.models import PeerEncoder, load_model
 from moon2.model.encoder import Encoder
-from moon2.recipe import BackboneSettings, InputSettings, Recipe, TinySettings
+from moon2.recipe import BackboneSettings, InputSettings, Recipe, TinySettings, TrainingSettings
 from moon2.records import Interaction, Product, Query
+
+SIZES = TinySettings(vocabulary=300, width=32, layers=2, heads=2, feed_forward=48, vision_width=32, vision_layers=1)
+TINY = Recipe(backbone=BackboneSettings(tiny=SIZES), input=InputSettings(max_pixels=2400))
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +32,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 
 @pytest.fixture(scope="module")
 def moon2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sizes = TinySettings(vocabulary=300, width=32, layers=2, heads=2, feed_forward=48, vision_width=32, vision_layers=1)
-    recipe = Recipe(backbone=BackboneSettings(tiny=sizes), input=InputSettings(max_pixels=2400))
     folder = tmp_path_factory.mktemp("moon2")
-    Encoder.from_recipe(recipe, ["red shoes", "navy shirt"]).save_pretrained(folder)
+    Encoder.from_recipe(TINY, ["red shoes", "navy shirt"]).save_pretrained(folder)
     return folder
 
 
@@ -121,41 +125,87 @@ def test_a_moon2_folder_is_told_from_the_rest(moon2_folder: Path) -> None:
     assert isinstance(load_model(moon2_folder), Encoder)
 
 
-def test_mteb_scores_a_moon2_folder(moon2_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+TITLES = ["red women shoes", "navy men shirt", "blue cotton dress", "leather bag"]
+
+
+def titles_to_pictures() -> Any:
+    """Each title's picture among four: the shape of mteb's Fashion200k text → image task, without its download."""
     mteb = pytest.importorskip("mteb")
     datasets = pytest.importorskip("datasets")
     from mteb.abstasks.retrieval import AbsTaskRetrieval
     from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 
-    from moon2.evaluate.mteb_encoder import MoonMTEBEncoder
-
-    titles = ["red women shoes", "navy men shirt", "blue cotton dress", "leather bag"]
-
     class TitlesToPictures(AbsTaskRetrieval):
-        """Each title's picture among four: the shape of mteb's Fashion200k text → image task, without its download."""
-
         metadata = mteb.get_task("Fashion200kT2IRetrieval").metadata
 
         def load_data(self, *_: object, **__: object) -> None:
-            ids = [str(number) for number in range(len(titles))]
+            ids = [str(number) for number in range(len(TITLES))]
             corpus = datasets.Dataset.from_dict(
                 {"id": ids, "image": [noise(n) for n in range(len(ids))], "modality": ["image"] * len(ids)},
                 features=datasets.Features(
                     {"id": datasets.Value("string"), "image": datasets.Image(), "modality": datasets.Value("string")}
                 ),
             )
-            queries = datasets.Dataset.from_dict({"id": ids, "text": titles, "modality": ["text"] * len(ids)})
+            queries = datasets.Dataset.from_dict({"id": ids, "text": TITLES, "modality": ["text"] * len(ids)})
             split = RetrievalSplitData(
                 corpus=corpus, queries=queries, relevant_docs={id: {id: 1} for id in ids}, top_ranked=None
             )
             self.dataset = {"default": {"test": split}}
             self.data_loaded = True
 
+    return TitlesToPictures()
+
+
+def test_mteb_scores_a_moon2_folder(moon2_folder: Path) -> None:
+    mteb = pytest.importorskip("mteb")
+    from moon2.evaluate.mteb_encoder import MoonMTEBEncoder
+
     encoder = MoonMTEBEncoder(moon2_folder)
-    result = mteb.evaluate(encoder, TitlesToPictures(), cache=None, show_progress_bar=False)
+    result = mteb.evaluate(encoder, titles_to_pictures(), cache=None, show_progress_bar=False)
     measured = result.task_results[0].scores["test"][0]
     # What mteb says is what our own vectors say.
-    words, pictures = encoder.model.encode(titles), encoder.model.encode([noise(n) for n in range(len(titles))])
-    first = (words @ pictures.T).argmax(axis=1) == np.arange(len(titles))
+    words, pictures = encoder.model.encode(TITLES), encoder.model.encode([noise(n) for n in range(len(TITLES))])
+    first = (words @ pictures.T).argmax(axis=1) == np.arange(len(TITLES))
     assert measured["recall_at_1"] == pytest.approx(first.mean(), abs=1e-4)
     assert measured["recall_at_5"] == 1.0
+
+
+def test_mtebs_cache_gives_no_encoder_the_figures_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mteb = pytest.importorskip("mteb")
+    from mteb.cache import ResultCache
+
+    from moon2.evaluate.mteb_encoder import MoonMTEBEncoder
+
+    def described(folder: Path) -> tuple[str, str]:
+        meta = MoonMTEBEncoder(folder).mteb_model_meta
+        return meta.name, meta.revision
+
+    cached = {}
+    for seed in (0, 1):
+        recipe = replace(TINY, training=TrainingSettings(seed=seed))
+        folder = tmp_path / f"run{seed}" / "model"
+        Encoder.from_recipe(recipe, TITLES).save_pretrained(folder)
+        model, cache = MoonMTEBEncoder(folder), ResultCache(tmp_path / "cache")
+        mteb.evaluate(model, titles_to_pictures(), cache=cache, show_progress_bar=False)
+        kept = (tmp_path / "cache").rglob("Fashion200kT2IRetrieval.json")
+        cached[seed] = {path.parent.name for path in kept} - set().union(*cached.values())
+        assert model.mteb_model_meta.name == f"moon2/run{seed}"
+    assert len(cached[0]) == len(cached[1]) == 1
+    # The same encoder is known again wherever it lies; a run trained anew under the same name is another.
+    shutil.copytree(tmp_path / "run0", tmp_path / "moved" / "run0")
+    shutil.copytree(tmp_path / "run1", tmp_path / "anew" / "run0")
+    monkeypatch.chdir(tmp_path / "run0")
+    known = described(Path())
+    assert known[0] == "moon2/run0"
+    assert described(tmp_path / "moved" / "run0") == known
+    assert described(tmp_path / "anew" / "run0") == ("moon2/run0", *cached[1])
+
+
+def test_mteb_may_ask_for_rows_with_nothing_in_them(moon2_folder: Path) -> None:
+    pytest.importorskip("mteb")
+    from moon2.evaluate.mteb_encoder import MoonMTEBEncoder
+
+    encoder = MoonMTEBEncoder(moon2_folder)
+    found = encoder.encode([{"text": ["red shoes", "", None]}, {"image": [None, noise()], "text": ["", ""]}])
+    assert np.linalg.norm(found, axis=1) == pytest.approx([1, 0, 0, 0, 1], abs=1e-5)
+    assert encoder.encode([]).shape == (0, found.shape[1])
