@@ -132,6 +132,35 @@ def test_a_case_worked_by_hand(tmp_path: Path) -> None:
     assert (result.components, result.largest) == (4, 1)
 
 
+def test_what_answers_a_query_or_is_like_an_answer_is_never_its_negative(tmp_path: Path) -> None:
+    answer = product(0, attributes={"brand": "Puma", "colour": "navy"})
+    others = [
+        product(3, title=f"{answer.title} new"),
+        product(6, picture=photo(0, quality=80, side=96)),
+        product(9, attributes={"colour": "navy", "brand": "puma"}),
+        product(12),
+        product(15),
+    ]
+    log = [
+        Interaction(Query("q", "a navy lamp"), ("p000",), ("p003", "p006", "p009", "p012", "p015")),
+        # Somebody else asked the same and bought what the first left; a third showed it.
+        Interaction(Query("again", "A navy  lamp!"), ("p015",), ("p000", "p012")),
+        Interaction(Query("shown", "", product_id="p012"), ("p015",), ("p012", "p003")),
+    ]
+    rest = [product(n) for n in range(20, 40)]
+    log += [Interaction(Query(f"q{n}", f"words {n}"), (f"p{n:03}",)) for n in range(20, 40)]
+    shop = write_catalogue(tmp_path / "shop", {"train": [answer, *others, *rest]}, {"train": log}, title="shop")
+    for name, share in (("in_train", 0.1), ("in_test", 0.9)):
+        result = build(shop.folder, tmp_path / name, test_share=share)
+        rows = [row for split in ("train", "test") for row in result.catalogue.interactions(split)]
+        left = Counter(id for row in rows for id in row.negative_ids)
+        assert left == ({"p012": 2, "p003": 1} if name == "in_train" else {"p012": 1, "p003": 1})
+        assert result.left_out["exposure_like_known_answer"] == 3
+        assert result.left_out["exposure_of_known_answer"] == 3
+        card = (result.catalogue.folder / "README.md").read_text()
+        assert "| exposure_like_known_answer | 3 |" in card
+
+
 def test_categories_are_capped_and_what_was_bought_stays(planted: Path, tmp_path: Path) -> None:
     result = build(planted, tmp_path / "bench", test_share=0.3, category_cap=12)
     bench = result.catalogue

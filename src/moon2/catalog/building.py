@@ -3,7 +3,8 @@
 What is built is a catalogue of its own, so `moon2 evaluate` scores on it and `moon2 augment` takes its training part.
 Products stream by: first their words, then their pictures one at a time as fingerprints, then whole rows to be written.
 What stays in memory is words, fingerprints and the log. Every draw comes from a hash of the seed and an id, so the same
-seed gives the same benchmark. What does not get in is listed, with its reason, in rejects.parquet.
+seed gives the same benchmark. An exposure is a negative only where nothing says that it answers the query after all:
+neither another row of the log nor its likeness to an answer. What does not get in is listed, with its reason, in rejects.parquet.
 """
 
 from __future__ import annotations
@@ -197,6 +198,7 @@ class _Builder:
             writer.add_row(row, part)
             self.products[part] += 1
         side_of = self._query_sides(in_test)
+        self._gather_answers()
         self._write_train([(row, g) for row, g in zip(self.log, self.group_of, strict=True) if not side_of[g]], writer)
         self._write_test([(row, g) for row, g in zip(self.log, self.group_of, strict=True) if side_of[g]], writer)
         for reject in self.rejects:
@@ -219,7 +221,35 @@ class _Builder:
         self.in_test = in_test
         return {group: votes[group] > 0 for group in set(self.group_of)}
 
-    def _on_side(self, row: Interaction, test: bool) -> Interaction | None:
+    def _gather_answers(self) -> None:
+        """For each query, what is known to answer it: what was ever bought after it, and what it shows."""
+        self.answers: defaultdict[int, set[int]] = defaultdict(set)
+        for group, row in zip(self.group_of, self.log, strict=True):
+            ids = (*row.positive_ids, *filter(None, (row.query.product_id,)))
+            self.answers[group].update(self.kept_of[self.number_of[id]] for id in ids)
+        self.styles_of = {
+            group: {self.styles[number] for number in numbers} - {()} for group, numbers in self.answers.items()
+        }
+        self.alike_to: defaultdict[int, set[int]] = defaultdict(set)
+        for pair in self.alike_titles | self.alike_pictures:
+            first, second = (self.kept_of[number] for number in pair)
+            self.alike_to[first].add(second)
+            self.alike_to[second].add(first)
+
+    def _low_relevance(self, ids: tuple[str, ...], group: int) -> tuple[str, ...]:
+        """Exposures less those that answer the query, and those like an answer in title, picture or style."""
+        answers, found = self.answers[group], []
+        for id in ids:
+            number = self.number_of[id]
+            if number in answers:
+                self.left_out["exposure_of_known_answer"] += 1
+            elif self.styles[number] in self.styles_of[group] or answers & self.alike_to.get(number, set()):
+                self.left_out["exposure_like_known_answer"] += 1
+            else:
+                found.append(id)
+        return tuple(found)
+
+    def _on_side(self, row: Interaction, group: int, test: bool) -> Interaction | None:
         """The row with only the products of its side; None, listed, where no purchase or no shown product is left."""
 
         def here(ids: tuple[str, ...], what: str) -> tuple[str, ...]:
@@ -249,13 +279,12 @@ class _Builder:
             message = f"{where}: what was bought was removed, or is not on the {part} side of the split"
             self.leave_out(query.id, "query_without_purchase", message)
             return None
-        negatives = tuple(id for id in here(row.negative_ids, "exposure") if id not in positives)
-        return Interaction(query, positives, negatives)
+        return Interaction(query, positives, self._low_relevance(here(row.negative_ids, "exposure"), group))
 
     def _write_train(self, rows: list[tuple[Interaction, int]], writer: CatalogueWriter) -> None:
         self.query_ids: set[str] = set()
-        for row, _ in rows:
-            found = self._on_side(row, test=False)
+        for row, group in rows:
+            found = self._on_side(row, group, test=False)
             if found:
                 writer.add_interaction(self._with_own_id(found), "train")
                 self.queries["train"] += 1
@@ -264,12 +293,11 @@ class _Builder:
         """One row a query, with all that was ever bought after it as relevant."""
         merged: dict[int, Interaction] = {}
         for row, group in rows:
-            found, before = self._on_side(row, test=True), merged.get(group)
+            found, before = self._on_side(row, group, test=True), merged.get(group)
             if found and before:
                 positives = dict.fromkeys((*before.positive_ids, *found.positive_ids))
                 negatives = dict.fromkeys((*before.negative_ids, *found.negative_ids))
-                left = tuple(id for id in negatives if id not in positives)
-                merged[group] = Interaction(before.query, tuple(positives), left)
+                merged[group] = Interaction(before.query, tuple(positives), tuple(negatives))
                 self.left_out["repeated_test_query"] += 1
             elif found:
                 merged[group] = found
