@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,9 @@ def test_a_product_is_text_pictures_or_both() -> None:
         ("broken_encoding", {"id": "1", "title": "caf\ufffd"}),
         ("broken_encoding", {"id": "1", "title": "x", "attributes": {"colour": "\x00"}}),
         ("broken_encoding", {"id": "1", "title": "x", "category": ("\ud800",)}),
+        ("broken_encoding", {"id": "1", "title": "x", "images": ("https://shop.example/\ud800.jpg",)}),
+        ("broken_encoding", {"id": "1", "title": "x", "images": (b"the main one", Path("caf\udce9.jpg"))}),
+        ("broken_encoding", {"id": "1", "title": "x", "expanded_images": ("a\x00.jpg",)}),
         ("not_text", {"id": "1", "title": 7}),
         ("not_a_list", {"id": "1", "images": "shirt.jpg"}),
         ("bad_price", {"id": "1", "title": "x", "price": -1.0}),
@@ -44,6 +48,26 @@ def test_a_query_needs_words_or_a_picture() -> None:
     assert Query(id="q", product_id="7").text == ""
     with pytest.raises(RecordError, match="neither text nor an image"):
         Query(id="q")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"id": "q\ud800", "text": "shirt"},
+        {"id": "q", "text": "shirt\ufffd"},
+        {"id": "q", "image": "https://shop.example/\ud800.jpg"},
+        {"id": "q", "product_id": "\ud800"},
+    ],
+)
+def test_a_query_that_could_not_be_written_down_is_refused(fields: dict[str, str]) -> None:
+    with pytest.raises(RecordError, match="broken characters") as refused:
+        Query(**fields)
+    assert refused.value.reason == "broken_encoding"
+    str(refused.value).encode()  # the line itself can be written
+
+
+def test_a_file_may_be_called_what_a_text_may_not() -> None:
+    assert Product(id="1", images=["caf\ufffd.jpg"]).images == ("caf\ufffd.jpg",)
 
 
 def test_an_interaction_needs_a_purchase_that_was_not_left() -> None:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike, fspath
 from typing import Any
 
 MAX_TITLE_CHARACTERS = 2_000
@@ -17,6 +18,8 @@ MAX_DESCRIPTION_CHARACTERS = 100_000
 
 # U+FFFD is what a decoder leaves behind where bytes were not valid in the encoding it was told.
 _BROKEN = re.compile("[\x00\ufffd\ud800-\udfff]")
+# A file may be called U+FFFD, and then opens by that name; the others stand in no address, and in no UTF-8.
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class RecordError(ValueError):
@@ -72,6 +75,9 @@ class Product:
         for key, value in self.attributes.items():
             _check_text(key, where, "attribute name", MAX_TITLE_CHARACTERS)
             _check_text(value, where, f"attribute {key!r}", MAX_TITLE_CHARACTERS)
+        for name in ("images", "expanded_images"):
+            for i, picture in enumerate(getattr(self, name)):
+                _check_picture(picture, where, f"{name}[{i}]")
         if not self.title.strip() and not self.images:
             raise RecordError("no_content", f"{where}: has neither a title nor an image; give it at least one")
         if self.price is not None and not (math.isfinite(self.price) and self.price >= 0):
@@ -102,7 +108,11 @@ class Query:
         where = f"query {self.id!r}"
         if not isinstance(self.id, str) or not self.id.strip():
             raise RecordError("no_id", f"{where}: has no id; give every query a non-empty id")
+        _check_text(self.id, where, "id", MAX_TITLE_CHARACTERS)
         _check_text(self.text, where, "text", MAX_TITLE_CHARACTERS)
+        _check_picture(self.image, where, "image")
+        if self.product_id is not None:
+            _check_text(self.product_id, where, "product_id", MAX_TITLE_CHARACTERS)
         if not self.text.strip() and self.image is None and self.product_id is None:
             raise RecordError("no_content", f"{where}: has neither text nor an image; give it at least one")
 
@@ -148,3 +158,12 @@ def _check_text(text: str, where: str, what: str, limit: int) -> None:
         raise RecordError("text_too_long", f"{where}: {what} has {len(text)} characters; shorten it to {limit}")
     if _BROKEN.search(text):
         raise RecordError("broken_encoding", f"{where}: {what} has broken characters; save the source as UTF-8")
+
+
+def _check_picture(picture: Any, where: str, what: str) -> None:
+    """A path or URL must be one that can be written down; pictures themselves are opened by whoever needs them."""
+    if isinstance(picture, (str, PathLike)) and _UNWRITABLE.search(str(fspath(picture))):
+        name = f"{what} {str(fspath(picture))!r:.200}"
+        raise RecordError(
+            "broken_encoding", f"{where}: {name} has broken characters; rename it, or save the source as UTF-8"
+        )
