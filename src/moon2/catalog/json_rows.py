@@ -16,6 +16,9 @@ from moon2.catalog.sources import BadRow
 PIECE_CHARACTERS = 1 << 16
 # One row that does not end within so many characters is no row.
 MAX_ROW_CHARACTERS = 10_000_000
+# Python makes no integer of so many digits, and says so with a plain ValueError, in the middle of the row.
+_TOO_LONG = "holds an integer of more than 4,300 digits"
+_DECODER, _WITHOUT_INTEGERS = json.JSONDecoder(), json.JSONDecoder(parse_int=str)
 
 
 def json_rows(path: Path, id_column: str = "id") -> Iterator[dict[str, Any] | BadRow]:
@@ -45,8 +48,8 @@ def _is_lines(path: Path) -> bool:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         line = file.readline(MAX_ROW_CHARACTERS)
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError:
+        row = json.loads(line, parse_int=str)
+    except (json.JSONDecodeError, RecursionError):
         return path.suffix.lower() in (".jsonl", ".ndjson")
     return 2 * sum(isinstance(value, dict) for value in row.values()) <= len(row)
 
@@ -60,11 +63,14 @@ def _lines(file: IO[str], path: Path) -> Iterator[dict[str, Any] | BadRow]:
         except (json.JSONDecodeError, RecursionError) as error:
             yield BadRow("bad_row", f"{path.name} line {number}: is not JSON ({error})")
             continue
+        except ValueError:
+            yield BadRow("bad_row", f"{path.name} line {number}: {_TOO_LONG}")
+            continue
         yield row if isinstance(row, dict) else BadRow("bad_row", f"{path.name} line {number}: is not a JSON object")
 
 
 def _members(file: IO[str], path: Path, id_column: str) -> Iterator[dict[str, Any] | BadRow]:
-    decoder, text = json.JSONDecoder(), file.read(PIECE_CHARACTERS).lstrip()
+    text = file.read(PIECE_CHARACTERS).lstrip()
     by_id, text = text[0] == "{", text[1:]
     number, ended = 0, False
     while True:
@@ -72,7 +78,7 @@ def _members(file: IO[str], path: Path, id_column: str) -> Iterator[dict[str, An
         if text.startswith("}" if by_id else "]"):
             return
         try:
-            name, end = decoder.raw_decode(text) if by_id else ("", 0)
+            name, end = _WITHOUT_INTEGERS.raw_decode(text) if by_id else ("", 0)
             if by_id:
                 while text[end : end + 1] in (" ", "\t", "\r", "\n"):
                     end += 1
@@ -81,7 +87,7 @@ def _members(file: IO[str], path: Path, id_column: str) -> Iterator[dict[str, An
                 end += 1
                 while text[end : end + 1] in (" ", "\t", "\r", "\n"):
                     end += 1
-            row, end = decoder.raw_decode(text, end)
+            row, end, fault = _entry(text, end)
         except (json.JSONDecodeError, RecursionError) as error:
             if ended or len(text) > MAX_ROW_CHARACTERS:
                 raise CatalogueError(f"{path}: is not JSON after {number:,} rows ({error})") from None
@@ -94,4 +100,15 @@ def _members(file: IO[str], path: Path, id_column: str) -> Iterator[dict[str, An
         if isinstance(row, dict):
             yield {id_column: name, **row} if by_id else row
         else:
-            yield BadRow("bad_row", f"{path.name} entry {number}: is not a JSON object")
+            yield BadRow("bad_row", f"{path.name} entry {number}: {fault or 'is not a JSON object'}")
+
+
+def _entry(text: str, start: int) -> tuple[Any, int, str]:
+    """The value that begins at `start`, where it ends, and what is wrong with it, "" when nothing is."""
+    try:
+        row, end = _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return None, _WITHOUT_INTEGERS.raw_decode(text, start)[1], _TOO_LONG
+    return row, end, ""
