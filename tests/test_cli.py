@@ -291,3 +291,19 @@ def test_train_evaluate_report(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert main(["report", str(run), "--data", str(shop)]) == 0
     assert capsys.readouterr().out.strip() == str(run / "report.html")
     assert "Loss of each objective" in (run / "report.html").read_text()
+
+    # An evaluation is shown with the catalogue it was made on: ids repeat between shops.
+    other = write_shop(tmp_path / "other", products=60, queries=16, seed=1).folder
+    line = complaint(capsys, "report", run, "--data", other)
+    assert "other test queries or products" in line and "moon2 evaluate" in line
+
+    # A model is compared with any other that was evaluated, however it is named, but on the same gallery only.
+    elsewhere = tmp_path / "elsewhere.json"
+    assert main(["evaluate", str(run), "--data", str(shop), "--out", str(elsewhere), "--against", str(run)]) == 0
+    assert f"difference to {run}" in capsys.readouterr().out
+    line = complaint(capsys, "evaluate", run, "--data", shop, "--limit", "8", "--against", elsewhere)
+    assert "elsewhere.json" in line and "--limit" in line
+    scores = tmp_path / "elsewhere-queries.parquet"
+    assert main(["evaluate", str(run), "--data", str(shop), "--against", str(scores)]) == 0
+    assert "+0.0" in capsys.readouterr().out
+    assert "moon2 evaluate" in complaint(capsys, "evaluate", run, "--data", shop, "--against", "no/such-model")

@@ -125,7 +125,7 @@ def report_run(run: str | Path, data: str | Path, *, command: str = "") -> Path:
     """Writes RUN/report.html, and its tables as RUN/report.md, from what training and evaluation left there.
 
     Raises:
-        RunError: there is no such run, or it was not evaluated.
+        RunError: there is no such run, it was not evaluated, or that was on other queries or products.
         CatalogueError: there is no such catalogue.
     """
     folder = Path(run)
@@ -133,21 +133,29 @@ def report_run(run: str | Path, data: str | Path, *, command: str = "") -> Path:
         raise RunError(f"{run}: there is no such run; `moon2 train … --out {run}` makes one")
     if not (folder / "evaluation.json").is_file():
         raise RunError(f"{run}: has no evaluation.json; run `moon2 evaluate {run} --data {data}` first")
+    from moon2.evaluate.evaluated import fingerprint
     from moon2.evaluate.report import write_report
 
+    catalogue = Catalogue.open(data)
+    evaluation = read_evaluation(folder / "evaluation.json")
+    # Evaluations of the first versions have none.
+    if evaluation.fingerprint and evaluation.fingerprint != fingerprint(catalogue, evaluation.limit):
+        raise RunError(
+            f"{data}: has other test queries or products than {run} was evaluated on (catalogue "
+            f"{evaluation.catalogue!r}); give that catalogue, or run `moon2 evaluate {run} --data {data}` first"
+        )
     history: list[dict[str, float]] = []
     if (folder / "history.jsonl").is_file():
         from moon2.train.history import read_history
 
         history = read_history(folder / "history.jsonl")
     baseline = folder / "baseline.json"
-    evaluation = read_evaluation(folder / "evaluation.json")
     (folder / "report.md").write_text(f"# moon2: {folder.name}\n\n{evaluation.to_markdown()}\n", encoding="utf-8")
     return write_report(
         folder / "report.html",
         evaluation,
         history,
-        Catalogue.open(data),
+        catalogue,
         baseline=read_evaluation(baseline) if baseline.is_file() else None,
         title=f"moon2: {folder.name}",
         command=command,

@@ -1,11 +1,13 @@
 """The benchmark on a shop of eight products, with an encoder simple enough to foresee every answer."""
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -18,6 +20,7 @@ from moon2.evaluate.by_query import (
     read_query_scores,
     write_query_scores,
 )
+from moon2.evaluate.evaluated import fingerprint
 from moon2.evaluate.evaluation import Evaluation, EvaluationError
 from moon2.records import Interaction, Product, Query
 
@@ -188,6 +191,9 @@ def test_no_test_queries_is_one_clear_line(tmp_path: Path) -> None:
 def test_an_evaluation_survives_json_and_prints(tmp_path: Path) -> None:
     result = evaluate(ColourAndKindEncoder(), written(tmp_path, *shop()), model="twins")
     assert Evaluation.from_json(result.to_json()) == result
+    # One written by the first versions lacks what was added since.
+    old = {name: value for name, value in json.loads(result.to_json()).items() if name != "fingerprint"}
+    assert Evaluation.from_json(json.dumps(old)) == replace(result, fingerprint="")
     assert "| t→mm | 100.0 | 100.0 | 100.0 | 100.0–100.0 | 4 |" in result.to_markdown()
     assert "t→mm       100.0  100.0  100.0  100.0–100.0        4" in result.to_text()
     with pytest.raises(ValueError, match="not an evaluation written by moon2"):
@@ -214,3 +220,50 @@ def test_scores_of_other_queries_cannot_be_compared() -> None:
     mine, theirs = (QueryScores([id], {k: np.ones(1) for k in (1, 5, 10)}) for id in ("a", "b"))
     with pytest.raises(EvaluationError, match="different queries"):
         compare_query_scores({"t→mm": mine}, {"t→mm": theirs})
+
+
+def test_rows_of_a_log_that_share_an_id_are_compared_each_with_itself(tmp_path: Path) -> None:
+    products, interactions = shop()
+    # One id for all: the log of a shop that counts sessions. One row shows no photo, and is not scored in i→mm.
+    log = [replace(it, query=replace(it.query, id="session", product_id=None)) for it in interactions]
+    log[0] = replace(log[0], query=replace(log[0].query, text="something"))
+    shown = [replace(it, query=replace(it.query, image=photo("red", "bag"))) for it in log[1:]]
+    found: dict[str, QueryScores] = {}
+    evaluate(ColourAndKindEncoder(), written(tmp_path, products, [log[0], *shown]), by_query=found)
+    assert (found["t→mm"].occurrences, found["i→mm"].occurrences) == ([0, 1, 2, 3], [1, 2, 3])
+    assert len(set(found["t→mm"].hits[1])) > 1
+    write_query_scores(tmp_path / "scores.parquet", found)
+    for by_k in compare_query_scores(found, read_query_scores(tmp_path / "scores.parquet")).values():
+        assert {comparison.difference for comparison in by_k.values()} == {0.0}
+
+
+def test_scores_on_another_gallery_are_refused_those_of_earlier_versions_are_not(tmp_path: Path) -> None:
+    catalogue = written(tmp_path, *shop())
+    full: dict[str, QueryScores] = {}
+    limited: dict[str, QueryScores] = {}
+    whole = evaluate(ColourAndKindEncoder(), catalogue, by_query=full)
+    sample = evaluate(ColourAndKindEncoder(), catalogue, by_query=limited, limit=7)
+    assert (whole.fingerprint, sample.fingerprint) == (fingerprint(catalogue), fingerprint(catalogue, 7))
+    with pytest.raises(EvaluationError, match="another gallery") as error:
+        compare_query_scores(full, limited)
+    assert "\n" not in str(error.value)
+    write_query_scores(tmp_path / "full.parquet", full)
+    table = pq.read_table(tmp_path / "full.parquet").drop_columns("occurrence").replace_schema_metadata(None)
+    pq.write_table(table, tmp_path / "old.parquet")
+    assert compare_query_scores(full, read_query_scores(tmp_path / "old.parquet"))["t→mm"][1].difference == 0
+    pq.write_table(table.drop_columns("hit_5"), tmp_path / "other.parquet")
+    with pytest.raises(EvaluationError, match="no column hit_5"):
+        read_query_scores(tmp_path / "other.parquet")
+
+
+def test_a_fingerprint_tells_shops_apart_that_use_the_same_ids(tmp_path: Path) -> None:
+    products, interactions = shop()
+    one = written(tmp_path / "one", products, interactions)
+    same = written(tmp_path / "same", products, interactions)
+    others = [
+        written(tmp_path / "titles", [replace(products[0], title="lamp"), *products[1:]], interactions),
+        written(tmp_path / "words", products, [replace(interactions[0], query=Query("q", "lamp")), *interactions[1:]]),
+        written(tmp_path / "positives", products, [replace(it, positive_ids=("bag-red-1",)) for it in interactions]),
+    ]
+    assert fingerprint(one) == fingerprint(same)
+    assert len({fingerprint(catalogue) for catalogue in (one, *others)}) == 4

@@ -77,8 +77,10 @@ def _evaluate_arguments(parser: ArgumentParser) -> None:
     out = "JSON file to write; RUN/evaluation.json for a run, evaluations/MODEL.json for another model"
     parser.add_argument("--out", metavar="FILE", help=out)
     parser.add_argument("--prompt", default="", help="words that another model wants before a query's")
-    against = "folder of another run, evaluated on the same data: compare with it query by query"
-    parser.add_argument("--against", metavar="RUN", help=against)
+    against = (
+        "another model evaluated on the same data, as it was named then, or its …-queries.parquet: compare with it"
+    )
+    parser.add_argument("--against", metavar="MODEL", help=against)
     parser.add_argument("--limit", type=int, help="for a quick look: at most so many products and queries")
 
 
@@ -88,7 +90,7 @@ def _evaluate(typed: Namespace) -> None:
     Retrieval in five directions (t text, i photo, mm both: t→mm is words finding products) as R@1, R@5
     and R@10 with its 95 % bootstrap interval, and labels predicted without a classifier. The same figures
     are written as JSON, and what each query scored as Parquet beside it. With --against, the differences
-    to another run, their intervals, and how often chance alone makes such a difference (p).
+    to another model, their intervals, and how often chance alone makes such a difference (p).
 
     MODEL may be a run, a saved encoder, a sentence-transformers model, or a dual encoder of transformers
     (CLIP, SigLIP, FashionCLIP …); of one that embeds words and pictures apart, both together are their sum.
@@ -96,37 +98,56 @@ def _evaluate(typed: Namespace) -> None:
     examples:
       moon2 evaluate runs/shop --data data/shop
       moon2 evaluate runs/new --data data/shop --against runs/shop
-      moon2 evaluate patrickjohncyh/fashion-clip --data data/shop
+      moon2 evaluate patrickjohncyh/fashion-clip --data data/shop --against openai/clip-vit-base-patch32
     """
+    from moon2.catalog.store import Catalogue
     from moon2.evaluate.by_query import (
         QueryScores,
         compare_query_scores,
         comparison_text,
+        fingerprint_of,
         read_query_scores,
+        require_same,
         write_query_scores,
     )
+    from moon2.evaluate.evaluated import fingerprint
     from moon2.runs import evaluate_run
 
     limit = typed.get("limit")
     if limit is not None and limit < 1:
         raise UsageError(f"evaluate: --limit is {limit}; it must be 1 or more, or left out to use everything")
-    model = Path(typed["run"])
-    here = (
-        model / "evaluation.json" if model.is_dir() else Path("evaluations") / f"{typed['run'].replace('/', '--')}.json"
-    )
-    out = Path(typed.get("out") or here)
-    other = Path(typed["against"]) / "evaluation-queries.parquet" if typed.get("against") else None
-    theirs = read_query_scores(other) if other else None  # before the long work: it may not be there
+    out = Path(typed.get("out") or _evaluation_of(typed["run"]))
+    against = typed.get("against")
+    theirs = read_query_scores(_query_scores_of(against)) if against else None
+    if theirs is not None:  # before the long work: it may not be there, or be of another gallery
+        require_same(fingerprint(Catalogue.open(typed["data"]), limit), fingerprint_of(theirs), against)
     by_query: dict[str, QueryScores] = {}
     evaluation = evaluate_run(
         typed["run"], typed["data"], limit=limit, prompt=typed.get("prompt", ""), by_query=by_query
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(evaluation.to_json(), encoding="utf-8")
-    write_query_scores(out.with_name(f"{out.stem}-queries.parquet"), by_query)
+    write_query_scores(_beside(out), by_query)
     print(evaluation.to_text())
     if theirs is not None:
-        print("", comparison_text(compare_query_scores(by_query, theirs), typed["against"]), sep="\n")
+        print("", comparison_text(compare_query_scores(by_query, theirs), against), sep="\n")
+
+
+def _evaluation_of(model: str) -> Path:
+    """Where a model's evaluation is written when nothing else is asked for."""
+    folder = Path(model)
+    return folder / "evaluation.json" if folder.is_dir() else Path("evaluations") / f"{model.replace('/', '--')}.json"
+
+
+def _beside(evaluation: Path) -> Path:
+    return evaluation.with_name(f"{evaluation.stem}-queries.parquet")
+
+
+def _query_scores_of(model: str) -> Path:
+    """Where what each query scored is kept, of a model that was evaluated, or of one of the two files of that."""
+    if model.endswith(".parquet"):
+        return Path(model)
+    return _beside(Path(model) if model.endswith(".json") else _evaluation_of(model))
 
 
 def _report_arguments(parser: ArgumentParser) -> None:
@@ -156,7 +177,7 @@ VERBS = {
     "evaluate": Verb(
         _evaluate,
         _evaluate_arguments,
-        "MODEL --data DATA [--against RUN] [--prompt WORDS] [--out FILE.json] [--limit N]",
+        "MODEL --data DATA [--against MODEL] [--prompt WORDS] [--out FILE.json] [--limit N]",
     ),
     "report": Verb(_report, _report_arguments, "RUN --data DATA"),
 }

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from moon2.catalog.store import Catalogue, CatalogueError
-from moon2.evaluate.by_query import QueryScores
+from moon2.evaluate.by_query import QueryScores, occurrences
 from moon2.evaluate.encoding import VectorEncoder, Views, encode_gallery, encode_queries
+from moon2.evaluate.evaluated import chosen, fingerprint
 from moon2.evaluate.evaluation import DIRECTIONS, KS, VIEWS, Evaluation, EvaluationError
 from moon2.evaluate.examples import Examples
 from moon2.evaluate.expert_use import expert_use
@@ -30,8 +31,6 @@ __all__ = ["DIRECTIONS", "Evaluation", "VectorEncoder", "evaluate"]
 
 COLOUR_ATTRIBUTES = ("base_colour", "colour", "color")
 """Attributes predicted when none are named: the first of these that the catalogue has."""
-
-Item = TypeVar("Item")
 
 
 def evaluate(
@@ -71,18 +70,15 @@ def evaluate(
     started = time.perf_counter()
     if limit is not None and limit < 1:
         raise EvaluationError(f"limit is {limit}; it must be 1 or more, or not given to use everything")
-    split = "test" if "test" in catalogue.splits else None
-    interactions = catalogue.interactions("test") if interactions is None else list(interactions)
-    if not interactions:
+    # Only a catalogue's own queries and gallery are ever compared or shown again.
+    own = interactions is None and gallery_ids is None
+    ids, interactions = chosen(catalogue, limit, interactions, gallery_ids)
+    if not interactions and not (own and catalogue.interactions("test")):
         raise CatalogueError(
             f"catalogue {catalogue.folder}: has no test interactions, so there is nothing to score; "
             f"import it again with test queries and the ids of their relevant products"
         )
-    ids = _evenly(catalogue.ids(split) if gallery_ids is None else gallery_ids, limit)
     row_of = {id: row for row, id in enumerate(ids)}
-    if limit is not None:
-        # A query whose relevant products were not sampled would only be left out below.
-        interactions = _evenly([it for it in interactions if any(id in row_of for id in it.positive_ids)], limit)
 
     with tqdm(total=len(ids) + len(interactions), desc="encoding", unit="item", disable=not show_progress) as bar:
         gallery, labels_of = encode_gallery(encoder, catalogue, ids, batch_size, bar)
@@ -96,10 +92,11 @@ def evaluate(
     if not found:
         raise CatalogueError(
             f"catalogue {catalogue.folder}: no test query has a relevant product in the gallery of {len(ids):,}; "
-            f"check that positive ids of split test are ids of products of split {split or 'train'}"
+            f"check that positive ids of split test are ids of products of split {catalogue.splits[-1]}"
         )
+    known_by = fingerprint(catalogue, limit) if own else ""
     if by_query is not None:
-        by_query |= found
+        by_query |= {name: replace(scores, fingerprint=known_by) for name, scores in found.items()}
     zero_shot, labels, left_out_of_task = _zero_shot(
         encoder, gallery, _tasks(labels_of, attributes), prompts or {}, batch_size
     )
@@ -126,6 +123,7 @@ def evaluate(
             for name, row in found.items()
         },
         limit=limit,
+        fingerprint=known_by,
     )
 
 
@@ -136,6 +134,7 @@ def _retrieval(
     scores: dict[str, QueryScores] = {}
     ranks_of: dict[str, Ranks] = {}
     left_out: dict[str, dict[str, int]] = {}
+    occurrence = occurrences([interaction.query.id for interaction in interactions])
     for direction in DIRECTIONS:
         form, view = direction.split("→")
         numbers, vectors = queries.get(form, _nothing())
@@ -149,13 +148,15 @@ def _retrieval(
             excluded.append(place.get(row_of.get(interaction.query.product_id or "", -1)))
         found = ranks(vectors, gallery_vectors, relevant, excluded)
         ranks_of[direction] = found
-        ids = [interactions[number].query.id for number in numbers[found.scored]]
-        if ids:
-            scores[direction] = QueryScores(ids, {k: found.hits(k) for k in KS})
+        scored = numbers[found.scored].tolist()
+        if scored:
+            ids = [interactions[number].query.id for number in scored]
+            which = [occurrence[number] for number in scored]
+            scores[direction] = QueryScores(ids, {k: found.hits(k) for k in KS}, which)
         counts = {
             f"queries without {FORMS[form]}": len(interactions) - len(numbers),
             f"gallery products without {FORMS[view]}": len(row_of) - len(products),
-            "queries without a relevant product in the gallery": len(numbers) - len(ids),
+            "queries without a relevant product in the gallery": len(numbers) - len(scored),
         }
         left_out[direction] = {reason: count for reason, count in counts.items() if count}
     return scores, left_out, ranks_of
@@ -206,10 +207,3 @@ def _zero_shot(
                 rows = [row for row, _ in known]
                 scores[task][view] = classify(vectors[rows], label_vectors, [number for _, number in known])
     return scores, counts, left_out
-
-
-def _evenly(items: Sequence[Item], limit: int | None) -> list[Item]:
-    """At most `limit` items, evenly spaced, in order."""
-    if limit is None or limit >= len(items):
-        return list(items)
-    return [items[round(position)] for position in np.linspace(0, len(items) - 1, limit)]

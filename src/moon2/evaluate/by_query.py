@@ -1,9 +1,14 @@
-"""What each single query scored: kept beside an evaluation, so that two models can be compared query by query."""
+"""What each single query scored: kept beside an evaluation, so that two models can be compared query by query.
+
+Query ids may repeat in a log, one row for each purchase, so that a query is known by its id and which of the rows with
+that id it is. What the scores were made on is kept as a fingerprint: against another gallery they mean nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +19,9 @@ from moon2.evaluate.evaluation import KS, EvaluationError
 from moon2.evaluate.significance import Comparison, compare
 
 COLUMNS = ("direction", "query_id", *(f"hit_{k}" for k in KS))
+OCCURRENCE = "occurrence"
+"""A column that files written by the first versions lack."""
+FINGERPRINT = b"moon2_fingerprint"
 
 
 @dataclass(frozen=True)
@@ -23,46 +31,104 @@ class QueryScores:
     Attributes:
         ids: their ids, in the order of the log.
         hits: k → (queries,) float64, probability that a relevant product is among the first k (0 or 1 but for ties).
+        occurrences: of each, how many rows of the log before it have the same id; counted in `ids` when not given,
+            which is right only where every query was scored.
+        fingerprint: of the queries and the gallery, as `moon2.evaluate.evaluated.fingerprint`; empty when not known.
     """
 
     ids: list[str]
     hits: dict[int, np.ndarray]
+    occurrences: list[int] = field(default_factory=list)
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.occurrences:
+            object.__setattr__(self, "occurrences", occurrences(self.ids))
+
+    @property
+    def keys(self) -> list[tuple[str, int]]:
+        """By what each query is known: its id, and which of the rows with that id it is."""
+        return list(zip(self.ids, self.occurrences, strict=True))
+
+
+def occurrences(ids: Sequence[str]) -> list[int]:
+    """Of each id, how often it came before."""
+    seen: Counter[str] = Counter()
+    found = []
+    for id in ids:
+        found.append(seen[id])
+        seen[id] += 1
+    return found
 
 
 def write_query_scores(path: Path, scores: Mapping[str, QueryScores]) -> None:
-    """Writes one row a direction and query: direction, query_id, hit_1, hit_5, hit_10."""
+    """Writes one row a direction and query: direction, query_id, hit_1, hit_5, hit_10, occurrence."""
     tables = [
         pa.table(
-            [pa.array([direction] * len(found.ids)), pa.array(found.ids, pa.string()), *(found.hits[k] for k in KS)],
-            names=list(COLUMNS),
+            [
+                pa.array([direction] * len(found.ids)),
+                pa.array(found.ids, pa.string()),
+                *(found.hits[k] for k in KS),
+                pa.array(found.occurrences, pa.int64()),
+            ],
+            names=[*COLUMNS, OCCURRENCE],
         )
         for direction, found in scores.items()
     ]
     fresh = path.with_name(path.name + ".new")
-    pq.write_table(pa.concat_tables(tables), fresh)
+    table = pa.concat_tables(tables).replace_schema_metadata({FINGERPRINT: fingerprint_of(scores)})
+    pq.write_table(table, fresh)
     fresh.replace(path)
 
 
 def read_query_scores(path: Path) -> dict[str, QueryScores]:
-    """Reads what `write_query_scores` wrote.
+    """Reads what `write_query_scores` wrote, also before it kept occurrences and a fingerprint.
 
     Raises:
         EvaluationError: there is no such file, or it is something else.
     """
     try:
-        table = pq.read_table(path, columns=list(COLUMNS))
+        table = pq.read_table(path)
+        missing = [name for name in COLUMNS if name not in table.column_names]
+        if missing:
+            raise ValueError(f"it has no column {', '.join(missing)}")
     except (OSError, pa.ArrowException, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise EvaluationError(f"{path}: cannot be read ({reason}); run `moon2 evaluate` on that model first") from None
     directions = np.array(table["direction"].to_pylist())
     ids = np.array(table["query_id"].to_pylist(), dtype=object)
+    which = table[OCCURRENCE].to_numpy() if OCCURRENCE in table.column_names else None
     hits = {k: table[f"hit_{k}"].to_numpy() for k in KS}
-    return {
-        str(direction): QueryScores(
-            ids[directions == direction].tolist(), {k: values[directions == direction] for k, values in hits.items()}
+    fingerprint = ((table.schema.metadata or {}).get(FINGERPRINT) or b"").decode()
+    found = {}
+    for direction in dict.fromkeys(directions.tolist()):
+        rows = directions == direction
+        found[str(direction)] = QueryScores(
+            ids[rows].tolist(),
+            {k: values[rows] for k, values in hits.items()},
+            [] if which is None else which[rows].tolist(),
+            fingerprint,
         )
-        for direction in dict.fromkeys(directions.tolist())
-    }
+    return found
+
+
+def fingerprint_of(scores: Mapping[str, QueryScores]) -> str:
+    """What the scores were made on; empty when not known."""
+    return next((found.fingerprint for found in scores.values()), "")
+
+
+def require_same(fingerprint: str, other: str, name: str = "the other model") -> None:
+    """Raises EvaluationError if both fingerprints are known and differ.
+
+    Args:
+        fingerprint, other: what a model, and the one of this name, are scored on.
+        name: what to call that one.
+    """
+    if fingerprint and other and fingerprint != other:
+        raise EvaluationError(
+            f"{name}: was scored on other queries or another gallery, so the two cannot be compared; evaluate both on "
+            f"the same catalogue with the same --limit"
+        )
 
 
 def compare_query_scores(
@@ -71,12 +137,13 @@ def compare_query_scores(
     """Direction → k → the first model against the second, on the queries that both were scored on.
 
     Raises:
-        EvaluationError: they have no direction with a query in common.
+        EvaluationError: they have no direction with a query in common, or were scored on different galleries.
     """
+    require_same(fingerprint_of(first), fingerprint_of(second))
     found: dict[str, dict[int, Comparison]] = {}
     for direction in first.keys() & second.keys():
-        place = {id: row for row, id in enumerate(second[direction].ids)}
-        rows = [(row, place[id]) for row, id in enumerate(first[direction].ids) if id in place]
+        place = {key: row for row, key in enumerate(second[direction].keys)}
+        rows = [(row, place[key]) for row, key in enumerate(first[direction].keys) if key in place]
         if rows:
             mine, theirs = (list(column) for column in zip(*rows, strict=True))
             found[direction] = {

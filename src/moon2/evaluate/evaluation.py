@@ -44,6 +44,8 @@ class Evaluation:
         expert_use_products: products that mean is over.
         intervals: direction → k → the 95 % bootstrap interval of R@k over the queries, [low, high].
         limit: the most queries and the most products used, when they were limited for a quick look.
+        fingerprint: of the queries and products used, as `moon2.evaluate.evaluated.fingerprint`; empty in evaluations
+            of the first versions, and of other queries than the catalogue's.
     """
 
     model: str
@@ -63,6 +65,7 @@ class Evaluation:
     hard: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     expert_use: dict[str, list[float]] = field(default_factory=dict)
     expert_use_products: int = 0
+    fingerprint: str = ""
 
     def to_json(self) -> str:
         """All of it as indented JSON that `from_json` reads back to an equal evaluation."""
