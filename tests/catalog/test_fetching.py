@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -135,6 +137,60 @@ def test_a_slow_host_is_given_up(host: ImageHost) -> None:
     hasty = PictureFetcher(allow_private_hosts=True, timeout=0.2, pause=0.01)
     with hasty, pytest.raises(FetchError, match="took too long, 3 times"):
         hasty.fetch(url)
+
+
+class DrippingHost:
+    """Answers each visit with an opening, and drips for two seconds after it. `told` holds those it told everything."""
+
+    def __init__(self, opening: bytes) -> None:
+        self.opening, self.told = opening, list[bytes]()
+        self.closing = threading.Event()
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.listening.settimeout(0.05)
+        self.port = self.listening.getsockname()[1]
+        self.thread = threading.Thread(target=self.answer)
+
+    def __enter__(self) -> DrippingHost:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self.thread.join()
+        self.listening.close()
+
+    def answer(self) -> None:
+        while not self.closing.is_set():
+            with suppress(TimeoutError, ConnectionError):
+                visitor, _ = self.listening.accept()
+                with visitor:
+                    asked = visitor.recv(65_536)
+                    visitor.sendall(self.opening)
+                    for _ in range(40):
+                        visitor.sendall(b"a")
+                        self.closing.wait(0.05)
+                    self.told.append(asked)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "opening"),
+    [
+        ("https", b"\x16\x03\x03\x40\x00"),
+        ("http", b"HTTP/1.1 200 "),
+        ("http", b"HTTP/1.1 200 OK\r\nContent-Type: "),
+        ("http", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
+        ("http", b"HTTP/1.1 200 OK\r\n\r\n"),
+    ],
+    ids=["handshake", "first line", "header", "announced picture", "unannounced picture"],
+)
+def test_a_host_that_drips_is_hung_up_on_whatever_it_drips(
+    fetcher: PictureFetcher, monkeypatch: pytest.MonkeyPatch, scheme: str, opening: bytes
+) -> None:
+    monkeypatch.setattr(fetching, "MAX_SECONDS", 0.3)
+    with DrippingHost(opening) as host:
+        with pytest.raises(FetchError, match="took too long, 3 times"):
+            fetcher.fetch(f"{scheme}://127.0.0.1:{host.port}/a.png")
+        assert not host.told
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1/a.png", "http://shop.example:port/a.png", "http://a..b/c.png"])

@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -31,7 +32,7 @@ MAX_BYTES = 20_000_000
 MAX_REDIRECTS = 5
 MAX_TRIES = 3
 MAX_SECONDS = 60.0
-"""For one try at one picture, however steadily it drips in."""
+"""For one try at one picture, however steadily it drips in; looking a name up takes what the system takes for it."""
 MAX_WAIT = 30.0
 """Seconds that a server may ask us to wait before the next try."""
 MAX_ROWS_AHEAD, MAX_PICTURES_AHEAD = 64, 4 * WORKERS
@@ -199,8 +200,10 @@ class PictureFetcher:
 
     def _get(self, url: str, end: float) -> bytes | str:
         """One hop: the bytes, or where the server sends us."""
-        connection, target = self._connect(url)
-        try:
+        connection, target = self._connect(url, end)
+        with closing(connection), _hung_up_at(end, connection.sock):
+            if isinstance(connection.sock, ssl.SSLSocket):
+                connection.sock.do_handshake()
             headers = {"Accept": "image/*", "User-Agent": f"moon2/{version('moon2')}", "Connection": "close"}
             connection.request("GET", target, headers=headers)
             response = connection.getresponse()
@@ -213,12 +216,10 @@ class PictureFetcher:
                 raise _TryAgainError(f"the server answered {response.status} {response.reason}".strip(), wait)
             if response.status != 200:
                 raise FetchError(f"the server answered {response.status} {response.reason}".strip())
-            return self._read(response, end)
-        finally:
-            connection.close()
+            return self._read(response)
 
-    def _connect(self, url: str) -> tuple[http.client.HTTPConnection, str]:
-        """A connection to a host that was checked, and what to ask it for."""
+    def _connect(self, url: str, end: float) -> tuple[http.client.HTTPConnection, str]:
+        """A connection to a host that was checked, its handshake still to be made, and what to ask it for."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise FetchError("the address, or where it leads, is not one of http:// or https://")
@@ -235,16 +236,20 @@ class PictureFetcher:
         connection = http.client.HTTPConnection(host, port, timeout=self.timeout)
         connection.default_port = 443 if secure else 80
         # http.client would look the host up again, and might be told another address; it takes a socket as it is.
-        plain = _connect_to_first(addresses, port, self.timeout)
+        plain = _connect_to_first(addresses, port, self.timeout, end)
         try:
-            connection.sock = self._context.wrap_socket(plain, server_hostname=host) if secure else plain
+            connection.sock = (
+                self._context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+                if secure
+                else plain
+            )
         except BaseException:
             plain.close()
             raise
         query = f"?{quote(parts.query, safe=_PUNCTUATION + '?')}" if parts.query else ""
         return connection, (quote(parts.path, safe=_PUNCTUATION) or "/") + query
 
-    def _read(self, response: http.client.HTTPResponse, end: float) -> bytes:
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
         too_large = FetchError(f"it is larger than {self.max_bytes / 1e6:g} MB")
         if (response.length or 0) > self.max_bytes:
             raise too_large
@@ -254,8 +259,6 @@ class PictureFetcher:
             encoded.write(some)
             if encoded.tell() > self.max_bytes:
                 raise too_large
-            if time.monotonic() > end:
-                raise TimeoutError
             if self._stopped.is_set():
                 raise FetchError("the import was stopped")
         if response.length:
@@ -263,15 +266,45 @@ class PictureFetcher:
         return encoded.getvalue()
 
 
-def _connect_to_first(addresses: list[str], port: int, timeout: float) -> socket.socket:
+@contextmanager
+def _hung_up_at(end: float, connected: socket.socket) -> Iterator[None]:
+    """Ends the connection at `end`, whatever is waited for then: a limit on each wait is none for a server that drips.
+
+    Raises:
+        TimeoutError: it came to that, whatever else seemed to be wrong then.
+    """
+    over = threading.Event()
+
+    def hang_up() -> None:
+        over.set()
+        with suppress(OSError):  # the server was quicker
+            # As on a plain socket: an SSLSocket's own takes away what another thread may be reading with.
+            socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(0.0, end - time.monotonic()), hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # nothing is shut that was closed, and perhaps opened again as another's, since
+        if over.is_set():
+            raise TimeoutError from None
+
+
+def _connect_to_first(addresses: list[str], port: int, timeout: float, end: float) -> socket.socket:
     """A connection to the first address of each family that works: often IPv6 is announced and leads nowhere."""
     by_family: dict[bool, str] = {}
     for address in addresses:
         by_family.setdefault(":" in address, address)
     failure = OSError("the host has no address")
     for address in by_family.values():
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
         try:
-            return socket.create_connection((address, port), timeout)
+            return socket.create_connection((address, port), min(timeout, left))
         except OSError as error:
             failure = error
     raise failure
