@@ -161,6 +161,66 @@ def test_what_answers_a_query_or_is_like_an_answer_is_never_its_negative(tmp_pat
         assert "| exposure_like_known_answer | 3 |" in card
 
 
+def shop_of(folder: Path, products: list[Product], log: list[Interaction]) -> Path:
+    return write_catalogue(folder / "shop", {"train": products}, {"train": log}, title="shop").folder
+
+
+def test_one_title_under_two_categories_never_crosses(tmp_path: Path) -> None:
+    words = [product(n).title for n in range(50)]
+    products = [Product(f"men{n}", title, category=("Men", "Shoes")) for n, title in enumerate(words)]
+    products += [Product(f"sale{n}", f"{title} sale", category=("Sale",)) for n, title in enumerate(words)]
+    log = [
+        Interaction(Query(f"{side}{n}", f"{side} {n}"), (f"{side}{n}",)) for n in range(50) for side in ("men", "sale")
+    ]
+    bench = build(shop_of(tmp_path, products, log), tmp_path / "bench", test_share=0.3).catalogue
+    test = bench.ids("test")
+    assert len(test) == 30
+    assert {id.removeprefix("men") for id in test if id.startswith("men")} == {
+        id.removeprefix("sale") for id in test if id.startswith("sale")
+    }
+
+
+def test_what_a_shopper_photographs_never_crosses(tmp_path: Path) -> None:
+    products = [product(n) for n in range(60)]
+    address = "https://shop.example/60.jpg"
+    products.append(product(60, picture=photo(60), expanded_images=()))
+    products.append(Product("url", "a picture that nobody fetched", images=(address,)))
+    # Each is asked for with the photo of the next, saved anew; and what is sold beside it, with one photo in two sizes.
+    log = [
+        Interaction(Query(f"next{n}", "", image=photo((n + 1) % 60, quality=80, side=96)), (f"p{n:03}",))
+        for n in range(60)
+    ]
+    for n in range(0, 60, 2):
+        log.append(Interaction(Query(f"large{n}", "like this", image=photo(700 + n, side=96)), (f"p{n:03}",)))
+        log.append(Interaction(Query(f"small{n}", "and cheap", image=photo(700 + n, quality=80)), (f"p{n + 1:03}",)))
+    log += [Interaction(Query(f"url{n}", f"{n}", image=address), (f"p{n:03}",)) for n in range(10)]
+    result = build(shop_of(tmp_path, products, log), tmp_path / "bench", test_share=0.3)
+    bench = result.catalogue
+    side = {product.id: split for split in ("train", "test") for product in bench.products(split)}
+    assert len(bench.ids("test")) > 10
+    photographed: dict[str, set[str]] = {}
+    for split in ("train", "test"):
+        for row in bench.interactions(split):
+            if row.query.id.startswith("next"):
+                assert side[f"p{(int(row.query.id[4:]) + 1) % 60:03}"] == split
+            elif row.query.id.startswith("url"):
+                assert side["url"] == split
+            else:
+                photographed.setdefault(row.query.id[5:], set()).add(split)
+    assert all(len(sides) == 1 for sides in photographed.values())
+    assert sum(result.queries.values()) > 60
+
+
+def test_the_same_picture_and_words_are_one_query(tmp_path: Path) -> None:
+    products = [product(n) for n in range(40)]
+    log = [Interaction(Query(f"q{n}", "Like  this", image=photo(800 + n // 2)), (f"p{n:03}",)) for n in range(40)]
+    result = build(shop_of(tmp_path, products, log), tmp_path / "bench", test_share=0.3)
+    asked = [[row.query.image for row in result.catalogue.interactions(split)] for split in ("train", "test")]
+    assert not set(asked[0]) & set(asked[1])
+    assert len(asked[1]) == len(set(asked[1])) == 6
+    assert result.left_out == {"repeated_test_query": 6}
+
+
 def test_categories_are_capped_and_what_was_bought_stays(planted: Path, tmp_path: Path) -> None:
     result = build(planted, tmp_path / "bench", test_share=0.3, category_cap=12)
     bench = result.catalogue

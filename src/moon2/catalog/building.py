@@ -4,7 +4,8 @@ What is built is a catalogue of its own, so `moon2 evaluate` scores on it and `m
 Products stream by: first their words, then their pictures one at a time as fingerprints, then whole rows to be written.
 What stays in memory is words, fingerprints and the log. Every draw comes from a hash of the seed and an id, so the same
 seed gives the same benchmark. An exposure is a negative only where nothing says that it answers the query after all:
-neither another row of the log nor its likeness to an answer. What does not get in is listed, with its reason, in rejects.parquet.
+neither another row of the log nor its likeness to an answer. What does not get in is listed, with its reason, in
+rejects.parquet.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from moon2.catalog import layout
 from moon2.catalog.benchmark_card import BenchmarkResult, BenchmarkSettings, write_card, write_declaration
 from moon2.catalog.duplicates import Fingerprint, alike_pictures, alike_titles, fingerprint
 from moon2.catalog.layout import SPLITS, CatalogueError, Reject, is_url
+from moon2.catalog.queries import picture_ties, query_groups
 from moon2.catalog.splitting import Split, UnionFind, draw, split_nodes
 from moon2.catalog.store import Catalogue, CatalogueWriter
-from moon2.catalog.triplets import same_query_keys, style_of
+from moon2.catalog.triplets import style_of
 from moon2.records import Interaction
 
 __all__ = ["BenchmarkResult", "BenchmarkSettings", "build_benchmark"]
@@ -109,6 +111,8 @@ class _Builder:
         self.styles: list[tuple[str, ...]] = []
         self.exact: list[bytes] = []
         prints: list[tuple[int, Fingerprint]] = []
+        urls: list[tuple[int, str]] = []
+        asked = {row.query.image for row in self.log}
         columns = ["id", "title", "category", "attributes", "images"]
         for number, row in enumerate(self.catalogue.rows(None, columns)):
             category = tuple(row["category"] or ())
@@ -120,12 +124,16 @@ class _Builder:
             self.styles.append(style_of(category, attributes))
             self.exact.append(_exact_key(row["title"] or "", category, attributes, pictures))
             for picture in pictures:
-                found = None if isinstance(picture, str) and is_url(picture) else fingerprint(picture)
-                prints += [(number, found)] if found else []
+                if isinstance(picture, str) and is_url(picture):
+                    urls += [(number, picture)] if picture in asked else []
+                elif found := fingerprint(picture):
+                    prints.append((number, found))
             bar.update()
         self.number_of = {id: number for number, id in enumerate(self.ids)}
         self.alike_titles = set(alike_titles(self.titles, self.categories))
         self.alike_pictures = alike_pictures(prints)
+        self.group_of = query_groups(self.log)
+        self.ties = picture_ties(self.log, self.group_of, len(self.ids), prints, urls)
 
     def remove_duplicates(self) -> None:
         """One product remains of those that are the same, and of those alike in title and in picture both."""
@@ -167,11 +175,10 @@ class _Builder:
     def split(self) -> Split:
         """Sides of the products; a log row ties its query to what was bought and shown, but not to what was left."""
         count = len(self.ids)
-        bound = [*self.alike_titles, *self.alike_pictures]
+        bound = [*self.alike_titles, *self.alike_pictures, *self.ties]
         bound += [(number, kept) for number, kept in enumerate(self.kept_of) if number != kept]
         first_of: dict[tuple[str, ...], int] = {}
         bound += [(first_of.setdefault(style, i), i) for i, style in enumerate(self.styles) if style]
-        self.group_of = _query_groups(self.log)
         wished = [
             (self.kept_of[self.number_of[id]], count + group)
             for group, row in zip(self.group_of, self.log, strict=True)
@@ -211,15 +218,24 @@ class _Builder:
             self.labels[f"attribute:{pair['key']}"][pair["value"]] += 1
 
     def _query_sides(self, in_test: Any) -> dict[int, bool]:
-        """Which side each query is on: where most of what it asks with and for is; equally many make it train."""
+        """Which side each query is on: that of the product whose photo its own picture is nearly; without such a one,
+        where most of what it asks with and for is, counted with all queries that show its picture. Equally many make it
+        train.
+        """
+        self.in_test, count = in_test, len(self.ids)
+        sets = UnionFind([1] * (count + max(self.group_of) + 1))
+        for first, second in self.ties:
+            sets.union(first, second)
+        photographed = {node for pair in self.ties for node in pair if node < count}
+        side = {sets.find(n): bool(in_test[n]) for n in photographed if self.kept_of[n] not in self.removed}
         votes: Counter[int] = Counter()
         for group, row in zip(self.group_of, self.log, strict=True):
             for id in (*row.positive_ids, row.query.product_id):
                 number = -1 if id is None else self.kept_of[self.number_of[id]]
                 if number >= 0 and number not in self.removed:
-                    votes[group] += 1 if in_test[number] else -1
-        self.in_test = in_test
-        return {group: votes[group] > 0 for group in set(self.group_of)}
+                    votes[sets.find(count + group)] += 1 if in_test[number] else -1
+        root_of = {group: sets.find(count + group) for group in set(self.group_of)}
+        return {group: side.get(root, votes[root] > 0) for group, root in root_of.items()}
 
     def _gather_answers(self) -> None:
         """For each query, what is known to answer it: what was ever bought after it, and what it shows."""
@@ -318,18 +334,6 @@ class _Builder:
             id = f"{row.query.id}~{count}"
         self.query_ids.add(id)
         return replace(row, query=replace(row.query, id=id))
-
-
-def _query_groups(log: list[Interaction]) -> list[int]:
-    """Numbers of the queries of a log's rows: the same id, or the same words and photo, make the same query."""
-    node_of: dict[tuple[str, ...], int] = {}
-    keys = [[node_of.setdefault(key, len(node_of)) for key in same_query_keys(row.query)] for row in log]
-    sets = UnionFind([1] * len(node_of))
-    for nodes in keys:
-        for node in nodes[1:]:
-            sets.union(nodes[0], node)
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(sets.find(nodes[0]), len(numbers)) for nodes in keys]
 
 
 def _exact_key(title: str, category: tuple[str, ...], attributes: dict[str, str], pictures: list[bytes | str]) -> bytes:

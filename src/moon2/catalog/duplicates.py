@@ -68,16 +68,20 @@ def title_words(title: str) -> frozenset[str]:
 
 
 def alike_titles(titles: Sequence[str], categories: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, int]]:
-    """Pairs (i < j) of one category whose titles are nearly, or quite, the same."""
-    seen: dict[tuple[tuple[str, ...], str], int] = {}
-    for i, (title, category) in enumerate(zip(titles, categories, strict=True)):
-        # Titles of one or two words say too little, unless they are all there is to say.
-        if title.strip():
-            first = seen.setdefault((category, " ".join(title.casefold().split())), i)
-            if first != i and len(title_words(title)) >= 3:
-                yield first, i
-    for i, others in near_duplicates([title_words(title) for title in titles], categories).items():
-        yield from ((i, j) for j in others if i < j)
+    """Pairs (i < j) whose titles are nearly, or quite, the same, whatever their categories; some come twice."""
+    words = [title_words(title) for title in titles]
+    # Shops list a product under two categories. Each category is gone through on its own too, as over all of them the
+    # bound on the work passes over more pairs.
+    for groups in (categories, [()] * len(titles)):
+        seen: dict[tuple[tuple[str, ...], str], int] = {}
+        for i, (title, group) in enumerate(zip(titles, groups, strict=True)):
+            # Titles of one or two words say too little.
+            if len(words[i]) >= 3:
+                first = seen.setdefault((group, " ".join(title.casefold().split())), i)
+                if first != i:
+                    yield first, i
+        for i, others in near_duplicates(words, groups).items():
+            yield from ((i, j) for j in others if i < j)
 
 
 def alike_pictures(fingerprints: Iterable[tuple[int, Fingerprint]], bits: int = PICTURE_BITS) -> set[tuple[int, int]]:
