@@ -116,7 +116,7 @@ def _run_missing(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
     by_name = {row["run"]: row for row in _rows_there(experiment)}
     for job in jobs:
         known = by_name.get(job.name)
-        if known and (known["settings"], known.get("log")) != (list(job.variant.settings), _log(experiment, job)):
+        if known and (known["settings"], known.get("log", "")) != (list(job.variant.settings), _log(experiment, job)):
             raise ExperimentError(
                 f"{experiment.folder}: {job.name} was run with other settings or on another log; give another --out"
             )

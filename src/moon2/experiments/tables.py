@@ -131,7 +131,7 @@ def verdict(rows: Sequence[Row]) -> str:
 def timing_notes(rows: Sequence[Row]) -> str:
     """In words, what makes seconds hard to compare: runs timed beside others and alone, or a budget that was missed."""
     notes = []
-    if len({row["at_once"] for row in rows}) > 1:
+    if len({row.get("at_once") for row in rows}) > 1:
         notes.append("Some runs were timed with others beside them and some without, so their seconds do not compare.")
     seconds = {name: mean(row["seconds"] for row in seeds.values()) for name, seeds in by_variant(rows).items()}
     for name, taken in seconds.items():
