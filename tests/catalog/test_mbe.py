@@ -130,6 +130,30 @@ def test_mbe2_rows_that_hold_a_negative_too(tmp_path: Path) -> None:
     assert result.reasons == {}
 
 
+@pytest.mark.parametrize("first", ["train", "test"])
+@pytest.mark.parametrize("told_by", ["file", "column"])
+def test_a_product_of_both_parts_is_a_test_product_in_any_order(tmp_path: Path, first: str, told_by: str) -> None:
+    bag = {**SHIRT, "id": "c3", "doc_title": "Bag"}
+    rows = {
+        "train": [{**SHIRT, "query": "one"}, {**LAMP, "query": "lamp"}],
+        "test": [{**SHIRT, "query": "two"}, {**bag, "query": "bag"}],
+    }
+    order = [first, *(split for split in rows if split != first)]
+    if told_by == "file":  # files are read in the order of their names
+        for place, split in enumerate(order):
+            write_parquet(tmp_path / f"mbe/{place}-{split}.parquet", rows[split])
+    else:
+        write_parquet(tmp_path / "mbe/all.parquet", [{**row, "split": split} for split in order for row in rows[split]])
+    result = run(tmp_path / "mbe", tmp_path / "out")
+    catalogue = result.catalogue
+    assert (catalogue.ids("train"), catalogue.ids("test")) == (["b2"], ["a1", "c3"])
+    found = [[(row.query.text, row.positive_ids) for row in catalogue.interactions(s)] for s in ("train", "test")]
+    assert found == [[("lamp", ("b2",))], [("two", ("a1",)), ("bag", ("c3",))]]
+    # The training search that found a test product would teach what is to be tested.
+    assert result.reasons == {"in_both_splits": 1}
+    assert "product 'a1' of this training search is a test product" in catalogue.rejects()[0].message
+
+
 def test_what_a_search_exposed_is_negative_unless_it_was_bought(tmp_path: Path) -> None:
     write_parquet(
         tmp_path / "train.parquet",

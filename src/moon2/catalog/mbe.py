@@ -3,12 +3,14 @@
 The product's columns are known from public code: id, doc_title, doc_image, doc_industry_name, doc_cate1_name to
 doc_cate4_name, and doc_attributes, `key:value` pairs joined by `,,` with several values of a key joined by `!!!`. The
 columns of the query, and of MBE2.0's negatives, were not seen: likely names are tried, and when none fits the columns
-there are stand in the message, so that they can be named. A row is read twice, once as a product and once as a search.
+there are stand in the message, so that they can be named. Rows are read three times: as products of the test part, as
+those of training, and as searches. A product of both parts is thus a test product, whatever the order of the files, and
+the training searches that found it are put aside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -17,7 +19,8 @@ from typing import Any
 from moon2.catalog.layout import CatalogueError
 from moon2.catalog.public import PublicSet, Row, open_files, over, pairs_of
 from moon2.catalog.sources import BadRow, Source
-from moon2.catalog.tables import ColumnMapping, LogMapping, to_text
+from moon2.catalog.tables import ColumnMapping, LogMapping, to_split, to_text
+from moon2.records import RecordError
 
 # Before the name of a product's column; the first with a title is taken.
 PREFIXES = ("doc_", "pos_doc_", "positive_doc_", "positive_", "pos_", "item_", "product_", "")
@@ -55,7 +58,9 @@ def open_mbe(
     """
     table = open_files(source, subset)
     mapping = over(columns, _guess_product(table.columns)).resolve(table.columns, table.name)
-    products = replace(table, rows=_product_rows(table, mapping))
+    in_test: set[str] = set()
+    rows = _product_rows(lambda: open_files(source, subset), table, mapping, in_test)
+    products = replace(table, rows=rows)
     found = PublicSet(products, mapping, licence=licence)
     asked = log_columns or LogMapping()
     if asked.text == "" and not asked.image and not asked.product_id:
@@ -68,9 +73,9 @@ def open_mbe(
         )
     searches = open_files(source, subset)
     side = _negative_side(table.columns, mapping)
+    searches = replace(searches, rows=_search_rows(searches, mapping, side, in_test))
     if side:
-        rows = _search_rows(searches, mapping, side)
-        searches = replace(searches, columns=[*searches.columns, "negative product"], rows=rows)
+        searches = replace(searches, columns=[*searches.columns, "negative product"])
         if not log_mapping.negatives:
             log_mapping = replace(log_mapping, negatives="negative product")
     found.logs = [(None, searches, log_mapping)]
@@ -118,34 +123,64 @@ def _negative_side(columns: list[str], mapping: ColumnMapping) -> dict[str, str]
     return {}
 
 
-def _product_rows(table: Source, mapping: ColumnMapping) -> Iterator[tuple[str | None, Row | BadRow]]:
+def _product_rows(
+    again: Callable[[], Source], table: Source, mapping: ColumnMapping, in_test: set[str]
+) -> Iterator[tuple[str | None, Row | BadRow]]:
+    """Every product once, those of test rows first; their ids are added to `in_test`."""
     side = _negative_side(table.columns, mapping)
     seen: set[int] = set()
-    for split, row in table.rows:
-        if isinstance(row, BadRow):
-            yield split, row
-            continue
-        for product in (row, _negative(row, mapping, side)) if side else (row,):
-            if product is None:
+    for wanted, rows in ((True, table.rows), (False, _rows_of(again))):
+        for split, row in rows:
+            if _is_test(split, row, mapping) != wanted:
                 continue
-            # A product comes once for each search that found it; another title under its id is a fault, and listed.
-            same = hash((to_text(product.get(mapping.id or "")).strip(), to_text(product.get(mapping.title or ""))))
-            if to_text(product.get(mapping.id or "")).strip() and same in seen:
+            if isinstance(row, BadRow):
+                yield split, row
                 continue
-            seen.add(same)
-            yield split, _with_attributes(product, mapping)
+            for product in (row, _negative(row, mapping, side)) if side else (row,):
+                if product is None:
+                    continue
+                # A product comes once for each search that found it; another title under its id is a fault, and listed.
+                id = to_text(product.get(mapping.id or "")).strip()
+                same = hash((id, to_text(product.get(mapping.title or ""))))
+                if id and same in seen:
+                    continue
+                seen.add(same)
+                if wanted:
+                    in_test.add(id)
+                yield split, _with_attributes(product, mapping)
+
+
+def _rows_of(again: Callable[[], Source]) -> Iterator[tuple[str | None, Row | BadRow]]:
+    """The rows of a table that is opened only when the first of them is asked for."""
+    yield from again().rows
+
+
+def _is_test(split: str | None, row: Row | BadRow, mapping: ColumnMapping) -> bool:
+    if isinstance(row, BadRow):
+        return False
+    try:
+        return to_split(row.get(mapping.split) if mapping.split else split) == "test"
+    except RecordError:  # put aside by the import, which says why
+        return False
 
 
 def _search_rows(
-    table: Source, mapping: ColumnMapping, side: dict[str, str]
+    table: Source, mapping: ColumnMapping, side: dict[str, str], in_test: set[str]
 ) -> Iterator[tuple[str | None, Row | BadRow]]:
     for split, row in table.rows:
         if isinstance(row, BadRow):
             yield split, row
-        else:
+            continue
+        id = to_text(row.get(mapping.id or "")).strip()
+        if id in in_test and not _is_test(split, row, mapping):
+            message = f"{table.name}: product {id!r} of this training search is a test product; it is not learned from"
+            yield split, BadRow("in_both_splits", message)
+            continue
+        if side:
             negative = _negative(row, mapping, side)
             found = [] if negative is None else [to_text(negative.get(mapping.id or "")).strip()]
-            yield split, {**row, "negative product": found}
+            row = {**row, "negative product": found}
+        yield split, row
 
 
 def _negative(row: Row, mapping: ColumnMapping, side: dict[str, str]) -> Row | None:
