@@ -157,3 +157,10 @@ def test_cells_become_text() -> None:
     assert [to_text(cell) for cell in (None, float("nan"), 3.0, 3.5, "x", b"caf\xc3\xa9")] == [
         *("", "", "3", "3.5", "x", "café")
     ]
+
+
+@pytest.mark.parametrize("cell", ["[" * 100_000, "[" + "9" * 5_000 + "]"], ids=["too deep", "too many digits"])
+def test_cells_that_only_look_like_json_are_text(cell: str) -> None:
+    row = {"id": "1", "title": "shirt", "tags": cell}
+    mapping = ColumnMapping(category=("tags",)).resolve(list(row), "shop.csv")
+    assert read_fields(row, mapping)["category"] == (cell,)

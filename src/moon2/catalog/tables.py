@@ -291,7 +291,7 @@ def _as_list(value: Any) -> list[Any]:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # not JSON, or of absurd depth or digits
             return [value]
     if isinstance(value, (list, tuple)):
         return [item for item in value if item is not None]
@@ -316,7 +316,7 @@ def _attributes(row: Mapping[str, Any], mapping: ColumnMapping) -> dict[str, str
         if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
             try:
                 value = json.loads(value)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):  # not JSON, or of absurd depth or digits
                 value = to_text(value)
         if isinstance(value, (list, tuple)) and all(isinstance(pair, Mapping) and "key" in pair for pair in value):
             value = {pair["key"]: pair.get("value") for pair in value}
