@@ -24,7 +24,8 @@ from moon2.evaluate.examples import Examples
 from moon2.evaluate.expert_use import expert_use
 from moon2.evaluate.retrieval import Ranks, ranks
 from moon2.evaluate.significance import interval
-from moon2.evaluate.zeroshot import classify
+from moon2.evaluate.vectors import release
+from moon2.evaluate.zeroshot import measures, predict
 from moon2.records import Interaction
 
 __all__ = ["DIRECTIONS", "Evaluation", "VectorEncoder", "evaluate"]
@@ -81,7 +82,8 @@ def evaluate(
     row_of = {id: row for row, id in enumerate(ids)}
 
     with tqdm(total=len(ids) + len(interactions), desc="encoding", unit="item", disable=not show_progress) as bar:
-        gallery, labels_of = encode_gallery(encoder, catalogue, ids, batch_size, bar)
+        wanted = COLOUR_ATTRIBUTES if attributes is None else attributes
+        gallery, labels_of = encode_gallery(encoder, catalogue, ids, batch_size, bar, wanted)
         queries = encode_queries(encoder, catalogue, [it.query for it in interactions], batch_size, bar)
 
     if not gallery or not any(len(numbers) for numbers, _ in gallery.values()):
@@ -101,6 +103,8 @@ def evaluate(
         encoder, gallery, _tasks(labels_of, attributes), prompts or {}, batch_size
     )
     examples = Examples(queries, gallery, interactions, ids)
+    random, hard = examples.random(), examples.hard(ranks_of)
+    release(*(vectors for views in (queries, gallery) for _, vectors in views.values()))
     use, use_products = expert_use(encoder, catalogue, ids, batch_size)
     return Evaluation(
         model=model or str(getattr(encoder, "name", "") or type(encoder).__name__),
@@ -113,8 +117,8 @@ def evaluate(
         zero_shot=zero_shot,
         labels=labels,
         left_out_of_task=left_out_of_task,
-        examples=examples.random(),
-        hard=examples.hard(ranks_of),
+        examples=random,
+        hard=hard,
         expert_use=use,
         expert_use_products=use_products,
         seconds=time.perf_counter() - started,
@@ -148,6 +152,7 @@ def _retrieval(
             excluded.append(place.get(row_of.get(interaction.query.product_id or "", -1)))
         found = ranks(vectors, gallery_vectors, relevant, excluded)
         ranks_of[direction] = found
+        release(vectors, gallery_vectors)
         scored = numbers[found.scored].tolist()
         if scored:
             ids = [interactions[number].query.id for number in scored]
@@ -169,15 +174,11 @@ def _nothing() -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
 
 
-def _tasks(
-    labels_of: Sequence[tuple[str | None, Mapping[str, str]]], attributes: Sequence[str] | None
-) -> dict[str, list[str | None]]:
+def _tasks(labels_of: Mapping[str, list[str | None]], attributes: Sequence[str] | None) -> dict[str, list[str | None]]:
     """Task → every gallery product's label, None where it has none; tasks with fewer than two labels are no task."""
     if attributes is None:
-        present = (name for name in COLOUR_ATTRIBUTES if any(name in values for _, values in labels_of))
-        attributes = list(islice(present, 1))
-    tasks: dict[str, list[str | None]] = {"class": [leaf for leaf, _ in labels_of]}
-    tasks |= {name: [values.get(name) or None for _, values in labels_of] for name in attributes}
+        attributes = list(islice((name for name in COLOUR_ATTRIBUTES if any(labels_of[name])), 1))
+    tasks = {name: labels_of[name] for name in ("class", *attributes)}
     return {task: labels for task, labels in tasks.items() if len(set(labels) - {None}) > 1}
 
 
@@ -200,10 +201,11 @@ def _zero_shot(
         counts[task], scores[task], left_out[task] = len(labels), {}, {}
         for view in VIEWS:
             numbers, vectors = gallery.get(view, _nothing())
-            truth = [(row, label_of[number]) for row, number in enumerate(numbers)]
-            known = [(row, number_of[label]) for row, label in truth if label is not None]
-            left_out[task][view] = len(label_of) - len(known)
-            if known:
-                rows = [row for row, _ in known]
-                scores[task][view] = classify(vectors[rows], label_vectors, [number for _, number in known])
+            answer = np.array([-1 if label is None else number_of[label] for label in label_of])[numbers]
+            rows = np.flatnonzero(answer >= 0)
+            left_out[task][view] = len(label_of) - len(rows)
+            if len(rows):
+                predicted = predict(vectors, label_vectors, rows)
+                scores[task][view] = measures(predicted, answer[rows], len(labels))
+                release(vectors)
     return scores, counts, left_out

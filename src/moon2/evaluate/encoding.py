@@ -5,7 +5,7 @@ Catalogues are read and encoded chunk by chunk, so that the pictures of a large 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from moon2.catalog.store import Catalogue
 from moon2.evaluate.evaluation import VIEWS
+from moon2.evaluate.vectors import VectorTable
 from moon2.records import Product, Query
 
 Item = TypeVar("Item")
@@ -39,14 +40,27 @@ class VectorEncoder(Protocol):
 
 
 def encode_gallery(
-    encoder: VectorEncoder, catalogue: Catalogue, ids: Sequence[str], batch_size: int, bar: tqdm[Any]
-) -> tuple[Views, list[tuple[str | None, Mapping[str, str]]]]:
-    """The gallery's views, and of each product the category's leaf and the attributes."""
-    parts = _Parts()
-    labels: list[tuple[str | None, Mapping[str, str]]] = []
+    encoder: VectorEncoder,
+    catalogue: Catalogue,
+    ids: Sequence[str],
+    batch_size: int,
+    bar: tqdm[Any],
+    attributes: Sequence[str] = (),
+) -> tuple[Views, dict[str, list[str | None]]]:
+    """The gallery's views; and by "class" and each of these attributes, every product's label, None where it has none.
+
+    The class is the leaf of the category.
+    """
+    parts = _Parts(len(ids))
+    labels: dict[str, list[str | None]] = {"class": [], **{name: [] for name in attributes}}
+    same: dict[str, str] = {}  # few labels, many products: one object for each label
     products = (catalogue.product(id) for id in ids)
     for start, chunk in _chunks(products, CHUNK * batch_size):
-        labels += [(product.category[-1] if product.category else None, product.attributes) for product in chunk]
+        for product in chunk:
+            values = {"class": product.category[-1] if product.category else None}
+            values |= {name: product.attributes.get(name) or None for name in attributes}
+            for name, label in values.items():
+                labels[name].append(None if label is None else same.setdefault(label, label))
         both: list[tuple[int, Product]] = []
         text_only: list[tuple[int, Product]] = []
         images_only: list[tuple[int, Product]] = []
@@ -56,7 +70,7 @@ def encode_gallery(
         if both:
             vectors = encoder.encode_views([product for _, product in both], batch_size=batch_size, skip_bad=True)
             for view in VIEWS:
-                parts.add(view, [number for number, _ in both], vectors[view])
+                parts.put(view, [number for number, _ in both], vectors[view])
             # One whose picture cannot be read still has its words.
             text_only += [both[row] for row in np.flatnonzero(np.isnan(vectors["mm"]).all(axis=1))]
         # A product that has one form only stands in the mm gallery with all it has.
@@ -64,17 +78,17 @@ def encode_gallery(
             if some:
                 records = [product for _, product in some]
                 only = encoder.encode(records, view=view, batch_size=batch_size, skip_bad=True)
-                parts.add(view, [number for number, _ in some], only)
-                parts.add("mm", [number for number, _ in some], only)
+                parts.put(view, [number for number, _ in some], only)
+                parts.put("mm", [number for number, _ in some], only)
         bar.update(len(chunk))
-    return parts.join(), labels
+    return parts.finish(), labels
 
 
 def encode_queries(
     encoder: VectorEncoder, catalogue: Catalogue, queries: Sequence[Query], batch_size: int, bar: tqdm[Any]
 ) -> Views:
     """The queries in the forms that each of them has; form mm takes both words and a picture."""
-    parts = _Parts()
+    parts = _Parts(len(queries))
     complete = (catalogue.with_picture(query) for query in queries)
     for start, chunk in _chunks(complete, CHUNK * batch_size):
         numbered = list(enumerate(chunk, start))
@@ -87,28 +101,25 @@ def encode_queries(
             if some:
                 records = [query for _, query in some]
                 vectors = encoder.encode(records, view=view, batch_size=batch_size, skip_bad=True)
-                parts.add(view, [number for number, _ in some], vectors)
+                parts.put(view, [number for number, _ in some], vectors)
         bar.update(len(chunk))
-    return parts.join()
+    return parts.finish()
 
 
 class _Parts:
     """Vectors of several views as they come in, chunk by chunk; rows of NaN, from unreadable items, are dropped."""
 
-    def __init__(self) -> None:
-        self._parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    def __init__(self, items: int) -> None:
+        self._items = items
+        self._tables: dict[str, VectorTable] = {}
 
-    def add(self, view: str, numbers: Sequence[int], vectors: np.ndarray) -> None:
-        good = ~np.isnan(vectors).all(axis=1)
-        self._parts.setdefault(view, []).append((np.asarray(numbers, dtype=np.int64)[good], vectors[good]))
+    def put(self, view: str, numbers: Sequence[int], vectors: np.ndarray) -> None:
+        if view not in self._tables:
+            self._tables[view] = VectorTable(self._items, vectors.shape[1])
+        self._tables[view].put(numbers, vectors)
 
-    def join(self) -> Views:
-        views: Views = {}
-        for view, parts in self._parts.items():
-            numbers = np.concatenate([numbers for numbers, _ in parts])
-            order = np.argsort(numbers)
-            views[view] = numbers[order], np.concatenate([vectors for _, vectors in parts])[order]
-        return views
+    def finish(self) -> Views:
+        return {view: table.finish() for view, table in self._tables.items()}
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[tuple[int, list[Item]]]:

@@ -8,6 +8,9 @@ import numpy as np
 
 from moon2.evaluate.retrieval import top_k
 
+BLOCK = 65_536
+"""Items predicted at a time: the chosen rows of a large gallery are never copied whole."""
+
 
 def classify(item_vectors: np.ndarray, label_vectors: np.ndarray, truth: Sequence[int]) -> dict[str, float]:
     """Predicts each item's label and scores the predictions.
@@ -27,15 +30,35 @@ def classify(item_vectors: np.ndarray, label_vectors: np.ndarray, truth: Sequenc
     Raises:
         ValueError: there is no item or no label, the lengths do not agree, or a vector is not finite.
     """
+    return measures(predict(item_vectors, label_vectors), truth, len(label_vectors))
+
+
+def predict(item_vectors: np.ndarray, label_vectors: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    """(rows,) int64: of these rows of the items, or all, the row of the nearest label; of equally near ones the first.
+
+    Raises:
+        ValueError: a vector is not finite.
+    """
+    chosen = np.arange(len(item_vectors)) if rows is None else np.asarray(rows, dtype=np.int64)
+    if not len(chosen) or not len(label_vectors):
+        return np.zeros(0, np.int64)
+    blocks = (item_vectors[chosen[start : start + BLOCK]] for start in range(0, len(chosen), BLOCK))
+    return np.concatenate([top_k(block, label_vectors, 1)[0][:, 0] for block in blocks])
+
+
+def measures(predicted: np.ndarray, truth: Sequence[int] | np.ndarray, labels: int) -> dict[str, float]:
+    """Scores predictions of `labels` labels, as `classify` does.
+
+    Raises:
+        ValueError: there is no item or no label, or the lengths do not agree.
+    """
     answer = np.asarray(truth, dtype=np.int64)
-    labels = len(label_vectors)
     if not len(answer) or not labels:
         raise ValueError(f"classify needs items and labels, got {len(answer)} and {labels}")
-    if len(answer) != len(item_vectors):
-        raise ValueError(f"{len(item_vectors)} items but {len(answer)} true labels")
+    if len(answer) != len(predicted):
+        raise ValueError(f"{len(predicted)} items but {len(answer)} true labels")
     if answer.min() < 0 or answer.max() >= labels:
         raise ValueError(f"true labels must be rows 0 to {labels - 1}, got {answer.min()} to {answer.max()}")
-    predicted = top_k(item_vectors, label_vectors, 1)[0][:, 0]
     right = np.bincount(answer[predicted == answer], minlength=labels).astype(np.float64)
     of_label = np.bincount(answer, minlength=labels)
     called_so = np.bincount(predicted, minlength=labels)

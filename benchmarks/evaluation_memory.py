@@ -1,0 +1,87 @@
+"""What a whole evaluation takes of memory above what the catalogue and the libraries take: vectors, ranks, labels, ids.
+
+    python benchmarks/evaluation_memory.py [--rows 60000] [--dimension 256]
+
+A catalogue of that many products, as many queries, one right answer each, and an encoder that draws unit vectors: every
+view of every product, every form of every query. Peak growth is that of resident memory since just before `evaluate`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moon2.catalog.store import write_catalogue
+from moon2.evaluate.benchmark import evaluate
+from moon2.records import Interaction, Product, Query
+
+
+class Drawn:
+    """Unit vectors, whatever is asked."""
+
+    name = "drawn"
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension, self.random = dimension, np.random.default_rng(0)
+
+    def encode(self, items: Sequence[Any], **_: Any) -> np.ndarray:
+        """(items, dimension) float32."""
+        vectors = self.random.standard_normal((len(items), self.dimension), dtype=np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def encode_views(self, products: Sequence[Product], **_: Any) -> dict[str, np.ndarray]:
+        """The same for each view."""
+        return {view: self.encode(products) for view in ("t", "i", "mm")}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes the catalogue, scores, prints one line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=60_000)
+    parser.add_argument("--dimension", type=int, default=256)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        products = (
+            Product(
+                id=f"product-{number}",
+                title=f"a product of number {number}",
+                category=("shop", f"kind {number % 50}"),
+                attributes={"colour": f"colour {number % 12}", "brand": f"brand {number % 900}"},
+                images=(b"not opened",),
+            )
+            for number in range(options.rows)
+        )
+        log = (
+            Interaction(Query(f"query-{number}", f"number {number}", image=b"not opened"), (f"product-{number}",))
+            for number in range(options.rows)
+        )
+        catalogue = write_catalogue(Path(folder) / "shop", {"test": products}, {"test": log}, title="drawn")
+        evaluate(Drawn(8), catalogue, limit=64)  # libraries, and the index of the catalogue
+        before, started = peak(), time.perf_counter()
+        evaluate(Drawn(options.dimension), catalogue)
+        grown, seconds = peak() - before, time.perf_counter() - started
+    result = {
+        "rows": options.rows,
+        "dimension": options.dimension,
+        "all_vectors_gb": round(6 * options.rows * options.dimension * 4 / 1e9, 3),
+        "peak_growth_gb": round(grown / 1e9, 3),
+        "seconds": round(seconds, 1),
+    }
+    print(json.dumps(result))
+
+
+def peak() -> int:
+    """The most resident memory so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()
