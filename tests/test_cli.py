@@ -200,6 +200,11 @@ def test_limit_out_of_range(capsys: pytest.CaptureFixture[str], shop: Path):
     assert "--limit is 0" in complaint(capsys, "evaluate", "run", "--data", shop, "--limit", "0")
 
 
+def test_label_prompt_without_a_place_for_the_label(capsys: pytest.CaptureFixture[str], shop: Path):
+    line = complaint(capsys, "evaluate", "run", "--data", shop, "--label_prompt", "a photo")
+    assert "--label_prompt" in line and "{}" in line
+
+
 def test_too_small_a_shop(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     assert "at least 60" in complaint(capsys, "shop", "--out", tmp_path / "data", "--products", "5")
 
@@ -304,6 +309,18 @@ def test_train_evaluate_report(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     line = complaint(capsys, "evaluate", run, "--data", shop, "--limit", "8", "--against", elsewhere)
     assert "elsewhere.json" in line and "--limit" in line
     scores = tmp_path / "elsewhere-queries.parquet"
-    assert main(["evaluate", str(run), "--data", str(shop), "--against", str(scores)]) == 0
+    asked = ["--attributes", "colour", "material", "--label_prompt", "a photo of {}"]
+    assert main(["evaluate", str(run), "--data", str(shop), *asked, "--against", str(scores)]) == 0
+    assert set(json.loads((run / "evaluation.json").read_text())["zero_shot"]) == {"class", "colour", "material"}
     assert "+0.0" in capsys.readouterr().out
     assert "moon2 evaluate" in complaint(capsys, "evaluate", run, "--data", shop, "--against", "no/such-model")
+
+
+def test_a_co_augmented_benchmark_is_still_one(tmp_path: Path, shop: Path):
+    bench, plus = tmp_path / "bench", tmp_path / "plus"
+    assert main(["benchmark", "build", str(shop), "--out", str(bench), "--test_share", "0.25"]) == 0
+    assert main(["augment", str(bench), "--out", str(plus), "--workers", "1", "--images.provider", "none"]) == 0
+    assert (plus / "benchmark.json").read_text() == (bench / "benchmark.json").read_text()
+    card = (plus / "README.md").read_text()
+    assert "Made by `moon2 augment`" in card and "Built by `moon2 benchmark build`" in card
+    assert card.count("| table | split | rows |") == 1

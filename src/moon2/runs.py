@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,11 +81,14 @@ def evaluate_run(
     *,
     limit: int | None = None,
     prompt: str = "",
+    attributes: Sequence[str] | None = None,
+    label_prompt: str | None = None,
     by_query: dict[str, QueryScores] | None = None,
 ) -> Evaluation:
     """Scores a run's encoder, or any model that `load_model` knows, on the test queries of a catalogue, with a bar.
 
-    `by_query` is filled with what each query scored, by direction.
+    `attributes` and `label_prompt` are those of `moon2.evaluate.benchmark.evaluate`; `by_query` is filled with what
+    each query scored, by direction.
 
     Raises:
         RunError: the run is not finished.
@@ -101,7 +104,16 @@ def evaluate_run(
     from moon2.evaluate.models import load_model
 
     encoder = load_model(source, prompt=prompt)
-    return evaluate(encoder, catalogue, show_progress=True, limit=limit, model=str(run), by_query=by_query)
+    return evaluate(
+        encoder,
+        catalogue,
+        show_progress=True,
+        limit=limit,
+        attributes=attributes,
+        prompts=label_prompt,
+        model=str(run),
+        by_query=by_query,
+    )
 
 
 def model_folder(run: str | Path) -> Path:

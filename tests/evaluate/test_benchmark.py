@@ -179,6 +179,8 @@ def test_prompts_put_labels_into_words(tmp_path: Path) -> None:
     misleading = evaluate(ColourAndKindEncoder(), catalogue, prompts={"class": "red shirt"})
     assert misleading.zero_shot["class"]["mm"]["accuracy"] == 50.0  # one vector for every label: the first is taken
     assert misleading.zero_shot["colour"]["mm"]["accuracy"] == 100.0
+    everywhere = evaluate(ColourAndKindEncoder(), catalogue, prompts="red shirt {}")
+    assert {task: everywhere.zero_shot[task]["t"]["accuracy"] for task in ("class", "colour")} != {100.0}
 
 
 def test_no_test_queries_is_one_clear_line(tmp_path: Path) -> None:
@@ -267,3 +269,20 @@ def test_a_fingerprint_tells_shops_apart_that_use_the_same_ids(tmp_path: Path) -
     ]
     assert fingerprint(one) == fingerprint(same)
     assert len({fingerprint(catalogue) for catalogue in (one, *others)}) == 4
+
+
+def test_a_benchmarks_declared_attributes_are_its_tasks(tmp_path: Path) -> None:
+    products, interactions = shop()
+    made = [replace(p, attributes={**p.attributes, "made_of": "wool" if "shirt" in p.id else "hide"}) for p in products]
+    catalogue = written(tmp_path, made, interactions)
+    assert set(evaluate(ColourAndKindEncoder(), catalogue).zero_shot) == {"class", "colour"}
+    assert set(evaluate(ColourAndKindEncoder(), catalogue, attributes=["made_of"]).zero_shot) == {"class", "made_of"}
+    with pytest.raises(EvaluationError, match="'size'; there are colour, made_of"):
+        evaluate(ColourAndKindEncoder(), catalogue, attributes=["size"])
+    declared = {"tasks": {"attributes": [{"attribute": "colour"}, {"attribute": "made_of"}]}}
+    (catalogue.folder / "benchmark.json").write_text(json.dumps(declared))
+    found = evaluate(ColourAndKindEncoder(), catalogue)
+    assert set(found.zero_shot) == {"class", "colour", "made_of"}
+    (catalogue.folder / "benchmark.json").write_text("[]")
+    with pytest.raises(CatalogueError, match="build the benchmark again"):
+        evaluate(ColourAndKindEncoder(), catalogue)

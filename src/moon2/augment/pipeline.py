@@ -27,6 +27,7 @@ from moon2.augment.cluster import Row, StageError, connected, worker_pools
 from moon2.augment.parts import REJECTED_ADDITIONS, Part
 from moon2.augment.prompts import load_prompts
 from moon2.augment.settings import AugmentationError, AugmentationSettings
+from moon2.catalog.benchmark_card import card_text, keep_declaration
 from moon2.catalog.store import Catalogue, CatalogueError, CatalogueWriter
 from moon2.locks import alone
 
@@ -235,11 +236,14 @@ def _assemble(
     rejected: Counter[str] = Counter()
     products = 0
     made_by = f"text by {settings.text.provider}, images by {settings.images.provider}, seed {settings.seed}"
+    # A benchmark stays one: its method, and what was left out of it, hold for its test part as before.
+    is_benchmark = (catalogue.folder / "benchmark.json").is_file()
+    before = f"\n\n{card_text(catalogue.folder)}" if is_benchmark else ""
     with CatalogueWriter(
         target,
         title=f"{catalogue.folder.name}, co-augmented",
         description=f"Made by `moon2 augment` from the catalogue `{catalogue.folder.name}`: {made_by}. Enriched titles "
-        f"and expanded images are for training only.",
+        f"and expanded images are for training only.{before}",
         licence=catalogue.licence(),
         overwrite=True,  # whether it may be was asked at the start
     ) as writer:
@@ -258,6 +262,7 @@ def _assemble(
                 writer.add_interaction(interaction, split)
         for reject in catalogue.rejects():
             writer.add_reject(reject)
+    keep_declaration(catalogue.folder, target)
     cost = settings.text.cost(counts["tokens_in"], counts["tokens_out"])
     return AugmentationResult(target, products, dict(counts), dict(rejected), cost=cost)
 

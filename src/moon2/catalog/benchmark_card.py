@@ -94,6 +94,40 @@ def describe(source: str, licence: str, settings: BenchmarkSettings, left_out: M
     return "\n".join(lines)
 
 
+def declared_attributes(folder: Path) -> list[str] | None:
+    """The attributes that a catalogue's benchmark.json declares as tasks; None where it has no such file.
+
+    Raises:
+        CatalogueError: the file is damaged, or something else.
+    """
+    path = folder / "benchmark.json"
+    if not path.is_file():
+        return None
+    try:
+        return [str(task["attribute"]) for task in json.loads(path.read_text(encoding="utf-8"))["tasks"]["attributes"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CatalogueError(
+            f"{path}: declares no attributes that can be read ({type(error).__name__}); build the benchmark again, or "
+            f"remove the file"
+        ) from None
+
+
+def card_text(folder: Path) -> str:
+    """What a catalogue's card says between its title and the table of its rows; empty without a card."""
+    path = folder / "README.md"
+    if not path.is_file():
+        return ""
+    card = path.read_text(encoding="utf-8").partition("\n---\n")[2].partition("\n# ")[2].partition("\n")[2]
+    return card.partition("\n| table | split | rows |")[0].strip()
+
+
+def keep_declaration(source: Path, target: Path) -> None:
+    """Copies benchmark.json, where there is one, from a benchmark into a catalogue made from it."""
+    path = source / "benchmark.json"
+    if path.is_file():
+        _write(target / "benchmark.json", path.read_text(encoding="utf-8"))
+
+
 def write_declaration(
     name: str,
     licence: str,

@@ -31,7 +31,7 @@ def _benchmark(typed: Namespace) -> None:
     datasets.load_dataset(BENCH, "products", split="test") opens it. benchmark.json declares its tasks,
     rejects.parquet what was left out.
 
-    To co-augment it, run `moon2 augment BENCH`, which adds to the training part only.
+    To co-augment it, run `moon2 augment BENCH --out BENCH+`, which adds to the training part only.
 
     example:
       moon2 benchmark build data/mine --out data/mine-benchmark --category_cap 500

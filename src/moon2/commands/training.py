@@ -77,6 +77,11 @@ def _evaluate_arguments(parser: ArgumentParser) -> None:
     out = "JSON file to write; RUN/evaluation.json for a run, evaluations/MODEL.json for another model"
     parser.add_argument("--out", metavar="FILE", help=out)
     parser.add_argument("--prompt", default="", help="words that another model wants before a query's")
+    attributes = "attributes to predict; those a benchmark declares, else the first colour attribute, when not given"
+    parser.add_argument("--attributes", nargs="+", metavar="NAME", help=attributes)
+    parser.add_argument(
+        "--label_prompt", metavar="WORDS", help='a label in words, "a photo of {}"; plain when not given'
+    )
     against = (
         "another model evaluated on the same data, as it was named then, or its …-queries.parquet: compare with it"
     )
@@ -116,6 +121,9 @@ def _evaluate(typed: Namespace) -> None:
     limit = typed.get("limit")
     if limit is not None and limit < 1:
         raise UsageError(f"evaluate: --limit is {limit}; it must be 1 or more, or left out to use everything")
+    label_prompt = typed.get("label_prompt")
+    if label_prompt is not None and "{}" not in label_prompt:
+        raise UsageError(f"evaluate: --label_prompt is {label_prompt!r}; put {{}} where the label is to stand")
     out = Path(typed.get("out") or _evaluation_of(typed["run"]))
     against = typed.get("against")
     theirs = read_query_scores(_query_scores_of(against)) if against else None
@@ -123,7 +131,13 @@ def _evaluate(typed: Namespace) -> None:
         require_same(fingerprint(Catalogue.open(typed["data"]), limit), fingerprint_of(theirs), against)
     by_query: dict[str, QueryScores] = {}
     evaluation = evaluate_run(
-        typed["run"], typed["data"], limit=limit, prompt=typed.get("prompt", ""), by_query=by_query
+        typed["run"],
+        typed["data"],
+        limit=limit,
+        prompt=typed.get("prompt", ""),
+        attributes=typed.get("attributes"),
+        label_prompt=label_prompt,
+        by_query=by_query,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(evaluation.to_json(), encoding="utf-8")
@@ -177,7 +191,8 @@ VERBS = {
     "evaluate": Verb(
         _evaluate,
         _evaluate_arguments,
-        "MODEL --data DATA [--against MODEL] [--prompt WORDS] [--out FILE.json] [--limit N]",
+        "MODEL --data DATA [--against MODEL] [--attributes NAME …] [--label_prompt WORDS] [--prompt WORDS] "
+        "[--out FILE.json] [--limit N]",
     ),
     "report": Verb(_report, _report_arguments, "RUN --data DATA"),
 }

@@ -15,6 +15,7 @@ from itertools import islice
 import numpy as np
 from tqdm import tqdm
 
+from moon2.catalog.benchmark_card import declared_attributes
 from moon2.catalog.store import Catalogue, CatalogueError
 from moon2.evaluate.by_query import QueryScores, occurrences
 from moon2.evaluate.encoding import VectorEncoder, Views, encode_gallery, encode_queries
@@ -42,7 +43,7 @@ def evaluate(
     show_progress: bool = False,
     limit: int | None = None,
     attributes: Sequence[str] | None = None,
-    prompts: Mapping[str, str] | None = None,
+    prompts: Mapping[str, str] | str | None = None,
     model: str | None = None,
     interactions: Sequence[Interaction] | None = None,
     gallery_ids: Sequence[str] | None = None,
@@ -57,8 +58,10 @@ def evaluate(
         show_progress: draws a bar on stderr.
         limit: for a quick look, use at most this many gallery products and this many queries, both evenly spaced.
             A smaller gallery is an easier one: such figures compare only with others of the same limit.
-        attributes: attributes to predict; a colour attribute when not given.
-        prompts: task → how a label is put into words, e.g. {"class": "a photo of {}"}; the plain label when not given.
+        attributes: attributes to predict; when not given, those that benchmark.json declares, in a catalogue without
+            one a colour attribute.
+        prompts: how a label is put into words, such as "a photo of {}", for all tasks or by task; the plain label when
+            not given.
         model: what to call the encoder in the tables.
         interactions: what to score instead of the catalogue's test queries, e.g. some held out of its training log.
         gallery_ids: the products to search instead of those of the `test` split.
@@ -66,7 +69,8 @@ def evaluate(
 
     Raises:
         CatalogueError: the catalogue has no test queries, or none of them can be scored.
-        EvaluationError: no vector, or not every one, is finite, or `limit` is below 1.
+        EvaluationError: no vector, or not every one, is finite, `limit` is below 1, or no product has one of the
+            attributes asked for.
     """
     started = time.perf_counter()
     if limit is not None and limit < 1:
@@ -80,6 +84,10 @@ def evaluate(
             f"import it again with test queries and the ids of their relevant products"
         )
     row_of = {id: row for row, id in enumerate(ids)}
+    if attributes is None:
+        attributes = declared_attributes(catalogue.folder)
+    elif attributes:
+        _require(attributes, catalogue)
 
     with tqdm(total=len(ids) + len(interactions), desc="encoding", unit="item", disable=not show_progress) as bar:
         wanted = COLOUR_ATTRIBUTES if attributes is None else attributes
@@ -100,7 +108,7 @@ def evaluate(
     if by_query is not None:
         by_query |= {name: replace(scores, fingerprint=known_by) for name, scores in found.items()}
     zero_shot, labels, left_out_of_task = _zero_shot(
-        encoder, gallery, _tasks(labels_of, attributes), prompts or {}, batch_size
+        encoder, gallery, _tasks(labels_of, attributes), prompts or "{}", batch_size
     )
     examples = Examples(queries, gallery, interactions, ids)
     random, hard = examples.random(), examples.hard(ranks_of)
@@ -174,6 +182,16 @@ def _nothing() -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(0, np.int64), np.zeros((0, 1), np.float32)
 
 
+def _require(attributes: Sequence[str], catalogue: Catalogue) -> None:
+    """Tells before the long work of an attribute that no product has."""
+    known = {pair["key"] for row in catalogue.rows(None, ["attributes"]) for pair in row["attributes"] or ()}
+    for name in attributes:
+        if name not in known:
+            raise EvaluationError(
+                f"{catalogue.folder}: no product has the attribute {name!r}; there are {', '.join(sorted(known))}"
+            )
+
+
 def _tasks(labels_of: Mapping[str, list[str | None]], attributes: Sequence[str] | None) -> dict[str, list[str | None]]:
     """Task → every gallery product's label, None where it has none; tasks with fewer than two labels are no task."""
     if attributes is None:
@@ -186,7 +204,7 @@ def _zero_shot(
     encoder: VectorEncoder,
     gallery: Views,
     tasks: Mapping[str, Sequence[str | None]],
-    prompts: Mapping[str, str],
+    prompts: Mapping[str, str] | str,
     batch_size: int,
 ) -> tuple[dict[str, dict[str, dict[str, float]]], dict[str, int], dict[str, dict[str, int]]]:
     """Scores, number of labels, and products left out, each by task (and view)."""
@@ -196,7 +214,8 @@ def _zero_shot(
     for task, label_of in tasks.items():
         labels = sorted({label for label in label_of if label is not None})
         number_of = {label: number for number, label in enumerate(labels)}
-        words = [prompts.get(task, "{}").replace("{}", label) for label in labels]
+        prompt = prompts if isinstance(prompts, str) else prompts.get(task, "{}")
+        words = [prompt.replace("{}", label) for label in labels]
         label_vectors = encoder.encode(words, batch_size=batch_size)
         counts[task], scores[task], left_out[task] = len(labels), {}, {}
         for view in VIEWS:
