@@ -230,6 +230,17 @@ def test_unreadable_picture_is_listed_and_the_import_goes_on(capsys: pytest.Capt
     assert any(reject["reason"] == "no_id" for reject in rejects)
 
 
+def test_a_log_of_which_nothing_can_be_used_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "products.csv").write_text("id,title\n1,navy shirt\n2,red bag\n")
+    (tmp_path / "log.csv").write_text("query,purchased_id\nshirt,8\nbag,9\n")
+    out = tmp_path / "shop"
+    typed = ["import", str(tmp_path / "products.csv"), "--as", "csv", "--out", str(out)]
+    assert main([*typed, "--log", str(tmp_path / "log.csv")]) == 2
+    said = capsys.readouterr()
+    assert f"log.csv: not one row of the log could be used; {out / 'rejects.parquet'} says why" in said.err
+    assert "2 products, 0 log entries" in said.out
+
+
 # Faults that are not the user's, and being stopped
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, get_args
 
-from moon2.commands.verb import Verb
+from moon2.commands.verb import UsageError, Verb
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -97,6 +97,11 @@ def _import(typed: Namespace) -> None:
     if result.unfetched:
         told = f"{result.unfetched:,} pictures are URLs, which training and evaluation cannot read"
         print(f"{told}; download them by importing with --fetch", file=sys.stderr)
+    if typed.get("log") and not result.interactions:
+        rejects = result.catalogue.folder / "rejects.parquet"
+        raise UsageError(
+            f"{typed['log']}: not one row of the log could be used; {rejects} says why (the products are imported)"
+        )
 
 
 VERBS = {
