@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from dual_checkpoints import write_dual_checkpoint
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 from tqdm import tqdm
 
@@ -16,7 +18,7 @@ from moon2.catalog.synthetic import write_shop
 from moon2.evaluate.benchmark import DIRECTIONS, evaluate
 from moon2.evaluate.encoding import encode_gallery
 from moon2.evaluate.evaluation import EvaluationError
-from moon2.evaluate.models import PeerEncoder, load_model
+from moon2.evaluate.models import PeerEncoder, _kind, load_model
 from moon2.model.encoder import Encoder
 from moon2.recipe import BackboneSettings, InputSettings, Recipe, TinySettings, TrainingSettings
 from moon2.records import Interaction, Product, Query
@@ -123,6 +125,24 @@ def test_a_product_whose_picture_is_broken_stands_in_each_gallery_once(tmp_path:
 
 def test_a_moon2_folder_is_told_from_the_rest(moon2_folder: Path) -> None:
     assert isinstance(load_model(moon2_folder), Encoder)
+
+
+def test_on_the_hub_too_a_moon2_encoder_is_told_by_its_config(
+    moon2_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a modules.json besides, by which sentence-transformers opens it."""
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda source, name: str(moon2_folder / name))
+    assert _kind("organisation/encoder") == "moon2"
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError("no route"), LocalEntryNotFoundError("not kept")])
+def test_without_a_network_it_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fails)
+    with pytest.raises(EvaluationError, match="organisation/encoder: is no folder here"):
+        _kind("organisation/encoder")
 
 
 TITLES = ["red women shoes", "navy men shirt", "blue cotton dress", "leather bag"]

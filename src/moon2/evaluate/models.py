@@ -217,18 +217,38 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _kind(source: str | Path) -> str:
-    for folder in (Path(source), Path(source) / "model"):
-        config = folder / "config.json"
-        if config.is_file() and json.loads(config.read_text()).get("model_type") == "moon2":
-            return "moon2"
     if Path(source).is_dir():
-        return "sentence-transformers" if (Path(source) / "modules.json").is_file() else "dual"
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+        configs = [Path(source) / "config.json", Path(source) / "model" / "config.json"]
+        modules = (Path(source) / "modules.json").is_file()
+    else:
+        found = _from_hub(source, "config.json")
+        configs = [found] if found else []
+        modules = _from_hub(source, "modules.json") is not None
+        if not configs and not modules:
+            raise EvaluationError(f"{source}: is no folder here, and the hub has neither config.json nor modules.json")
+    # First, because a moon2 encoder has a modules.json too.
+    if any(_model_type(config) == "moon2" for config in configs):
+        return "moon2"
+    return "sentence-transformers" if modules else "dual"
+
+
+def _model_type(config: Path) -> str:
+    try:
+        return str(json.loads(config.read_text()).get("model_type", "")) if config.is_file() else ""
+    except (ValueError, AttributeError) as error:
+        raise EvaluationError(f"{config}: is damaged ({error}); save or fetch the model again") from None
+
+
+def _from_hub(source: str | Path, name: str) -> Path | None:
+    """A file of a model on the hub, fetched or kept from before; None where the model has no such file."""
+    import httpx
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
     try:
-        files = HfApi().list_repo_files(str(source))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        return Path(hf_hub_download(str(source), name))
+    except EntryNotFoundError:  # also when there is no network, and nothing was kept
+        return None
+    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
         raise EvaluationError(f"{source}: is no folder here, and the hub gives none ({reason})") from None
-    return "sentence-transformers" if "modules.json" in files else "dual"
