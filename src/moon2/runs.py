@@ -81,6 +81,7 @@ def evaluate_run(
     *,
     limit: int | None = None,
     prompt: str = "",
+    trust_remote_code: bool = False,
     attributes: Sequence[str] | None = None,
     label_prompt: str | None = None,
     by_query: dict[str, QueryScores] | None = None,
@@ -103,7 +104,7 @@ def evaluate_run(
     from moon2.evaluate.benchmark import evaluate
     from moon2.evaluate.models import load_model
 
-    encoder = load_model(source, prompt=prompt)
+    encoder = load_model(source, prompt=prompt, trust_remote_code=trust_remote_code)
     return evaluate(
         encoder,
         catalogue,

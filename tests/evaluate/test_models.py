@@ -1,5 +1,6 @@
 """Other people's models score in the same table, and ours in mteb's."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +80,39 @@ def test_the_prompt_stands_before_queries_only(tmp_path: Path) -> None:
     query, product = Query(id="q", text="red shoes"), Product(id="p", title="red shoes")
     assert np.abs(plain.encode([query]) - prompted.encode([query])).max() > 1e-3
     assert prompted.encode([product]) == pytest.approx(plain.encode([product]))
+
+
+def test_a_model_of_sentence_transformers_brings_its_own_prompt(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    from sentence_transformers import SentenceTransformer
+
+    plain = sentence_transformers_clip(tmp_path)
+    model = SentenceTransformer(str(plain))
+    model.prompts = {"query": "find: ", "document": ""}
+    model.save_pretrained(str(tmp_path / "prompted"))
+    query, product = Query(id="q", text="red shoes"), Product(id="p", title="red shoes", images=(noise(),))
+    own = load_model(tmp_path / "prompted")
+    asked = load_model(plain, prompt="find: ").encode([query])
+    assert own.encode([query]) == pytest.approx(asked, abs=1e-5)
+    assert np.abs(own.encode([query]) - load_model(plain).encode([query])).max() > 1e-3
+    assert own.encode([product]) == pytest.approx(load_model(plain).encode([product]), abs=1e-5)
+    # One that is given stands in its place.
+    assert load_model(tmp_path / "prompted", prompt="buy: ").encode([query]) == pytest.approx(
+        load_model(plain, prompt="buy: ").encode([query]), abs=1e-5
+    )
+
+
+def test_a_models_own_python_runs_only_when_asked(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    folder = sentence_transformers_clip(tmp_path)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["type"] = "custom.Custom"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    code = "from sentence_transformers.models import Transformer\n\nclass Custom(Transformer):\n    pass\n"
+    (folder / "custom.py").write_text(code)
+    with pytest.raises(EvaluationError, match="add --trust_remote_code"):
+        load_model(folder)
+    assert load_model(folder, trust_remote_code=True).encode(["red shoes"]).shape[0] == 1
 
 
 BROKEN = Product(id="broken", title="red shoes", images=(b"no picture",))

@@ -76,7 +76,9 @@ def _evaluate_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help="folder of a catalogue with test queries")
     out = "JSON file to write; RUN/evaluation.json for a run, evaluations/MODEL.json for another model"
     parser.add_argument("--out", metavar="FILE", help=out)
-    parser.add_argument("--prompt", default="", help="words that another model wants before a query's")
+    parser.add_argument("--prompt", default="", help="words before a query's, of another model; its own when not given")
+    trust = "let a sentence-transformers model run Python that comes with it"
+    parser.add_argument("--trust_remote_code", action="store_true", help=trust)
     attributes = "attributes to predict; those a benchmark declares, else the first colour attribute, when not given"
     parser.add_argument("--attributes", nargs="+", metavar="NAME", help=attributes)
     parser.add_argument(
@@ -135,6 +137,7 @@ def _evaluate(typed: Namespace) -> None:
         typed["data"],
         limit=limit,
         prompt=typed.get("prompt", ""),
+        trust_remote_code=typed.get("trust_remote_code", False),
         attributes=typed.get("attributes"),
         label_prompt=label_prompt,
         by_query=by_query,
@@ -192,7 +195,7 @@ VERBS = {
         _evaluate,
         _evaluate_arguments,
         "MODEL --data DATA [--against MODEL] [--attributes NAME …] [--label_prompt WORDS] [--prompt WORDS] "
-        "[--out FILE.json] [--limit N]",
+        "[--trust_remote_code] [--out FILE.json] [--limit N]",
     ),
     "report": Verb(_report, _report_arguments, "RUN --data DATA"),
 }

@@ -23,24 +23,31 @@ from moon2.records import Product, Query
 
 
 class TwoForms(Protocol):
-    """What a peer has to do: each method gives (n, dimension) float32 of unit length."""
+    """What a peer has to do: each method gives (n, dimension) float32 of unit length.
+
+    `role` is "query", "document", or empty for what is neither, such as a label.
+    """
 
     name: str
 
-    def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray: ...
+    def texts(self, texts: Sequence[str], batch_size: int, role: str = "") -> np.ndarray: ...
 
-    def pictures(self, pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray: ...
+    def pictures(self, pictures: Sequence[Image.Image], batch_size: int, role: str = "") -> np.ndarray: ...
 
-    def both(self, texts: Sequence[str], pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray: ...
+    def both(
+        self, texts: Sequence[str], pictures: Sequence[Image.Image], batch_size: int, role: str = ""
+    ) -> np.ndarray: ...
 
 
-def load_model(source: str | Path, *, prompt: str = "") -> VectorEncoder:
+def load_model(source: str | Path, *, prompt: str = "", trust_remote_code: bool = False) -> VectorEncoder:
     """Loads what `--model` names, with what kind it is told by the files in it.
 
     Args:
         source: a folder or hub id: of a moon2 encoder or run, of a sentence-transformers model (it has a modules.json),
             or of a `transformers` checkpoint with a text and an image tower.
-        prompt: put before every query's words; some text encoders are trained with one. Not for moon2's own.
+        prompt: put before every query's words; some text encoders are trained with one. When not given, the one that a
+            sentence-transformers model brings with it. Not for moon2's own.
+        trust_remote_code: let a sentence-transformers model run Python that comes with it.
 
     Raises:
         EvaluationError: it cannot be loaded, or is none of these.
@@ -52,7 +59,7 @@ def load_model(source: str | Path, *, prompt: str = "") -> VectorEncoder:
         return Encoder.from_pretrained(source)
     peer: TwoForms
     if kind == "sentence-transformers":
-        peer = SentenceTransformerForms(source)
+        peer = SentenceTransformerForms(source, own_prompt=not prompt, trust_remote_code=trust_remote_code)
     else:
         from moon2.model.dual_encoder import DualEncoder
 
@@ -85,20 +92,22 @@ class PeerEncoder:
         """
         parts_of = [self._parts(item, view, skip_bad) for item in items]
         texts, pictures = [text for text, _ in parts_of], [picture for _, picture in parts_of]
-        rows: dict[str, list[int]] = {"t": [], "i": [], "mm": []}
-        for row, (text, picture) in enumerate(zip(texts, pictures, strict=True)):
+        rows: dict[tuple[str, str], list[int]] = {}
+        for row, (item, text, picture) in enumerate(zip(items, texts, pictures, strict=True)):
             if text or picture is not None:
-                rows["mm" if text and picture is not None else "t" if text else "i"].append(row)
+                form = "mm" if text and picture is not None else "t" if text else "i"
+                role = "query" if isinstance(item, Query) else "document" if isinstance(item, Product) else ""
+                rows.setdefault((form, role), []).append(row)
             elif not skip_bad:
                 raise EvaluationError(f"item {row} has nothing to embed in view {view or 'mm'}")
         found = {
-            "t": lambda some: self.peer.texts([texts[row] for row in some], batch_size),
-            "i": lambda some: self.peer.pictures([pictures[row] for row in some], batch_size),
-            "mm": lambda some: self.peer.both(
-                [texts[row] for row in some], [pictures[row] for row in some], batch_size
+            "t": lambda some, role: self.peer.texts([texts[row] for row in some], batch_size, role),
+            "i": lambda some, role: self.peer.pictures([pictures[row] for row in some], batch_size, role),
+            "mm": lambda some, role: self.peer.both(
+                [texts[row] for row in some], [pictures[row] for row in some], batch_size, role
             ),
         }
-        parts = [(some, found[form](some)) for form, some in rows.items() if some]
+        parts = [(some, found[form](some, role)) for (form, role), some in rows.items()]
         if not self._dimension:
             # A model says how long its vectors are by making one; here perhaps not one item can be embedded.
             self._dimension = (parts[0][1] if parts else self.peer.texts(["a"], 1)).shape[1]
@@ -153,23 +162,31 @@ class DualEncoderForms:
         self.encoder = encoder
         self.name = encoder.name
 
-    def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
+    def texts(self, texts: Sequence[str], batch_size: int, role: str = "") -> np.ndarray:
         """Vectors of texts."""
         return self.encoder.encode_texts(texts, batch_size=batch_size)
 
-    def pictures(self, pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray:
+    def pictures(self, pictures: Sequence[Image.Image], batch_size: int, role: str = "") -> np.ndarray:
         """Vectors of pictures."""
         return self.encoder.encode_pictures(pictures, batch_size=batch_size)
 
-    def both(self, texts: Sequence[str], pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray:
+    def both(
+        self, texts: Sequence[str], pictures: Sequence[Image.Image], batch_size: int, role: str = ""
+    ) -> np.ndarray:
         """The sum of both, to unit length."""
         return _unit(self.texts(texts, batch_size) + self.pictures(pictures, batch_size))
 
 
 class SentenceTransformerForms:
-    """A sentence-transformers model; one that takes only text has no vector of a picture."""
+    """A sentence-transformers model; one that takes only text has no vector of a picture.
 
-    def __init__(self, source: str | Path) -> None:
+    Args:
+        source: its folder or hub id.
+        own_prompt: put the prompt that it has for queries before them.
+        trust_remote_code: let it run Python that comes with it.
+    """
+
+    def __init__(self, source: str | Path, *, own_prompt: bool = True, trust_remote_code: bool = False) -> None:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError:
@@ -177,18 +194,22 @@ class SentenceTransformerForms:
                 f"{source}: is a sentence-transformers model; pip install 'moon2[peers]' to score it"
             ) from None
         try:
-            self.model = SentenceTransformer(str(source))
+            self.model = SentenceTransformer(str(source), trust_remote_code=trust_remote_code)
         except Exception as error:  # whatever the libraries below it raise
             reason = " ".join(str(error).split())[:200]
-            raise EvaluationError(f"{source}: cannot be loaded ({reason})") from None
+            raise EvaluationError(
+                f"{source}: cannot be loaded ({reason}); if it brings Python of its own that you trust, add "
+                f"--trust_remote_code"
+            ) from None
         self.name = str(source)
+        self.own_prompt = own_prompt
         self.together = any(isinstance(form, tuple) and {"text", "image"} <= {*form} for form in self.model.modalities)
 
-    def texts(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
+    def texts(self, texts: Sequence[str], batch_size: int, role: str = "") -> np.ndarray:
         """Vectors of texts."""
-        return self._encode(list(texts), batch_size)
+        return self._encode(list(texts), batch_size, role)
 
-    def pictures(self, pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray:
+    def pictures(self, pictures: Sequence[Image.Image], batch_size: int, role: str = "") -> np.ndarray:
         """Vectors of pictures.
 
         Raises:
@@ -196,19 +217,26 @@ class SentenceTransformerForms:
         """
         if "image" not in self.model.modalities:
             raise EvaluationError(f"{self.name}: embeds text only; give a model that takes pictures too")
-        return self._encode(list(pictures), batch_size)
+        return self._encode(list(pictures), batch_size, role)
 
-    def both(self, texts: Sequence[str], pictures: Sequence[Image.Image], batch_size: int) -> np.ndarray:
+    def both(
+        self, texts: Sequence[str], pictures: Sequence[Image.Image], batch_size: int, role: str = ""
+    ) -> np.ndarray:
         """Both at once where the model can, else the normalised sum."""
         if not self.together:
-            return _unit(self.texts(texts, batch_size) + self.pictures(pictures, batch_size))
+            return _unit(self.texts(texts, batch_size, role) + self.pictures(pictures, batch_size, role))
         pairs = [{"text": text, "image": picture} for text, picture in zip(texts, pictures, strict=True)]
-        return self._encode(pairs, batch_size)
+        return self._encode(pairs, batch_size, role)
 
-    def _encode(self, inputs: list[Any], batch_size: int) -> np.ndarray:
-        vectors = self.model.encode(
-            inputs, batch_size=batch_size, show_progress_bar=False, normalize_embeddings=True, convert_to_numpy=True
-        )
+    def _encode(self, inputs: list[Any], batch_size: int, role: str) -> np.ndarray:
+        how: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": False, "normalize_embeddings": True}
+        if role == "query":
+            # None is the model's own; ours stands before the words already.
+            vectors = self.model.encode_query(inputs, prompt=None if self.own_prompt else "", **how)
+        elif role == "document":
+            vectors = self.model.encode_document(inputs, **how)
+        else:
+            vectors = self.model.encode(inputs, **how)
         return np.asarray(vectors, np.float32)
 
 
