@@ -27,7 +27,7 @@ def _benchmark(typed: Namespace) -> None:
 
     Products that are there twice are taken out, categories capped, and the rest split into train and
     test, so that no product, near-duplicate, style or query is on both sides. Purchases become positives,
-    exposures that were left negatives. BENCH is a catalogue: `moon2 evaluate` scores on it, and
+    exposures that were left negatives, save those that answer the query elsewhere. BENCH is a catalogue: `moon2 evaluate` scores on it, and
     datasets.load_dataset(BENCH, "products", split="test") opens it. benchmark.json declares its tasks,
     rejects.parquet what was left out.
 
