@@ -79,8 +79,9 @@ def describe(source: str, licence: str, settings: BenchmarkSettings, left_out: M
         "picture both, the first remains and stands for the others in the log.",
         f"2. Balanced over categories: {cap}, those that were bought first, the rest drawn.",
         "3. Split by connected components: near-duplicates in title or in picture and products of one style are never "
-        "parted, nor is a query from itself or from another with the same picture. A query and what was bought after it stay together unless they would "
-        "chain too many products; purchases and exposures on the other side are then left out.",
+        "parted, nor is a query from itself or from another with the same picture. A query and what was bought after "
+        "it stay together unless they would chain too many products; purchases and exposures on the other side are "
+        "then left out.",
         "4. Triplets: what was bought after a query is its positive. What was shown and left are its negatives, unless "
         "it answers the same query elsewhere in the log, or is like an answer in title, picture or style. A test query "
         "comes once, with all that was bought after it.",

@@ -27,9 +27,9 @@ def _benchmark(typed: Namespace) -> None:
 
     Products that are there twice are taken out, categories capped, and the rest split into train and
     test, so that no product, near-duplicate, style or query is on both sides. Purchases become positives,
-    exposures that were left negatives, save those that answer the query elsewhere. BENCH is a catalogue: `moon2 evaluate` scores on it, and
-    datasets.load_dataset(BENCH, "products", split="test") opens it. benchmark.json declares its tasks,
-    rejects.parquet what was left out.
+    exposures negatives, save those that answer the query elsewhere or are like an answer. BENCH is a
+    catalogue: `moon2 evaluate` scores on it, and datasets.load_dataset(BENCH, "products", split="test")
+    opens it. benchmark.json declares its tasks, rejects.parquet what was left out.
 
     To co-augment it, run `moon2 augment BENCH --out BENCH+`, which adds to the training part only.
 
