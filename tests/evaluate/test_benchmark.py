@@ -218,6 +218,26 @@ def test_two_models_are_compared_query_by_query(tmp_path: Path) -> None:
     assert "i→mm" in comparison_text(found, "the colour-blind one")
 
 
+def test_labels_too_have_intervals_and_are_compared_product_by_product(tmp_path: Path) -> None:
+    catalogue = written(tmp_path, *shop())
+    good: dict[str, QueryScores] = {}
+    poor: dict[str, QueryScores] = {}
+    result = evaluate(ColourAndKindEncoder(), catalogue, by_query=good)
+    blind = evaluate(ColourBlindEncoder(), catalogue, by_query=poor)
+    name, task = next((f"{task} (mm)", task) for task in result.zero_shot if task != "class")
+    assert result.accuracy_intervals[task]["mm"] == [100, 100]
+    low, high = blind.accuracy_intervals[task]["mm"]
+    assert low < blind.zero_shot[task]["mm"]["accuracy"] < high
+    write_query_scores(tmp_path / "poor.parquet", poor)
+    kept = read_query_scores(tmp_path / "poor.parquet")
+    assert list(kept[name].hits) == [1]
+    found = compare_query_scores(good, kept)[name][1]
+    assert 100 * found.difference == pytest.approx(100 - blind.zero_shot[task]["mm"]["accuracy"])
+    assert found.queries == result.gallery
+    assert f"{result.gallery} products" in comparison_text({name: {1: found}}, "the colour-blind one")
+    assert Evaluation.from_json(blind.to_json()) == blind
+
+
 def test_scores_of_other_queries_cannot_be_compared() -> None:
     mine, theirs = (QueryScores([id], {k: np.ones(1) for k in (1, 5, 10)}) for id in ("a", "b"))
     with pytest.raises(EvaluationError, match="different queries"):

@@ -10,6 +10,8 @@ from moon2.evaluate.charts import paint
 
 WIDTH, LEFT, RIGHT = 440, 78, 50
 BAR, GAP, GROUP_GAP, AXIS = 15, 3, 13, 18
+LONGEST_NAME = 12
+"""Characters of a group's name that fit before the bars."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def bar_chart(
     y = 4.0
     for name, bars in shown.items():
         middle = y + len(bars) * (BAR + GAP) / 2
-        parts.append(f'<text x="{LEFT - 8}" y="{middle + 3:.1f}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{middle + 3:.1f}" text-anchor="end">{escape(_short(name))}</text>')
         for measure, bar in bars.items():
             parts.append(_bar(bar, y, measures.index(measure), high))
             y += BAR + GAP
@@ -81,6 +83,11 @@ def bar_chart(
         f'<svg viewBox="0 0 {WIDTH} {height + AXIS:.0f}" role="img" aria-label="{escape(said)}">'
         f"{grid}{''.join(parts)}</svg></figure>"
     )
+
+
+def _short(name: str) -> str:
+    """What fits before the bars; the whole name is in the description of the picture."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def _bar(bar: Bar, y: float, number: int, high: float) -> str:

@@ -65,7 +65,8 @@ def evaluate(
         model: what to call the encoder in the tables.
         interactions: what to score instead of the catalogue's test queries, e.g. some held out of its training log.
         gallery_ids: the products to search instead of those of the `test` split.
-        by_query: filled with what each query scored, by direction, for a comparison query by query.
+        by_query: filled with what each query scored, by direction, and whether each product's label was found, by task
+            and view such as "class (mm)", for a comparison one by one.
 
     Raises:
         CatalogueError: the catalogue has no test queries, or none of them can be scored.
@@ -105,11 +106,11 @@ def evaluate(
             f"check that positive ids of split test are ids of products of split {catalogue.splits[-1]}"
         )
     known_by = fingerprint(catalogue, limit) if own else ""
-    if by_query is not None:
-        by_query |= {name: replace(scores, fingerprint=known_by) for name, scores in found.items()}
-    zero_shot, labels, left_out_of_task = _zero_shot(
-        encoder, gallery, _tasks(labels_of, attributes), prompts or "{}", batch_size
+    zero_shot, labels, left_out_of_task, right = _zero_shot(
+        encoder, gallery, ids, _tasks(labels_of, attributes), prompts or "{}", batch_size
     )
+    if by_query is not None:
+        by_query |= {name: replace(scores, fingerprint=known_by) for name, scores in {**found, **_flat(right)}.items()}
     examples = Examples(queries, gallery, interactions, ids)
     random, hard = examples.random(), examples.hard(ranks_of)
     release(*(vectors for views in (queries, gallery) for _, vectors in views.values()))
@@ -133,6 +134,10 @@ def evaluate(
         intervals={
             name: {k: [100 * bound for bound in interval(hits)] for k, hits in row.hits.items()}
             for name, row in found.items()
+        },
+        accuracy_intervals={
+            task: {view: [100 * bound for bound in interval(row.hits[1])] for view, row in views.items()}
+            for task, views in right.items()
         },
         limit=limit,
         fingerprint=known_by,
@@ -203,21 +208,28 @@ def _tasks(labels_of: Mapping[str, list[str | None]], attributes: Sequence[str] 
 def _zero_shot(
     encoder: VectorEncoder,
     gallery: Views,
+    ids: Sequence[str],
     tasks: Mapping[str, Sequence[str | None]],
     prompts: Mapping[str, str] | str,
     batch_size: int,
-) -> tuple[dict[str, dict[str, dict[str, float]]], dict[str, int], dict[str, dict[str, int]]]:
-    """Scores, number of labels, and products left out, each by task (and view)."""
+) -> tuple[
+    dict[str, dict[str, dict[str, float]]],
+    dict[str, int],
+    dict[str, dict[str, int]],
+    dict[str, dict[str, QueryScores]],
+]:
+    """Scores, number of labels, products left out, and which products were right, each by task (and view)."""
     scores: dict[str, dict[str, dict[str, float]]] = {}
     counts: dict[str, int] = {}
     left_out: dict[str, dict[str, int]] = {}
+    right: dict[str, dict[str, QueryScores]] = {}
     for task, label_of in tasks.items():
         labels = sorted({label for label in label_of if label is not None})
         number_of = {label: number for number, label in enumerate(labels)}
         prompt = prompts if isinstance(prompts, str) else prompts.get(task, "{}")
         words = [prompt.replace("{}", label) for label in labels]
         label_vectors = encoder.encode(words, batch_size=batch_size)
-        counts[task], scores[task], left_out[task] = len(labels), {}, {}
+        counts[task], scores[task], left_out[task], right[task] = len(labels), {}, {}, {}
         for view in VIEWS:
             numbers, vectors = gallery.get(view, _nothing())
             answer = np.array([-1 if label is None else number_of[label] for label in label_of])[numbers]
@@ -226,5 +238,12 @@ def _zero_shot(
             if len(rows):
                 predicted = predict(vectors, label_vectors, rows)
                 scores[task][view] = measures(predicted, answer[rows], len(labels))
+                named = [ids[number] for number in numbers[rows].tolist()]
+                right[task][view] = QueryScores(named, {1: (predicted == answer[rows]).astype(np.float64)})
                 release(vectors)
-    return scores, counts, left_out
+    return scores, counts, left_out, right
+
+
+def _flat(right: Mapping[str, Mapping[str, QueryScores]]) -> dict[str, QueryScores]:
+    """By the names under which they stand beside the directions, such as "class (mm)"."""
+    return {f"{task} ({view})": scores for task, views in right.items() for view, scores in views.items()}

@@ -1,5 +1,7 @@
 """What each single query scored: kept beside an evaluation, so that two models can be compared query by query.
 
+Of the tasks without a query, labels predicted for products, each product is one: a hit at 1 or none.
+
 Query ids may repeat in a log, one row for each purchase, so that a query is known by its id and which of the rows with
 that id it is. What the scores were made on is kept as a fingerprint: against another gallery they mean nothing.
 """
@@ -15,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moon2.evaluate.evaluation import KS, EvaluationError
+from moon2.evaluate.evaluation import DIRECTIONS, KS, EvaluationError
 from moon2.evaluate.significance import Comparison, compare
 
 COLUMNS = ("direction", "query_id", *(f"hit_{k}" for k in KS))
@@ -26,11 +28,12 @@ FINGERPRINT = b"moon2_fingerprint"
 
 @dataclass(frozen=True)
 class QueryScores:
-    """One direction's scored queries.
+    """One direction's scored queries, or the products of one task in one view.
 
     Attributes:
         ids: their ids, in the order of the log.
-        hits: k → (queries,) float64, probability that a relevant product is among the first k (0 or 1 but for ties).
+        hits: k → (queries,) float64, probability that a relevant product is among the first k (0 or 1 but for ties); of
+            a task for k 1 alone, whether the label was found.
         occurrences: of each, how many rows of the log before it have the same id; counted in `ids` when not given,
             which is right only where every query was scored.
         fingerprint: of the queries and the gallery, as `moon2.evaluate.evaluated.fingerprint`; empty when not known.
@@ -62,13 +65,13 @@ def occurrences(ids: Sequence[str]) -> list[int]:
 
 
 def write_query_scores(path: Path, scores: Mapping[str, QueryScores]) -> None:
-    """Writes one row a direction and query: direction, query_id, hit_1, hit_5, hit_10, occurrence."""
+    """Writes one row a direction and query: direction, query_id, hit_1, hit_5, hit_10 (null in a task), occurrence."""
     tables = [
         pa.table(
             [
                 pa.array([direction] * len(found.ids)),
                 pa.array(found.ids, pa.string()),
-                *(found.hits[k] for k in KS),
+                *(found.hits.get(k, pa.nulls(len(found.ids), pa.float64())) for k in KS),
                 pa.array(found.occurrences, pa.int64()),
             ],
             names=[*COLUMNS, OCCURRENCE],
@@ -105,7 +108,7 @@ def read_query_scores(path: Path) -> dict[str, QueryScores]:
         rows = directions == direction
         found[str(direction)] = QueryScores(
             ids[rows].tolist(),
-            {k: values[rows] for k, values in hits.items()},
+            {k: values[rows] for k, values in hits.items() if not np.isnan(values[rows]).all()},
             [] if which is None else which[rows].tolist(),
             fingerprint,
         )
@@ -134,7 +137,7 @@ def require_same(fingerprint: str, other: str, name: str = "the other model") ->
 def compare_query_scores(
     first: Mapping[str, QueryScores], second: Mapping[str, QueryScores]
 ) -> dict[str, dict[int, Comparison]]:
-    """Direction → k → the first model against the second, on the queries that both were scored on.
+    """Direction or task → k → the first model against the second, on the queries that both were scored on.
 
     Raises:
         EvaluationError: they have no direction with a query in common, or were scored on different galleries.
@@ -147,7 +150,9 @@ def compare_query_scores(
         if rows:
             mine, theirs = (list(column) for column in zip(*rows, strict=True))
             found[direction] = {
-                k: compare(first[direction].hits[k][mine], second[direction].hits[k][theirs]) for k in KS
+                k: compare(hits[mine], second[direction].hits[k][theirs])
+                for k, hits in first[direction].hits.items()
+                if k in second[direction].hits
             }
     if not found:
         raise EvaluationError("the two models were scored on different queries; evaluate both on the same catalogue")
@@ -156,9 +161,11 @@ def compare_query_scores(
 
 def comparison_text(found: Mapping[str, Mapping[int, Comparison]], other: str) -> str:
     """A table for a terminal: differences in percentage points, with their 95 % intervals and p."""
-    lines = [f"difference to {other}, in points of R@10 (95 % interval), same queries", ""]
-    for direction, by_k in found.items():
-        ten = by_k[KS[-1]]
-        sizes = f"{100 * ten.difference:+6.1f}  ({100 * ten.low:+.1f} to {100 * ten.high:+.1f})"
-        lines.append(f"{direction:<6} {sizes:<28} p = {ten.p:.4f}  {ten.queries:,} queries")
+    lines = [f"difference to {other}, in points of R@10 and of accuracy (95 % interval), same queries and products", ""]
+    width = max(map(len, found), default=0)
+    for name, by_k in found.items():
+        last = by_k[max(by_k)]
+        sizes = f"{100 * last.difference:+6.1f}  ({100 * last.low:+.1f} to {100 * last.high:+.1f})"
+        what = "queries" if name in DIRECTIONS else "products"
+        lines.append(f"{name:<{width}} {sizes:<28} p = {last.p:.4f}  {last.queries:,} {what}")
     return "\n".join(lines)

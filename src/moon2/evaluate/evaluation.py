@@ -43,6 +43,7 @@ class Evaluation:
         expert_use: view → mean share of the routing that each expert has, summing to 1; empty without experts.
         expert_use_products: products that mean is over.
         intervals: direction → k → the 95 % bootstrap interval of R@k over the queries, [low, high].
+        accuracy_intervals: task → view → the 95 % bootstrap interval of the accuracy over the products, [low, high].
         limit: the most queries and the most products used, when they were limited for a quick look.
         fingerprint: of the queries and products used, as `moon2.evaluate.evaluated.fingerprint`; empty in evaluations
             of the first versions, and of other queries than the catalogue's.
@@ -61,6 +62,7 @@ class Evaluation:
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     seconds: float = 0.0
     intervals: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+    accuracy_intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     limit: int | None = None
     hard: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     expert_use: dict[str, list[float]] = field(default_factory=dict)
@@ -113,9 +115,14 @@ class Evaluation:
         ]
 
     def zero_shot_rows(self) -> list[tuple[str, ...]]:
-        """Task, view, accuracy, precision, recall, F1, as text."""
+        """Task, view, accuracy, precision, recall, F1, the accuracy's interval, as text."""
         return [
-            (f"{task} ({self.labels.get(task, 0)} labels)", view, *(_score(views[view].get(name)) for name in MEASURES))
+            (
+                f"{task} ({self.labels.get(task, 0)} labels)",
+                view,
+                *(_score(views[view].get(name)) for name in MEASURES),
+                _interval(self.accuracy_intervals.get(task, {}).get(view)),
+            )
             for task, views in self.zero_shot.items()
             for view in VIEWS
             if view in views
@@ -169,7 +176,7 @@ class Evaluation:
 
 
 RETRIEVAL_HEAD = ("retrieval", *(f"R@{k}" for k in KS), f"R@{KS[-1]} 95 %", "queries")
-ZERO_SHOT_HEAD = ("zero-shot", "view", "accuracy", "precision", "recall", "F1")
+ZERO_SHOT_HEAD = ("zero-shot", "view", "accuracy", "precision", "recall", "F1", "accuracy 95 %")
 HARD_HEAD = ("hardest", "query", "relevant product", "its rank", "found first")
 
 

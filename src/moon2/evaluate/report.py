@@ -135,9 +135,25 @@ def _zero_shot(evaluation: Evaluation, baseline: Evaluation | None) -> str:
         "plain means over labels; a label never predicted counts as 0."
     )
     heads = "".join(_column("F1" if measure == "f1" else measure, baseline) for measure in MEASURES)
-    return _section(
-        "Zero-shot labels", explanation + _beside(baseline), _table(f'<th scope="col">seen from</th>{heads}', rows)
-    )
+    table = _table(f'<th scope="col">seen from</th>{heads}', rows)
+    bars = ""
+    if evaluation.accuracy_intervals:
+        explanation += " Whiskers are 95 % bootstrap intervals over the products."
+        bars = bar_chart("Accuracy, percent", _accuracy_bars(evaluation))
+    return _section("Zero-shot labels", explanation + _beside(baseline), table + bars)
+
+
+def _accuracy_bars(evaluation: Evaluation) -> dict[str, dict[str, Bar]]:
+    return {
+        task.replace("_", " "): {
+            VIEW_IN_WORDS[view]: Bar(
+                views[view]["accuracy"], *evaluation.accuracy_intervals.get(task, {}).get(view, ())
+            )
+            for view in VIEWS
+            if view in views
+        }
+        for task, views in evaluation.zero_shot.items()
+    }
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> str:
