@@ -8,7 +8,7 @@ from html import escape
 
 from moon2.evaluate.charts import paint
 
-WIDTH, LEFT, RIGHT = 440, 78, 50
+WIDTH, LEFT, RIGHT = 440, 98, 50
 BAR, GAP, GROUP_GAP, AXIS = 15, 3, 13, 18
 LONGEST_NAME = 12
 """Characters of a group's name that fit before the bars."""
