@@ -1,9 +1,10 @@
 """What a whole evaluation takes of memory above what the catalogue and the libraries take: vectors, ranks, labels, ids.
 
-    python benchmarks/evaluation_memory.py [--rows 60000] [--dimension 256]
+    python benchmarks/evaluation_memory.py [--rows 60000] [--dimension 256] [--queries 0]
 
-A catalogue of that many products, as many queries, one right answer each, and an encoder that draws unit vectors: every
-view of every product, every form of every query. Peak growth is that of resident memory since just before `evaluate`.
+A catalogue of that many products, as many queries (or --queries of them), one right answer each, and an encoder that
+draws unit vectors: every view of every product, every form of every query. Peak growth is that of resident memory since
+just before `evaluate`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--dimension", type=int, default=256)
+    parser.add_argument("--queries", type=int, default=0, help="0: as many as rows")
     options = parser.parse_args(arguments)
+    asked = options.queries or options.rows
     with tempfile.TemporaryDirectory() as folder:
         products = (
             Product(
@@ -61,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         log = (
             Interaction(Query(f"query-{number}", f"number {number}", image=b"not opened"), (f"product-{number}",))
-            for number in range(options.rows)
+            for number in range(asked)
         )
         catalogue = write_catalogue(Path(folder) / "shop", {"test": products}, {"test": log}, title="drawn")
         evaluate(Drawn(8), catalogue, limit=64)  # libraries, and the index of the catalogue
@@ -71,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result = {
         "rows": options.rows,
         "dimension": options.dimension,
-        "all_vectors_gb": round(6 * options.rows * options.dimension * 4 / 1e9, 3),
+        "queries": asked,
+        "all_vectors_gb": round(3 * (options.rows + asked) * options.dimension * 4 / 1e9, 3),
         "peak_growth_gb": round(grown / 1e9, 3),
         "seconds": round(seconds, 1),
     }
