@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -35,6 +36,13 @@ def test_prefix_sharing_measures_the_same_vectors_both_ways(tmp_path: Path, caps
     printed = capsys.readouterr().out
     assert "separate / shared: median" in printed
     assert float(printed.rpartition("vectors: ")[2]) <= 1e-5
+
+
+def test_the_memory_of_an_evaluation_is_told_with_what_was_evaluated(capsys: pytest.CaptureFixture[str]) -> None:
+    script("evaluation_memory").main(["--rows", "200", "--queries", "20", "--dimension", "16"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], told["queries"], told["dimension"]) == (200, 20, 16)
+    assert told["peak_growth_gb"] >= 0 and told["seconds"] >= 0
 
 
 def test_the_mask_of_a_photo_on_paper_is_the_product_and_stays_it_in_a_room() -> None:
