@@ -43,7 +43,7 @@ def test_scores_of_a_run() -> None:
 def test_means_have_their_spread_and_the_best_is_bold() -> None:
     lines = means_table(ROWS).splitlines()
     assert "| **82.0 ± 2.8** | **50.0 ± 0.0** | – | – | – |" in lines[2]
-    assert lines[2].endswith("| 5.1M | 2.0M | 100 |")
+    assert lines[2].endswith("| 5.1M | 2.00M | 100 |")
     assert "| peer | 2 | 71.0 ± 1.4 | 49.5 ± 2.1 |" in lines[3]
     assert lines[3].endswith("| 5.1M | – | 100 |")
 

@@ -71,7 +71,7 @@ def _compare(typed: Namespace) -> None:
     parts += [verdict(rows), "", differences_table(rows), ""]
     wanted = len(variants) * len(experiment.seeds)
     found = len(rows)
-    for budget in typed.get("budgets") or [] if any(row["variant"] == OURS for row in rows) else []:
+    for budget in typed.get("budgets", BUDGETS) if any(row["variant"] == OURS for row in rows) else ():
         same = run_same_budget(experiment, variants, rows, budget)
         parts += [f"# Same {budget} of training as {OURS}", "", means_table(same), "", verdict(same), ""]
         parts += [timing_notes(same), ""] if budget == "seconds" else []

@@ -62,7 +62,7 @@ def means_table(rows: Sequence[Row]) -> str:
             cells.append(_bold(spread(found), bool(first)) if found else "–")
         size = mean(row["parameters"] for row in seeds.values()) / 1e6
         tokens = [row["tokens"] for row in seeds.values() if row["tokens"]]
-        told = f"{mean(tokens) / 1e6:.1f}M" if tokens else "–"
+        told = f"{mean(tokens) / 1e6:.2f}M" if tokens else "–"
         seconds = mean(row["seconds"] for row in seeds.values())
         lines.append(_line(name, str(len(seeds)), *cells, f"{size:.1f}M", told, f"{seconds:.0f}"))
     return "\n".join(lines)
