@@ -38,6 +38,9 @@ def test_compare_then_ablate_share_their_runs(folder: Path, capsys: pytest.Captu
     assert "| CLIP-style dual encoder | 1 |" in told
     assert "| published, on MBE2.0 |" in told
     assert (folder / "out" / "compare.md").read_text() == told
+    assert main(["compare", *common, "--only", "MOON2.0"]) == 0
+    told = capsys.readouterr().out
+    assert "# Same tokens of training" in told and "# Same seconds of training" in told, "both are the default"
     noise = ["--noise", "0", "--noise_labels", str(folder / "shop" / "noise.parquet")]
     names = ["--only", "MOON2.0", "without filtering, 0% noise"]
     assert main(["ablate", *common, *noise, *names]) == 0
