@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from dual_checkpoints import write_dual_checkpoint
@@ -169,7 +169,7 @@ def test_on_the_hub_too_a_moon2_encoder_is_told_by_its_config(
     assert _kind("organisation/encoder") == "moon2"
 
 
-@pytest.mark.parametrize("error", [httpx.ConnectError("no route"), LocalEntryNotFoundError("not kept")])
+@pytest.mark.parametrize("error", [httpx2.ConnectError("no route"), LocalEntryNotFoundError("not kept")])
 def test_without_a_network_it_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise error

@@ -267,9 +267,12 @@ def _model_type(config: Path) -> str:
         raise EvaluationError(f"{config}: is damaged ({error}); save or fetch the model again") from None
 
 
+def _of_httpx(error: Exception) -> bool:
+    return type(error).__module__.partition(".")[0] in ("httpx", "httpx2")
+
+
 def _from_hub(source: str | Path, name: str) -> Path | None:
     """A file of a model on the hub, fetched or kept from before; None where the model has no such file."""
-    import httpx
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
@@ -277,6 +280,9 @@ def _from_hub(source: str | Path, name: str) -> Path | None:
         return Path(hf_hub_download(str(source), name))
     except EntryNotFoundError:  # also when there is no network, and nothing was kept
         return None
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+    except Exception as error:
+        # What the hub's library raises without a network is its HTTP library's own, httpx or httpx2 by its version.
+        if not isinstance(error, HfHubHTTPError | HFValidationError | OSError) and not _of_httpx(error):
+            raise
         reason = " ".join(str(error).split())[:160]
         raise EvaluationError(f"{source}: is no folder here, and the hub gives none ({reason})") from None
