@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "moon2"
 FLOORS = {
-    1: ("recipe", "records", "pictures", "locks"),
+    1: ("recipe", "records", "pictures", "writing"),
     2: ("objective", "model", "catalog"),
     3: ("explain", "train", "evaluate", "search", "augment"),
     4: ("serve",),

@@ -39,7 +39,7 @@ def test_a_product_is_text_pictures_or_both() -> None:
 )
 def test_a_product_that_breaks_a_rule_is_refused_with_its_reason(reason: str, fields: dict[str, object]) -> None:
     with pytest.raises(RecordError) as refused:
-        Product(**fields)  # type: ignore[arg-type]
+        Product(**fields)
     assert refused.value.reason == reason
     assert "\n" not in str(refused.value)
 
@@ -72,7 +72,7 @@ def test_a_file_may_be_called_what_a_text_may_not() -> None:
 
 def test_an_interaction_needs_a_purchase_that_was_not_left() -> None:
     query = Query(id="q", text="shirt")
-    assert Interaction(query, ["1"], ["2"]).positive_ids == ("1",)  # type: ignore[arg-type]
+    assert Interaction(query, ["1"], ["2"]).positive_ids == ("1",)
     with pytest.raises(RecordError, match="no positive"):
         Interaction(query, ())
     with pytest.raises(RecordError, match="'1' is both positive and negative"):
@@ -81,4 +81,4 @@ def test_an_interaction_needs_a_purchase_that_was_not_left() -> None:
 
 def test_records_do_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Product(id="1", title="Shirt").title = "Skirt"  # type: ignore[misc]
+        Product(id="1", title="Shirt").title = "Skirt"

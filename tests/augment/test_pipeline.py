@@ -20,9 +20,9 @@ from moon2.augment import parts
 from moon2.augment.pipeline import augment_catalogue, fingerprint
 from moon2.augment.settings import AugmentationError, AugmentationSettings, ConsistencySettings, ImageSettings
 from moon2.catalog.store import Catalogue, write_catalogue
-from moon2.locks import InUseError
 from moon2.pictures import open_picture
 from moon2.records import Product
+from moon2.writing import InUseError
 
 pytestmark = pytest.mark.usefixtures("ray")
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 import moon2
@@ -22,8 +23,8 @@ from moon2.catalog.synthetic import write_shop
 from moon2.experiments import running
 from moon2.experiments.running import Experiment, ExperimentError, Job, _data, run_same_budget, run_same_steps
 from moon2.experiments.variants import OURS, Variant
-from moon2.locks import InUseError, alone
 from moon2.recipe import load_recipe
+from moon2.writing import InUseError, alone
 
 SMALL = """
 backbone:
@@ -122,16 +123,12 @@ def under_way(experiment: Experiment, out: Path) -> Iterator[subprocess.Popen[by
 
 def runs_in(out: Path) -> list[str]:
     """The command lines of the processes that train or score a run there."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            except OSError:  # it has ended meanwhile
-                continue
-            if "moon2.experiments.child" in words and any(word.startswith(str(out)) for word in words):
-                found.append(" ".join(words))
-    return found
+    lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [
+        " ".join(words)
+        for words in lines
+        if "moon2.experiments.child" in words and any(word.startswith(str(out)) for word in words)
+    ]
 
 
 def wait_for_none(out: Path, seconds: float = 10) -> None:
@@ -141,10 +138,6 @@ def wait_for_none(out: Path, seconds: float = 10) -> None:
     assert not runs_in(out)
 
 
-on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a run outlives its experiment")
-
-
-@on_linux
 def test_killed_its_runs_end_too_and_the_same_command_goes_on(experiment: Experiment, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with under_way(experiment, out) as process:
@@ -156,7 +149,6 @@ def test_killed_its_runs_end_too_and_the_same_command_goes_on(experiment: Experi
     assert [row["run"] for row in made] == ["dense-2-0"]
 
 
-@on_linux
 def test_interrupted_it_ends_at_once_and_starts_no_other_run(experiment: Experiment, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with under_way(experiment, out) as process:

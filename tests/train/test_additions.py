@@ -69,7 +69,7 @@ def new_stream(new_encoder: Callable[..., Encoder]) -> Callable[..., TripletStre
 
     def make(catalogue: Catalogue, augment: AugmentSettings | None = None, **additions: object) -> TripletStream:
         triplets = training_triplets(catalogue)
-        settings = AdditionSettings(**additions)  # type: ignore[arg-type]
+        settings = AdditionSettings(**additions)
         flips = augment or AugmentSettings()
         length = 8 * len(triplets)
         return TripletStream(triplets, catalogue, processor, flips, length=length, seed=3, additions=settings)

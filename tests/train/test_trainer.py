@@ -18,10 +18,10 @@ from tiny_checkpoints import CHECKPOINTS, write_checkpoint
 
 from moon2 import Encoder
 from moon2.catalog import Catalogue, training_triplets
-from moon2.locks import InUseError, alone
 from moon2.recipe import Recipe, RecipeError, load_recipe
 from moon2.train.history import read_history
 from moon2.train.trainer import newest_checkpoint, train
+from moon2.writing import InUseError, alone
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 TIMES = ("triplets_per_second", "train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss")

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from moon2.augment.expansion import Expansion, ImageProvider, Variant
+from moon2.augment.expansion import Expansion, ImageProvider, Variant, opened_photo
 from moon2.augment.scenes import SCENES, contact_shadow
 from moon2.augment.segmentation import find_subject
 from moon2.augment.settings import product_random
-from moon2.pictures import PictureError, open_picture
 from moon2.records import Product
 
 cv2: Any = opencv  # the types it declares lose the dtype of every array
@@ -69,12 +68,9 @@ class ClassicalProvider(ImageProvider):
         return [self._expand(product, count, seed) for product in products]
 
     def _expand(self, product: Product, count: int, seed: int) -> Expansion:
-        if not product.images:
-            return Expansion(None, (), "no_image: the product has no picture to start from")
-        try:
-            image = open_picture(product.images[0], f"product {product.id!r}: image 0")
-        except PictureError as error:
-            return Expansion(None, (), f"unreadable_picture: {error}")
+        image = opened_photo(product)
+        if isinstance(image, Expansion):
+            return image
         image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
         cut = cut_out(np.asarray(image))
         # Without a cut-out there is no other backdrop to set it on.

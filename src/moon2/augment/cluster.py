@@ -149,7 +149,7 @@ def worker_pools(
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray leaves it untyped
+    there: dict[str, float] = ray.cluster_resources()
     cores = float(there.get("CPU", 1))
     pools = pools_for(settings, threshold is not None, workers or max(int(cores), 1), int(there.get("GPU", 0)), cores)
     for first in range(0, len(parts), PARTS_AT_ONCE):

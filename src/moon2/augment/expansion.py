@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from PIL import Image
+
+from moon2.pictures import PictureError, open_picture
 from moon2.records import Product
 
 
@@ -46,6 +49,16 @@ class Expansion:
     main: bytes | None
     variants: tuple[Variant, ...] = ()
     reason: str = ""
+
+
+def opened_photo(product: Product) -> Image.Image | Expansion:
+    """The product's first picture, RGB; where there is none to start from, the expansion that says why."""
+    if not product.images:
+        return Expansion(None, (), "no_image: the product has no picture to start from")
+    try:
+        return open_picture(product.images[0], f"product {product.id!r}: image 0")
+    except PictureError as error:
+        return Expansion(None, (), f"unreadable_picture: {error}")
 
 
 class ImageProvider(Protocol):

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from PIL import Image
 
-from moon2.augment.expansion import Expansion, ImageProvider, Variant
+from moon2.augment.expansion import Expansion, ImageProvider, Variant, opened_photo
 from moon2.augment.prompts import load_prompts
 from moon2.augment.settings import product_random
-from moon2.pictures import PictureError, open_picture
 from moon2.records import Product
 
 if TYPE_CHECKING:
@@ -68,12 +67,9 @@ class InstructionEditor(ImageProvider, ABC, Generic[Picture]):
             edit: (picture, instruction, 0 for the main image and the variants from 1) → the edited picture; raises
                 `EditError` where there is none.
         """
-        if not product.images:
-            return Expansion(None, (), "no_image: the product has no picture to start from")
-        try:
-            photo = open_picture(product.images[0], f"product {product.id!r}: image 0")
-        except PictureError as error:
-            return Expansion(None, (), f"unreadable_picture: {error}")
+        photo = opened_photo(product)
+        if isinstance(photo, Expansion):
+            return photo
         try:
             main = await edit(self._first(photo), self._prompts.for_main_image(product), 0)
         except EditError as error:

@@ -27,9 +27,9 @@ from moon2.augment.cluster import Row, StageError, connected, worker_pools
 from moon2.augment.parts import REJECTED_ADDITIONS, Part
 from moon2.augment.prompts import load_prompts
 from moon2.augment.settings import AugmentationError, AugmentationSettings
-from moon2.catalog.benchmark_card import card_text, keep_declaration
+from moon2.catalog.benchmark_card import DECLARATION, card_text, keep_declaration
 from moon2.catalog.store import Catalogue, CatalogueError, CatalogueWriter
-from moon2.locks import alone
+from moon2.writing import alone, write_whole
 
 SPLIT = "train"
 """Only what is learned from is augmented: at test time nothing is (paper.md, Inputs)."""
@@ -182,7 +182,7 @@ def _prepare(working: Path, catalogue: Catalogue, parts: list[Part], settings: A
         return
     shutil.rmtree(working, ignore_errors=True)
     (working / "parts").mkdir(parents=True)
-    _write_json(known, mine)
+    write_whole(known, json.dumps(mine, indent=1))
 
 
 def _threshold(working: Path, catalogue: Catalogue, settings: AugmentationSettings) -> float | None:
@@ -197,7 +197,7 @@ def _threshold(working: Path, catalogue: Catalogue, settings: AugmentationSettin
         from moon2.augment.consistency import calibrate, load_scorer, pairs_of
 
         found = calibrate(load_scorer(judge.checkpoint), pairs_of(catalogue, SPLIT, settings.seed), settings.seed)
-        _write_json(known, {"threshold": found.threshold, "auroc": found.auroc})
+        write_whole(known, json.dumps({"threshold": found.threshold, "auroc": found.auroc}))
     return float(json.loads(known.read_text())["threshold"])
 
 
@@ -237,7 +237,7 @@ def _assemble(
     products = 0
     made_by = f"text by {settings.text.provider}, images by {settings.images.provider}, seed {settings.seed}"
     # A benchmark stays one: its method, and what was left out of it, hold for its test part as before.
-    is_benchmark = (catalogue.folder / "benchmark.json").is_file()
+    is_benchmark = (catalogue.folder / DECLARATION).is_file()
     before = f"\n\n{card_text(catalogue.folder)}" if is_benchmark else ""
     with CatalogueWriter(
         target,
@@ -270,9 +270,3 @@ def _assemble(
 def _add_rejected(writer: CatalogueWriter, table: pa.Table) -> None:
     for row in table.to_pylist():
         writer.add_beside("rejected_additions", row, REJECTED_ADDITIONS)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(value, indent=1))
-    fresh.replace(path)

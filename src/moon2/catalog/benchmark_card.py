@@ -9,7 +9,9 @@ from pathlib import Path
 
 from moon2.catalog.layout import SPLITS, CatalogueError, dataset_card
 from moon2.catalog.store import Catalogue
+from moon2.writing import write_whole
 
+DECLARATION = "benchmark.json"
 DIRECTIONS = ("t→mm", "i→mm", "mm→mm", "t→i", "i→t")
 # An attribute is a task where at least this share of the test products has it, with so many values at most.
 LEAST_COVERAGE, MOST_VALUES = 0.5, 1_000
@@ -65,7 +67,7 @@ def write_card(name: str, licence: str, source: str, settings: BenchmarkSettings
     """Writes the card of the finished benchmark: what was left out, and how many rows there are, is known only then."""
     counts = {"products": result.products, "interactions": result.queries}
     text = describe(source, licence, settings, result.left_out)
-    _write(result.catalogue.folder / "README.md", dataset_card(name, text, licence, counts))
+    write_whole(result.catalogue.folder / "README.md", dataset_card(name, text, licence, counts))
 
 
 def describe(source: str, licence: str, settings: BenchmarkSettings, left_out: Mapping[str, int]) -> str:
@@ -102,7 +104,7 @@ def declared_attributes(folder: Path) -> list[str] | None:
     Raises:
         CatalogueError: the file is damaged, or something else.
     """
-    path = folder / "benchmark.json"
+    path = folder / DECLARATION
     if not path.is_file():
         return None
     try:
@@ -125,9 +127,9 @@ def card_text(folder: Path) -> str:
 
 def keep_declaration(source: Path, target: Path) -> None:
     """Copies benchmark.json, where there is one, from a benchmark into a catalogue made from it."""
-    path = source / "benchmark.json"
+    path = source / DECLARATION
     if path.is_file():
-        _write(target / "benchmark.json", path.read_text(encoding="utf-8"))
+        write_whole(target / DECLARATION, path.read_text(encoding="utf-8"))
 
 
 def write_declaration(
@@ -166,10 +168,4 @@ def write_declaration(
         },
     }
     text = json.dumps(declared, indent=2, ensure_ascii=False) + "\n"
-    _write(result.catalogue.folder / "benchmark.json", text)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_whole(result.catalogue.folder / DECLARATION, text)

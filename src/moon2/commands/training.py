@@ -119,6 +119,7 @@ def _evaluate(typed: Namespace) -> None:
     )
     from moon2.evaluate.evaluated import fingerprint
     from moon2.runs import evaluate_run
+    from moon2.writing import write_whole
 
     limit = typed.get("limit")
     if limit is not None and limit < 1:
@@ -143,7 +144,7 @@ def _evaluate(typed: Namespace) -> None:
         by_query=by_query,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(evaluation.to_json(), encoding="utf-8")
+    write_whole(out, evaluation.to_json())
     write_query_scores(_beside(out), by_query)
     print(evaluation.to_text())
     if theirs is not None:

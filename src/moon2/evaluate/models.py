@@ -253,7 +253,9 @@ def _kind(source: str | Path) -> str:
         configs = [found] if found else []
         modules = _from_hub(source, "modules.json") is not None
         if not configs and not modules:
-            raise EvaluationError(f"{source}: is no folder here, and the hub has neither config.json nor modules.json")
+            raise EvaluationError(
+                f"{source}: is no folder here, and on the hub no model can be found or reached by that name"
+            )
     # First, because a moon2 encoder has a modules.json too.
     if any(_model_type(config) == "moon2" for config in configs):
         return "moon2"

@@ -10,26 +10,20 @@ import os
 import runpy
 import signal
 import sys
+import time
+from threading import Thread
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def end_with(parent: int) -> None:
-    """Asks Linux to end this process when its parent ends; elsewhere does nothing, and the run's lock must do.
-
-    Args:
-        parent: process id of the parent, which may be gone already.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
+    """Ends this process when `parent`, a process id, is no longer its parent; an orphan is given another."""
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    end_with(int(sys.argv[1]))
+    Thread(target=end_with, args=[int(sys.argv[1])], daemon=True).start()
     sys.argv[:2] = ["moon2"]
     runpy.run_module("moon2", run_name="__main__", alter_sys=True)

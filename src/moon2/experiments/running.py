@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -27,9 +28,9 @@ from moon2.catalog.store import Catalogue
 from moon2.evaluate.evaluation import Evaluation
 from moon2.experiments.processes import Processes
 from moon2.experiments.variants import OURS, SAME_BUDGET, Variant
-from moon2.locks import alone
 from moon2.recipe import Recipe
 from moon2.train.history import read_history
+from moon2.writing import alone, write_whole
 
 Row = dict[str, Any]
 
@@ -227,15 +228,9 @@ def _parameters(model: Path) -> int:
     total = 0
     for path in sorted(model.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
-            total += sum(_product(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  # no dictionary
+            names: list[str] = file.keys()
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
     return total
-
-
-def _product(shape: Sequence[int]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size
 
 
 def _rows_there(experiment: Experiment) -> list[Row]:
@@ -262,9 +257,7 @@ def _write(experiment: Experiment, rows: Sequence[Row]) -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "runs": list(rows),
     }
-    fresh = experiment.folder / "results.json.new"
-    fresh.write_text(json.dumps(held, ensure_ascii=False, indent=1), encoding="utf-8")
-    fresh.replace(experiment.folder / "results.json")
+    write_whole(experiment.folder / "results.json", json.dumps(held, ensure_ascii=False, indent=1))
 
 
 def commit() -> str:

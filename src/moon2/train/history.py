@@ -9,6 +9,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 
+from moon2.writing import write_whole
+
 
 class HistoryFile(TrainerCallback):
     """Writes each line of the log as one JSON object; after a resume, lines past the checkpoint are dropped first."""
@@ -19,9 +21,7 @@ class HistoryFile(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.path.exists():
             kept = [line for line in read_history(self.path) if line["step"] <= state.global_step]
-            fresh = self.path.with_suffix(".new")
-            fresh.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
-            fresh.replace(self.path)
+            write_whole(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         # A line of the log averages the steps since the one before; where one ends at every checkpoint, a resumed run

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import Trainer
 
 from moon2.recipe import Recipe
 
@@ -92,25 +93,23 @@ def parameter_groups(model: torch.nn.Module, decay: float, decayed: set[str]) ->
     ]
 
 
-class RecipeOptimizer:
-    """Gives a `transformers.Trainer` that also derives from this, and has a `recipe`, the recipe's optimiser."""
+class RecipeOptimizer(Trainer):
+    """A trainer, or a parent of one, that has a `recipe` and takes the recipe's optimiser."""
 
     recipe: Recipe
-    optimizer: torch.optim.Optimizer | None
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW, or Muon with AdamW where the recipe says so."""
-        trainer: Any = self
-        settings = trainer.args
+        settings = self.args
         if self.optimizer is None and self.recipe.training.optimizer == "muon":
-            network = trainer.model if model is None else model
+            network: Any = self.model if model is None else model
             decayed = set(self.get_decay_parameter_names(network))
             groups = parameter_groups(network, settings.weight_decay, decayed)
             self.optimizer = MuonWithAdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.adam_beta2))
-        made: torch.optim.Optimizer = super().create_optimizer(model)  # type: ignore[misc]  # the trainer's own
+        made: torch.optim.Optimizer = super().create_optimizer(model)
         return made
 
     def get_decay_parameter_names(self, model: Any) -> list[str]:
         """All matrices but W*: decay would draw its preferences back to equal ones."""
-        names: list[str] = super().get_decay_parameter_names(model)  # type: ignore[misc]  # the trainer's own
+        names: list[str] = super().get_decay_parameter_names(model)
         return [name for name in names if not name.endswith("dual_alignment")]

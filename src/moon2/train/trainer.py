@@ -22,11 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import ProgressCallback, Trainer, TrainingArguments
+from transformers import ProgressCallback, TrainingArguments
 
 from moon2.catalog.store import Catalogue
 from moon2.catalog.triplets import Triplet, training_triplets
-from moon2.locks import alone
 from moon2.model.encoder import Encoder
 from moon2.recipe import AdditionSettings, Recipe, RecipeError, load_recipe
 from moon2.train.additions import addition_texts, require_additions
@@ -36,6 +35,7 @@ from moon2.train.history import Curves, HistoryFile
 from moon2.train.optimizer import RecipeOptimizer
 from moon2.train.progress import TrainingBar
 from moon2.train.step import needed_views, training_step
+from moon2.writing import alone, write_whole
 
 Score = Callable[[Encoder], dict[str, float]]
 
@@ -154,7 +154,7 @@ def _run_own_trainer(
     return int(trainer.state.global_step)
 
 
-class MoonTrainer(RecipeOptimizer, Trainer):
+class MoonTrainer(RecipeOptimizer):
     """`transformers.Trainer` with the loss of `training_step`, the indexed stream, and a log of every part."""
 
     def __init__(
@@ -308,9 +308,7 @@ def _prepare_folder(folder: Path, recipe: Recipe, data: str, resume: bool) -> Pa
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in ((existing, recipe.to_yaml()), (folder / "data.sha256", data)):
         if not file.exists():
-            fresh = file.with_name(file.name + ".new")
-            fresh.write_text(text)
-            fresh.replace(file)
+            write_whole(file, text)
     return newest_checkpoint(folder / "checkpoints") if resume else None
 
 

@@ -1,4 +1,4 @@
-"""One writer at a time: a second process that would write the same folder is turned away before it does harm."""
+"""Writing so that neither a kill nor a second process does harm: files whole or not at all, one writer a folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from filelock import FileLock, Timeout
 
 class InUseError(ValueError):
     """Another process is writing the same folder, or it cannot be written at all; one line."""
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text as UTF-8, so that whenever the process is killed `path` holds all of it or what it held before."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
 
 
 @contextmanager

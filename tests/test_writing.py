@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from moon2.locks import InUseError, alone
+from moon2.writing import InUseError, alone
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from moon2.locks import alone
+from moon2.writing import alone
 with alone(Path(sys.argv[1]), "`moon2 train`"):
     print("held", flush=True)
     time.sleep(600)
