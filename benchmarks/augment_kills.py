@@ -24,8 +24,8 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 
-from moon2.augment.parts import parts_of
-from moon2.catalog.store import Catalogue, write_catalogue
+from moon2.catalog.store import Catalog, write_catalog
+from moon2.jobs.shards import parts_of
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,14 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        products = islice(Catalogue.open(options.data).products("train"), options.products)
-        write_catalogue(folder / "data", {"train": products}, title="benchmark")
+        products = islice(Catalog.open(options.data).products("train"), options.products)
+        write_catalog(folder / "data", {"train": products}, title="benchmark")
         started = time.monotonic()
         start(folder, "whole").wait()
         seconds = time.monotonic() - started
         kills = []
         finished = folder / ".killed.augmenting" / "parts"
-        total = len(parts_of(Catalogue.open(folder / "data"), "train"))
+        total = len(parts_of(Catalog.open(folder / "data"), "train"))
         # So many parts are done when the blow falls, and a random moment later.
         for wanted in sorted(draw.sample(range(total - 1), options.kills)):
             running, begun = start(folder, "killed"), time.monotonic()
@@ -94,10 +94,10 @@ def kill(running: subprocess.Popen[bytes]) -> None:
     running.wait()
 
 
-def digest(catalogue: Path) -> str:
+def digest(catalog: Path) -> str:
     """Of all rows of all products, and of what was rejected."""
     rows = hashlib.sha256()
-    for path in [*sorted(catalogue.glob("products/*.parquet")), *sorted(catalogue.glob("rejected*.parquet"))]:
+    for path in [*sorted(catalog.glob("products/*.parquet")), *sorted(catalog.glob("rejected*.parquet"))]:
         for row in pq.read_table(path).to_pylist():
             rows.update(repr(row).encode())
     return rows.hexdigest()

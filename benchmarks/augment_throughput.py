@@ -1,13 +1,13 @@
-"""How fast `moon2 augment` is, and whether its memory grows with the catalogue.
+"""How fast `moon2 augment` is, and whether its memory grows with the catalog.
 
     python benchmarks/augment_throughput.py DATA [--products 2000 20000] [--what text images both] [--workers N]
         [--out FILE.json]
 
-For each number of products a catalogue is made of that many training products of DATA, in order, over again with new
+For each number of products a catalog is made of that many training products of DATA, in order, over again with new
 ids where DATA has fewer. The default providers augment it, in a process of its own. "products/s" is the whole command,
 start of Ray and writing included; "streaming" leaves out the start: it runs from the first finished part to the last.
 Memory is the proportional set size (PSS) of the process and all below it, Ray's among them, sampled twice a second; PSS
-counts shared memory once. The source catalogue, as memory-mapped pages, is part of it.
+counts shared memory once. The source catalog, as memory-mapped pages, is part of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from moon2.catalog.store import Catalogue, write_catalogue
+from moon2.catalog.store import Catalog, write_catalog
 from moon2.records import Product
 
 NOTHING = {"text": ["--images.provider", "none"], "images": ["--text.provider", "none"], "both": []}
@@ -36,7 +36,7 @@ NOTHING = {"text": ["--images.provider", "none"], "images": ["--text.provider", 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures each combination and prints a line for it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="a catalogue")
+    parser.add_argument("data", help="a catalog")
     parser.add_argument("--products", type=int, nargs="+", default=[2_000, 20_000])
     parser.add_argument("--what", choices=NOTHING, nargs="+", default=list(NOTHING))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for number in typed.products:
             shop = Path(scratch) / f"shop-{number}"
-            write_catalogue(shop, {"train": products_of(Catalogue.open(typed.data), number)}, title="measured")
+            write_catalog(shop, {"train": products_of(Catalog.open(typed.data), number)}, title="measured")
             for what in typed.what:
                 figures.append(measure(shop, Path(scratch) / "out", number, what, typed.workers))
                 print(
@@ -59,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Path(typed.out).write_text(json.dumps({"data": typed.data, **machine, "figures": figures}, indent=1) + "\n")
 
 
-def products_of(catalogue: Catalogue, number: int) -> Iterator[Product]:
+def products_of(catalog: Catalog, number: int) -> Iterator[Product]:
     """Training products, over again under other ids until there are enough."""
-    endless = (replace(p, id=f"{turn}-{p.id}") for turn in count() for p in catalogue.products("train"))
+    endless = (replace(p, id=f"{turn}-{p.id}") for turn in count() for p in catalog.products("train"))
     return islice(endless, number)
 
 

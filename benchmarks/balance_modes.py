@@ -20,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 
-from moon2.evaluate.charts import line_chart
-from moon2.evaluate.evaluation import DIRECTIONS, Evaluation
-from moon2.evaluate.report_style import STYLE
+from moon2.evaluate.report.charts import line_chart
+from moon2.evaluate.report.style import STYLE
+from moon2.evaluate.result import DIRECTIONS, Evaluation
 from moon2.train.history import read_history
 
 MODES = {

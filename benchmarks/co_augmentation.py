@@ -1,11 +1,11 @@
-"""What the additions of `moon2 augment` do to retrieval: the same recipe with and without them, over several seeds.
+"""What the augmentations of `moon2 augment` do to retrieval: the same recipe with and without them, over several seeds.
 
     python benchmarks/co_augmentation.py DATA+ --steps 150 --seeds 0 1 2 --at_once 2 \\
         --modes none concatenate:0.5 draw:0.5 draw:0.0 --out runs/co-augmentation
 
-A mode is `none`, or a way to use the additions and the share of products that are given without them in a step. Runs
-are kept as `moon2 compare` keeps them: FOLDER/results.json has a row a run, and the same command goes on where it was
-stopped.
+A mode is `none`, or a way to use the augmentations and the share of products that are given without them in a
+step. Runs are kept as `moon2 compare` keeps them: FOLDER/results.json has a row a run, and the same command goes on
+where it was stopped.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from moon2.catalog.store import CatalogueError
-from moon2.experiments.running import Experiment, ExperimentError, run_same_steps
+from moon2.catalog.store import CatalogError
+from moon2.experiments.runner import Experiment, ExperimentError, run_same_steps
 from moon2.experiments.tables import differences_table, means_table
 from moon2.experiments.variants import Variant
 from moon2.recipe import load_recipe
@@ -26,7 +26,7 @@ from moon2.recipe import load_recipe
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, evaluates, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="a catalogue that `moon2 augment` wrote, with test queries")
+    parser.add_argument("data", help="a catalog that `moon2 augment` wrote, with test queries")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--modes", nargs="+", default=["none", "concatenate:0.5", "draw:0.5", "draw:0.0"])
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             command=shlex.join(["python", "benchmarks/co_augmentation.py", *(arguments or sys.argv[1:])]),
         )
         rows = run_same_steps(experiment, variants)
-    except (ValueError, ExperimentError, CatalogueError) as error:
+    except (ValueError, ExperimentError, CatalogError) as error:
         raise SystemExit(str(error)) from None
     print(f"{means_table(rows)}\n\n{differences_table(rows, variants[0].name)}")
 
@@ -55,10 +55,10 @@ def variant_of(mode: str) -> Variant:
     """The settings that make a mode; ValueError where it is none."""
     use, _, kept = mode.partition(":")
     if mode == "none":
-        return Variant(mode, ("additions.use=none",))
+        return Variant(mode, ("augmentations.use=none",))
     try:
         if use in ("concatenate", "draw") and 0 <= float(kept) <= 1:
-            return Variant(mode, (f"additions.use={use}", f"additions.keep_original={kept}"))
+            return Variant(mode, (f"augmentations.use={use}", f"augmentations.keep_original={kept}"))
     except ValueError:
         pass
     raise ValueError(f"--modes: {mode!r} is no mode; give none, or such as concatenate:0.5 or draw:0.25")

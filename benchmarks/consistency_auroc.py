@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from moon2.augment.consistency import auroc, calibrate, load_scorer, pairs_of
-from moon2.catalog.store import Catalogue
-from moon2.pictures import open_picture
+from moon2.catalog.store import Catalog
+from moon2.images import open_image
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,10 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out")
     options = parser.parse_args(arguments)
-    scorer, catalogue = load_scorer(options.checkpoint), Catalogue.open(options.data)
-    threshold = calibrate(scorer, pairs_of(catalogue, "train", options.seed, options.pairs), options.seed).threshold
-    any_other = calibrate(scorer, pairs_of(catalogue, "test", options.seed, options.pairs), options.seed)
-    same_category = within_categories(catalogue, options.pairs, options.seed)
+    scorer, catalog = load_scorer(options.checkpoint), Catalog.open(options.data)
+    threshold = calibrate(scorer, pairs_of(catalog, "train", options.seed, options.pairs), options.seed).threshold
+    any_other = calibrate(scorer, pairs_of(catalog, "test", options.seed, options.pairs), options.seed)
+    same_category = within_categories(catalog, options.pairs, options.seed)
     pictures = [picture for picture, _, _ in same_category]
     own, others = (scorer.similarities(pictures, [row[place] for row in same_category]) for place in (1, 2))
     result = {
@@ -55,11 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Path(options.out).write_text(json.dumps(result, indent=1))
 
 
-def within_categories(catalogue: Catalogue, number: int, seed: int) -> list[tuple]:
+def within_categories(catalog: Catalog, number: int, seed: int) -> list[tuple]:
     """(picture, its title, the title of another product of the same category with other words)."""
     random = np.random.default_rng(seed)
     members = defaultdict(list)
-    for row in catalogue.rows("test", ["id", "title", "category"]):
+    for row in catalog.rows("test", ["id", "title", "category"]):
         if (row["title"] or "").strip() and row["category"]:
             members[tuple(row["category"])].append((row["id"], row["title"]))
     drawn = []
@@ -69,8 +69,8 @@ def within_categories(catalogue: Catalogue, number: int, seed: int) -> list[tupl
             if others:
                 drawn.append((id, title, others[random.integers(len(others))]))
     chosen = [drawn[place] for place in random.permutation(len(drawn))[:number]]
-    products = [(catalogue.product(id), title, other) for id, title, other in chosen]
-    return [(open_picture(product.images[0]), title, other) for product, title, other in products if product.images]
+    products = [(catalog.product(id), title, other) for id, title, other in chosen]
+    return [(open_image(product.images[0]), title, other) for product, title, other in products if product.images]
 
 
 if __name__ == "__main__":

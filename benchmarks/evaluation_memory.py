@@ -1,8 +1,8 @@
-"""What a whole evaluation takes of memory above what the catalogue and the libraries take: vectors, ranks, labels, ids.
+"""What a whole evaluation takes of memory above what the catalog and the libraries take: vectors, ranks, labels, ids.
 
     python benchmarks/evaluation_memory.py [--rows 60000] [--dimension 256] [--queries 0]
 
-A catalogue of that many products, as many queries (or --queries of them), one right answer each, and an encoder that
+A catalog of that many products, as many queries (or --queries of them), one right answer each, and an encoder that
 draws unit vectors: every view of every product, every form of every query. Peak growth is that of resident memory since
 just before `evaluate`.
 """
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from moon2.catalog.store import write_catalogue
-from moon2.evaluate.benchmark import evaluate
+from moon2.catalog.store import write_catalog
+from moon2.evaluate.evaluate import evaluate
 from moon2.records import Interaction, Product, Query
 
 
@@ -44,7 +44,7 @@ class Drawn:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes the catalogue, scores, prints one line."""
+    """Writes the catalog, scores, prints one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--dimension", type=int, default=256)
@@ -66,10 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             Interaction(Query(f"query-{number}", f"number {number}", image=b"not opened"), (f"product-{number}",))
             for number in range(asked)
         )
-        catalogue = write_catalogue(Path(folder) / "shop", {"test": products}, {"test": log}, title="drawn")
-        evaluate(Drawn(8), catalogue, limit=64)  # libraries, and the index of the catalogue
+        catalog = write_catalog(Path(folder) / "shop", {"test": products}, {"test": log}, title="drawn")
+        evaluate(Drawn(8), catalog, limit=64)  # libraries, and the index of the catalog
         before, started = peak(), time.perf_counter()
-        evaluate(Drawn(options.dimension), catalogue)
+        evaluate(Drawn(options.dimension), catalog)
         grown, seconds = peak() - before, time.perf_counter() - started
     result = {
         "rows": options.rows,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole way from a catalogue to a scored encoder, timed: import, train, evaluate, and how well the filter found the wrong
+# The whole way from a catalog to a scored encoder, timed: import, train, evaluate, and how well the filter found the wrong
 # purchases. FASHION is the folder of the fashion search log (see docs/house.md); OUT takes about 200 MB and gets
 # fashion.json, in which all figures stand.
 #

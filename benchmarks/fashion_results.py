@@ -12,8 +12,8 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from moon2.evaluate.evaluation import DIRECTIONS, KS
-from moon2.experiments.running import commit
+from moon2.evaluate.result import DIRECTIONS, KS
+from moon2.experiments.runner import commit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

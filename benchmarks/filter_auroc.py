@@ -19,10 +19,10 @@ import pyarrow.parquet as parquet
 import torch
 
 from moon2.augment.consistency import auroc
-from moon2.catalog.store import Catalogue
+from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import triplets_from_log
 from moon2.model.encoder import Encoder
-from moon2.objective.reliability import reliability
+from moon2.objective.sample_filter import reliability
 from moon2.recipe import load_recipe
 
 
@@ -35,23 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     recipe = load_recipe(Path(options.run) / "recipe.yaml")
     encoder = Encoder.from_pretrained(options.run)
-    catalogue = Catalogue.open(options.data)
+    catalog = Catalog.open(options.data)
     labels = parquet.read_table(options.noise).to_pydict()
     wrong = dict(zip(labels["query_id"], labels["purchase_is_noise"], strict=True))
-    triplets = [triplet for triplet in triplets_from_log(catalogue.interactions("train")) if triplet.negative_ids]
+    triplets = [triplet for triplet in triplets_from_log(catalog.interactions("train")) if triplet.negative_ids]
 
     needed = sorted({id for triplet in triplets for id in (triplet.positive_id, *triplet.negative_ids)})
     place = {id: row for row, id in enumerate(needed)}
     chunks = range(0, len(needed), 2048)
     products = torch.from_numpy(
         np.concatenate(
-            [encoder.encode([catalogue.product(id) for id in needed[at : at + 2048]], batch_size=192) for at in chunks]
+            [encoder.encode([catalog.product(id) for id in needed[at : at + 2048]], batch_size=192) for at in chunks]
         )
     )
     phi = []
     for at in range(0, len(triplets), 2048):
         part = triplets[at : at + 2048]
-        asked = [catalogue.with_picture(triplet.query) for triplet in part]
+        asked = [catalog.with_image(triplet.query) for triplet in part]
         vectors = torch.from_numpy(encoder.encode(asked, batch_size=192))
         for vector, triplet in zip(vectors, part, strict=True):
             shown = products[[place[id] for id in triplet.negative_ids]] @ vector

@@ -25,17 +25,17 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from moon2.catalog.drawn_places import room
-from moon2.catalog.store import Catalogue
-from moon2.experiments.running import commit
-from moon2.explain.attention import pooled_attention
-from moon2.explain.heatmap import Explanation, explain
-from moon2.explain.layout import spread, token_grids
-from moon2.explain.panels import panels
+from moon2.catalog.generated_shop.backgrounds import room
+from moon2.catalog.store import Catalog
+from moon2.experiments.runner import commit
+from moon2.explain.draw.panels import panels
+from moon2.explain.explain import Explanation, explain
+from moon2.explain.rollout import pooled_attention
 from moon2.explain.sanity import cascade, randomised, rank_correlation, weights
-from moon2.explain.tracing import trace
+from moon2.explain.token_layout import spread, token_grids
+from moon2.explain.trace import trace
+from moon2.images import open_image
 from moon2.model.encoder import Encoder
-from moon2.pictures import open_picture
 from moon2.recipe import load_recipe
 from moon2.records import Product
 from moon2.runs import untrained_encoder
@@ -56,14 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", default="focus.json")
     parser.add_argument("--pictures", default="focus", help="folder for twenty samples")
     options = parser.parse_args(arguments)
-    catalogue = Catalogue.open(options.data)
+    catalog = Catalog.open(options.data)
     trained = Encoder.from_pretrained(options.run)
     encoders = {
         "trained": trained,
-        "untrained": untrained_encoder(load_recipe(Path(options.run) / "recipe.yaml"), catalogue),
+        "untrained": untrained_encoder(load_recipe(Path(options.run) / "recipe.yaml"), catalog),
         "shuffled": randomised(trained),
     }
-    chosen, on_paper = pasted_products(catalogue, options.photos)
+    chosen, on_paper = pasted_products(catalog, options.photos)
     result = {
         "command": shlex.join(["python", "benchmarks/heatmap_focus.py", *(arguments or sys.argv[1:])]),
         "commit": commit(),
@@ -102,19 +102,19 @@ def paste(photo: Image.Image, mask: np.ndarray, rng: Random) -> tuple[Image.Imag
     return ground, found
 
 
-def pasted_products(catalogue: Catalogue, number: int) -> tuple[list[Masked], list[Masked]]:
+def pasted_products(catalog: Catalog, number: int) -> tuple[list[Masked], list[Masked]]:
     """Products of the test split that fill 8 to 70 % of a white photo: in drawn rooms, and as they are; with masks."""
-    ids = catalogue.ids("test")
+    ids = catalog.ids("test")
     order = np.random.default_rng(0).permutation(len(ids))
     found: list[Masked] = []
     on_paper: list[Masked] = []
     for place in order:
-        product = catalogue.product(ids[place])
+        product = catalog.product(ids[place])
         if len(found) == number:
             break
         if not product.images or not {"base_colour", "brand"} <= product.attributes.keys():
             continue
-        photo = open_picture(product.images[0])
+        photo = open_image(product.images[0])
         mask = product_mask(photo)
         if 0.08 <= mask.mean() <= 0.7:
             image, pasted = paste(photo, mask, Random(f"focus {product.id}"))

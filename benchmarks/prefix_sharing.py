@@ -19,12 +19,12 @@ from pathlib import Path
 
 import torch
 
-from moon2.catalog.store import Catalogue
-from moon2.catalog.synthetic import write_shop
+from moon2.catalog.generated_shop.generate import write_shop
+from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import training_triplets
 from moon2.model.encoder import Encoder
+from moon2.model.moon_model import VIEWS, MoonModel, Views
 from moon2.model.processor import ItemBatch
-from moon2.model.views import VIEWS, MoonModel, Views
 from moon2.recipe import Recipe, load_recipe
 from moon2.train.batches import TripletCollator, TripletStream
 from moon2.train.optimizer import MuonWithAdamW, parameter_groups
@@ -64,25 +64,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     recipe = load_recipe(options.config)
     with tempfile.TemporaryDirectory() as folder:
-        catalogue = Catalogue.open(options.data) if options.data else write_shop(Path(folder) / "shop")
-        compare(recipe, catalogue, options.pairs)
+        catalog = Catalog.open(options.data) if options.data else write_shop(Path(folder) / "shop")
+        compare(recipe, catalog, options.pairs)
 
 
-def compare(recipe: Recipe, catalogue: Catalogue, pairs: int) -> None:
+def compare(recipe: Recipe, catalog: Catalog, pairs: int) -> None:
     """Runs `pairs` + 1 pairs of steps (the first one unmeasured) and prints what they took."""
     # Only products with both text and a picture: without one of them there is nothing to share.
-    complete = {
-        row["id"] for row in catalogue.rows("train", ["id", "title", "images"]) if row["title"] and row["images"]
-    }
+    complete = {row["id"] for row in catalog.rows("train", ["id", "title", "images"]) if row["title"] and row["images"]}
     triplets = [
         triplet
-        for triplet in training_triplets(catalogue, recipe.training.seed)
+        for triplet in training_triplets(catalog, recipe.training.seed)
         if triplet.query.text and {triplet.positive_id, triplet.query.product_id, *triplet.negative_ids} <= complete
     ]
     encoder = Encoder.from_recipe(recipe, [triplet.query.text for triplet in triplets])
     size = recipe.training.batch_size
     stream = TripletStream(
-        triplets, catalogue, encoder.processor, recipe.augment, length=size * (pairs + 1), seed=recipe.training.seed
+        triplets,
+        catalog,
+        encoder.processor,
+        recipe.image_transforms,
+        length=size * (pairs + 1),
+        seed=recipe.training.seed,
     )
     collate = TripletCollator(encoder.processor)
     encoder.model.train()

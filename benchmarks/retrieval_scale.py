@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from moon2.evaluate.retrieval import GALLERY_BLOCK, QUERY_BLOCK, ranks
+from moon2.vectors.nearest import GALLERY_BLOCK, QUERY_BLOCK, ranks
 
 CHUNK = 8 * QUERY_BLOCK
 

@@ -16,7 +16,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def fashion_folder() -> Path:
-    """The real fashion catalogue beside the repository; tests that need it are skipped where it is absent."""
+    """The real fashion catalog beside the repository; tests that need it are skipped where it is absent."""
     folder = (Path(__file__).resolve().parents[1] / "../shared/data/fashion").resolve()
     if not (folder / "products.parquet").exists():
         pytest.skip(f"the fashion data is not at {folder}")

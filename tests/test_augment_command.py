@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from moon2.catalog.store import Catalogue
-from moon2.catalog.synthetic import write_shop
+from moon2.catalog.generated_shop.generate import write_shop
+from moon2.catalog.store import Catalog
 from moon2.cli import main
 
 
@@ -22,8 +22,8 @@ def test_a_shop_is_augmented_and_the_sums_are_told(
     out = tmp_path / "shop+"
     assert main(["augment", str(shop), "--out", str(out), "--images.count", "1", "--workers", "1"]) == 0
     printed = capsys.readouterr().out
-    after = list(Catalogue.open(out).products("train"))
-    assert len(after) == len(Catalogue.open(shop).ids("train"))
+    after = list(Catalog.open(out).products("train"))
+    assert len(after) == len(Catalog.open(shop).ids("train"))
     assert {len(product.expanded_images) for product in after} <= {0, 2}
     titles, images = (
         sum(product.enriched_title is not None for product in after),

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from moon2 import Product
-from moon2.catalog.synthetic import write_shop
+from moon2.catalog.generated_shop.generate import write_shop
 from moon2.recipe import load_recipe
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"

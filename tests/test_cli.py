@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from moon2 import cli
-from moon2.catalog.store import Catalogue, write_catalogue
-from moon2.catalog.synthetic import write_shop
+from moon2.catalog.generated_shop.generate import write_shop
+from moon2.catalog.store import Catalog, write_catalog
 from moon2.cli import main
 from moon2.commands import VERBS
 from moon2.recipe import Recipe
@@ -36,9 +36,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def no_queries(tmp_path: Path) -> Path:
-    """A catalogue without a search log."""
+    """A catalog without a search log."""
     products = [Product(id=str(number), title=f"shirt number {number}") for number in range(3)]
-    return write_catalogue(tmp_path / "no-queries", {"train": products}, title="shirts").folder
+    return write_catalog(tmp_path / "no-queries", {"train": products}, title="shirts").folder
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -159,13 +159,13 @@ def test_missing_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path, shop
     assert "none.yaml" in complaint(capsys, "train", "--config", config, "--data", shop, "--out", tmp_path / "run")
 
 
-def test_missing_catalogue(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def test_missing_catalog(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     line = complaint(capsys, "train", "--data", tmp_path / "nowhere", "--out", tmp_path / "run")
     assert "nowhere" in line and "moon2 import" in line
     assert not (tmp_path / "run").exists()
 
 
-def test_damaged_catalogue(capsys: pytest.CaptureFixture[str], tmp_path: Path, no_queries: Path):
+def test_damaged_catalog(capsys: pytest.CaptureFixture[str], tmp_path: Path, no_queries: Path):
     table = no_queries / "products" / "train-00000.parquet"
     table.write_bytes(table.read_bytes()[:200])
     line = complaint(capsys, "train", "--data", no_queries, "--out", tmp_path / "run")
@@ -209,13 +209,13 @@ def test_too_small_a_shop(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     assert "at least 60" in complaint(capsys, "shop", "--out", tmp_path / "data", "--products", "5")
 
 
-def test_catalogue_in_the_way(capsys: pytest.CaptureFixture[str], shop: Path):
+def test_catalog_in_the_way(capsys: pytest.CaptureFixture[str], shop: Path):
     assert "overwrite" in complaint(capsys, "shop", "--out", shop, "--products", "60", "--queries", "1")
 
 
 def test_folder_that_is_not_a_demo(capsys: pytest.CaptureFixture[str], shop: Path):
     assert "something else than a demo" in complaint(capsys, "demo", "--out", shop)
-    assert len(Catalogue.open(shop)) == 60
+    assert len(Catalog.open(shop)) == 60
 
 
 def test_unreadable_picture_is_listed_and_the_import_goes_on(capsys: pytest.CaptureFixture[str], tmp_path: Path):
@@ -248,7 +248,7 @@ def test_a_fault_of_our_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch,
     def broken(*_: object, **__: object) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr("moon2.catalog.synthetic.write_shop", broken)
+    monkeypatch.setattr("moon2.catalog.generated_shop.generate.write_shop", broken)
     with pytest.raises(ValueError, match="a bug"):
         main(["shop", "--out", str(tmp_path)])
 
@@ -266,10 +266,10 @@ def test_stopped_training_tells_how_to_go_on(monkeypatch: pytest.MonkeyPatch, ca
 
 
 def test_checkpoints_are_compared_on_held_out_queries_of_the_log_itself(tmp_path: Path):
-    """Even a catalogue with no test queries has its training evaluated; what is held out is not trained on."""
+    """Even a catalog with no test queries has its training evaluated; what is held out is not trained on."""
     products = [Product(id=str(number), title=f"shirt number {number}") for number in range(40)]
     log = [Interaction(Query(f"q{number}", f"number {number}"), (str(number),)) for number in range(40)]
-    data = write_catalogue(tmp_path / "data", {"train": products}, {"train": log}, title="shirts").folder
+    data = write_catalog(tmp_path / "data", {"train": products}, {"train": log}, title="shirts").folder
     (tmp_path / "small.yaml").write_text(SMALL)
     train = ["train", "--config", str(tmp_path / "small.yaml"), "--data", str(data), "--out", str(tmp_path / "run")]
     assert main(train) == 0
@@ -308,7 +308,7 @@ def test_train_evaluate_report(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert capsys.readouterr().out.strip() == str(run / "report.html")
     assert "Loss of each objective" in (run / "report.html").read_text()
 
-    # An evaluation is shown with the catalogue it was made on: ids repeat between shops.
+    # An evaluation is shown with the catalog it was made on: ids repeat between shops.
     other = write_shop(tmp_path / "other", products=60, queries=16, seed=1).folder
     line = complaint(capsys, "report", run, "--data", other)
     assert "other test queries or products" in line and "moon2 evaluate" in line

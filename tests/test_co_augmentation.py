@@ -1,4 +1,4 @@
-"""The measurement of additions, on a shop of eighty products: each mode once, and a mistaken mode named."""
+"""The measurement of augmentations, on a shop of eighty products: each mode once, and a mistaken mode named."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from moon2 import Product
-from moon2.catalog.store import write_catalogue
-from moon2.catalog.synthetic import generate_shop
+from moon2.catalog.generated_shop.generate import generate_shop
+from moon2.catalog.store import write_catalog
 
 SMALL = """
 backbone:
@@ -47,7 +47,7 @@ def test_each_mode_is_trained_and_compared_with_the_first(
 ) -> None:
     shop = generate_shop(80, 30, 0)
     products = {"train": [with_additions(p) if p.images else p for p in shop.products["train"]]}
-    data = write_catalogue(
+    data = write_catalog(
         tmp_path / "data", products | {"test": shop.products["test"]}, shop.interactions, title="Shop"
     ).folder
     (tmp_path / "small.yaml").write_text(SMALL)

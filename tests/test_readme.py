@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from moon2.catalog.synthetic import generate_shop
+from moon2.catalog.generated_shop.generate import generate_shop
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()

@@ -59,10 +59,10 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("input:\n  max_pixels: 0\n", "input.max_pixels"),
         ("alignment:\n  temperature_inter: 0\n", "alignment.temperature_inter"),
         ("alignment:\n  floor_share: 2\n", "alignment.floor_share"),
-        ("augment:\n  crop: 1.0\n", "augment.crop"),
-        ("additions:\n  use: always\n", "use"),
-        ("additions:\n  keep_original: 1.5\n", "additions.keep_original"),
-        ("additions:\n  images: -1\n", "additions.images"),
+        ("augment:\n  crop: 1.0\n", "image_transforms.crop"),
+        ("augmentations:\n  use: always\n", "use"),
+        ("augmentations:\n  keep_original: 1.5\n", "augmentations.keep_original"),
+        ("augmentations:\n  images: -1\n", "augmentations.images"),
         ("training:\n  learning_rate: 0\n", "training.learning_rate"),
         ("- a\n- list\n", "a recipe is a table"),
         ("training: [\n", "is not YAML"),
@@ -77,10 +77,10 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, text: str, named: str) -
 
 def test_a_recipe_written_before_there_were_additions_is_read_and_uses_none(tmp_path: Path) -> None:
     sections = yaml.safe_load(Recipe(training=TrainingSettings(steps=7)).to_yaml())
-    del sections["additions"]
+    del sections["augmentations"]
     recipe = load_recipe(write(tmp_path, yaml.safe_dump(sections)))
     assert recipe == Recipe(training=TrainingSettings(steps=7))
-    assert recipe.additions.use == "none"
+    assert recipe.augmentations.use == "none"
 
 
 def test_a_mistaken_override_is_named() -> None:

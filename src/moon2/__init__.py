@@ -14,7 +14,7 @@ __all__ = ["Encoder", "Interaction", "Product", "Query", "RecordError"]
 
 
 def __getattr__(name: str) -> Any:
-    # torch takes seconds to import, and records, catalogues and `moon2 --help` do without it.
+    # torch takes seconds to import, and records, catalogs and `moon2 --help` do without it.
     if name == "Encoder":
         from moon2.model.encoder import Encoder
 

@@ -1,115 +1,254 @@
-"""The command line: one verb, one function of the package; the verbs themselves are in `moon2.commands`.
+"""The command line: each command is a function of the package, and its signature gives the options.
 
-A verb's parser is made only when it is typed. What a user can mend ends in one line and exit code 2; only moon2's own
-faults show a traceback.
+jsonargparse reads the signature and the docstring: required parameters before the `*` are positional, the others are
+options, and the text before "Args:" is the help. What the function returns is printed. The modules in `COMMANDS` import
+torch only inside functions, so that help comes at once.
 """
 
 from __future__ import annotations
 
+import ast
 import errno
+import importlib
+import inspect
+import logging
+import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from moon2.commands import VERBS
-from moon2.commands.verb import UsageError
+from moon2.errors import UserError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-EXIT_MENDABLE, EXIT_INTERRUPTED = 2, 130
+COMMANDS = {  # in the order in which they are used
+    "demo": "moon2.demo:demo",
+    "shop": "moon2.catalog.generated_shop.generate:write_shop",
+    "import": "moon2.catalog.importing.import_catalog:import_catalog",
+    "benchmark build": "moon2.catalog.benchmark.build:build_benchmark",
+    "augment": "moon2.augment.pipeline:augment",
+    "train": "moon2.train.train:train",
+    "evaluate": "moon2.evaluate.evaluate:evaluate",
+    "report": "moon2.evaluate.report.report:report",
+    "heatmap": "moon2.explain.explain:heatmap",
+    "compare": "moon2.experiments.compare:compare",
+    "ablate": "moon2.experiments.compare:ablate",
+}
+RESUMABLE = ("demo", "augment", "compare", "ablate")
+"""Commands that continue where they were stopped when they are given again."""
+QUIET_LIBRARIES = ("torch", "transformers", "accelerate", "huggingface_hub", "tensorboard")
+"""Their notices are about code, not about what a user of the command line can change."""
+
+
+class UsageError(UserError):
+    """The command line cannot be understood; the message says where its help is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command, `sys.argv` when none is given; returns the exit code."""
-    typed = list(sys.argv[1:] if arguments is None else arguments)
+    """Runs one command, from `sys.argv` when no arguments are given.
+
+    Returns:
+        The exit code: 0 for success, 2 for something the user can fix, 130 for an interruption. A fault of moon2 itself
+        keeps its traceback.
+    """
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    _set_up_terminal()
     try:
-        _dispatch(typed)
-    except SystemExit as stop:  # the parser's own way to end after help
+        _run(args)
+    except SystemExit as stop:  # argparse ends this way after help
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        return _complain(f"stopped; {_how_to_go_on(typed)}", EXIT_INTERRUPTED)
+        return _fail(f"stopped; {_how_to_go_on(args)}", 130)
     except Exception as error:
-        message = _mendable(error)
+        message = _user_message(error)
         if message is None:
             raise
-        return _complain(message, EXIT_MENDABLE)
+        return _fail(message, 2)
     return 0
 
 
-def _dispatch(typed: list[str]) -> None:
-    if not typed or typed[0] in ("-h", "--help", "help"):
+def _run(args: list[str]) -> None:
+    if not args or args[0] in ("-h", "--help", "help"):
         print(_overview())
-        return
-    if typed[0] == "--version":
+    elif args[0] == "--version":
         print(f"moon2 {version('moon2')}")
-        return
-    name = typed[0]
-    if name not in VERBS:
-        kind = "option" if name.startswith("-") else "verb"
-        raise UsageError(f"there is no {kind} {name!r}; verbs are {', '.join(VERBS)}: see `moon2 --help`")
+    else:
+        command = next((name for name in COMMANDS if args[: len(name.split())] == name.split()), None)
+        if command is None:
+            kind = "option" if args[0].startswith("-") else "command"
+            raise UsageError(f"there is no {kind} {args[0]!r}; commands are {', '.join(COMMANDS)}: see `moon2 --help`")
+        result = call(COMMANDS[command], args[len(command.split()) :], command)
+        if result is not None:
+            print(result)
+
+
+def call(path: str, args: Sequence[str], command: str) -> Any:
+    """Calls a function with command-line arguments.
+
+    Args:
+        path: "module:function".
+        args: the arguments, without the command's name.
+        command: its name, for messages.
+
+    Raises:
+        UsageError: the arguments do not fit the function.
+    """
+    module, _, name = path.partition(":")
+    function = getattr(importlib.import_module(module), name)
     from jsonargparse import ArgumentError
 
+    parser = make_parser(function, command)
     try:
-        parsed = _parser(name).parse_args(typed[1:], defaults=False)
+        parsed = parser.parse_args(_config_first(args))
+        values = vars(parser.instantiate(parsed))
     except ArgumentError as error:
-        # 'Parser key "limit": Expected a <class 'int'>.' in words that a user typed.
+        # 'Parser key "limit": Expected a <class 'int'>.' in the words of the command line.
         message = re.sub(r"<class '(\w+)'>", r"\1", re.sub(r'Parser key "([^"]+)"', r"--\1", str(error)))
-        raise UsageError(f"{name}: {message}; see `moon2 {name} --help`") from None
-    VERBS[name].run(parsed)
+        raise UsageError(f"{command}: {' '.join(message.split())}; see `moon2 {command} --help`") from None
+    del values["config"]
+    for parameter, kind in _flattened(function).items():
+        values[parameter] = kind(**{field: values.pop(field) for field in kind.__dataclass_fields__})
+    return function(**values)
 
 
-def _parser(name: str) -> ArgumentParser:
+def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
+    """The parser of a command.
+
+    The fields of a parameter called `recipe` or `settings` are options without a prefix. A parameter called `layout` is
+    typed `--as`. A tuple is typed as several words. A switch needs no value.
+    """
     from argparse import SUPPRESS, RawDescriptionHelpFormatter
 
-    from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+    import docstring_parser
+    from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
     class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-        """Defaults shown, descriptions printed as they are written."""
+        """Shows defaults, and prints the description as it is written."""
+
+        def _get_help_string(self, action: Any) -> str:
+            return re.sub(r"<class '(\w+)'>", r"\1", super()._get_help_string(action) or "")
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    verb = VERBS[name]
+    doc = inspect.getdoc(function) or ""
+    help_of = {param.arg_name: param.description for param in docstring_parser.parse(doc).params}
+    types, defaults = get_type_hints(function), inspect.signature(function).parameters
+    flattened = _flattened(function)
+    several = {name for name, hint in types.items() if get_origin(hint) is tuple}
     parser = ArgumentParser(
-        prog=f"moon2 {name}",
-        usage=f"moon2 {name} {verb.usage}",
-        description=verb.help,
+        prog=f"moon2 {command}",
+        usage=_usage(function, command),
+        description=re.split(r"\n\s*(?:Args|Returns|Raises):\n", doc)[0],
         formatter_class=Formatter,
         exit_on_error=False,
     )
-    verb.arguments(parser)
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options; those typed here win over it")
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*flattened, *several, "layout"})
+    if "layout" in types:
+        parser.add_argument("--as", dest="layout", type=types["layout"], required=True, help=help_of["layout"])
+    for name in sorted(several):
+        element = get_args(types[name])[0]
+        parser.add_argument(f"--{name}", nargs="+", type=element, default=defaults[name].default, help=help_of[name])
+    for kind in flattened.values():
+        parser.add_class_arguments(kind, None)
     for action in parser._actions:
-        if action.metavar == "CONFIG":  # a file for one section alone: nobody needs it, and it doubles the list
-            action.help = SUPPRESS
+        if action.metavar == "CONFIG" and action.dest != "config":
+            action.help = SUPPRESS  # a file for one section alone: nobody needs it, and it doubles the list
+        if bool in (action.type, getattr(action, "_typehint", None)):
+            action.nargs, action.const = "?", True
     return parser
 
 
+def _flattened(function: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters whose fields are options without a prefix, with their dataclasses."""
+    return {name: kind for name, kind in get_type_hints(function).items() if name in ("recipe", "settings")}
+
+
+def _usage(function: Callable[..., Any], command: str) -> str:
+    """Names what must be given; the list of options shows the rest."""
+    words = [f"moon2 {command}"]
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.default is not parameter.empty:
+            continue
+        option = "--as" if name == "layout" else f"--{name}"
+        words.append(name.upper() if parameter.kind is not parameter.KEYWORD_ONLY else f"{option} {name.upper()}")
+    return " ".join([*words, "[options]"])
+
+
+def _config_first(args: Sequence[str]) -> list[str]:
+    """jsonargparse lets the later win; here a typed option wins over the file, wherever either stands."""
+    first, rest = [], list(args)
+    for index in range(len(args) - 1, -1, -1):
+        width = 2 if args[index] == "--config" else 1 if args[index].startswith("--config=") else 0
+        first[:0] = rest[index : index + width]
+        del rest[index : index + width]
+    return first + rest
+
+
 def _overview() -> str:
-    lines = [f"  {name:<10}{verb.help.splitlines()[0]}" for name, verb in VERBS.items()]
+    lines = [f"  {name:<17}{_summary(path)}" for name, path in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: moon2 VERB …",
+            "usage: moon2 COMMAND …",
             "",
-            "Makes one embedding space of a shop's products: text, photos, or both (MOON2.0, arXiv 2511.12449).",
+            "Learns one embedding space for a shop's products: text, images, or both (MOON2.0, arXiv 2511.12449).",
             "",
-            "verbs:",
+            "commands:",
             *lines,
             "",
-            "Begin with `moon2 demo`. `moon2 VERB --help` explains a verb; `moon2 --version` tells the version.",
+            "Begin with `moon2 demo`. `moon2 COMMAND --help` explains a command; `moon2 --version` tells the version.",
         ]
     )
 
 
-def _complain(message: str, code: int) -> int:
+def _summary(path: str) -> str:
+    """The first line of a function's docstring, read without importing its module."""
+    module, _, name = path.partition(":")
+    spec = find_spec(module)
+    assert spec is not None and spec.origin is not None
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    raise LookupError(path)
+
+
+class _TerminalHandler(logging.Handler):
+    """Log records as lines on standard error, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        prefix = "moon2: " if record.levelno >= logging.WARNING else ""
+        tqdm.write(prefix + record.getMessage(), file=sys.stderr)
+
+
+def _set_up_terminal() -> None:
+    # transformers reads these when it is imported; the tokenizer's threads only warn about the data loader's processes.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logger = logging.getLogger("moon2")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, _TerminalHandler) for handler in logger.handlers):
+        logger.addHandler(_TerminalHandler())
+    if not sys.warnoptions:
+        for library in QUIET_LIBRARIES:
+            warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
+
+
+def _fail(message: str, code: int) -> int:
     print(f"moon2: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 
-def _mendable(error: Exception) -> str | None:
-    """The line for a user, or None when the fault is moon2's own and the traceback is wanted."""
-    if isinstance(error, ValueError) and type(error).__module__.partition(".")[0] == "moon2":
+def _user_message(error: Exception) -> str | None:
+    """The line for the user; None for a fault of moon2, which keeps its traceback."""
+    if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC):
         return f"{error.filename or 'writing a file'}: {error.strerror}; choose another folder, or make room for it"
@@ -118,12 +257,10 @@ def _mendable(error: Exception) -> str | None:
     return None
 
 
-def _how_to_go_on(typed: Sequence[str]) -> str:
-    command = shlex.join(["moon2", *typed])
-    if typed[:1] == ["train"]:
-        return f"go on from the last checkpoint with: {command}{'' if '--resume' in typed else ' --resume'}"
-    if typed[:1] in (["demo"], ["augment"], ["compare"], ["ablate"]):
+def _how_to_go_on(args: Sequence[str]) -> str:
+    command = shlex.join(["moon2", *args])
+    if args[:1] == ["train"]:
+        return f"go on from the last checkpoint with: {command}{'' if '--resume' in args else ' --resume'}"
+    if args and args[0] in RESUMABLE:
         return f"go on with the same command: {command}"
-    if typed[:1] in (["import"], ["shop"]):
-        return f"no catalogue was written; start again with: {command}"
     return f"start again with: {command}"

@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moon2.catalog.store import Catalogue, CatalogueError
+from moon2.catalog.store import Catalog, CatalogError
 from moon2.recipe import (
     AlignmentSettings,
-    AugmentSettings,
     BackboneSettings,
     ExpertSettings,
+    ImageTransformSettings,
     InputSettings,
     Recipe,
     RecipeError,
@@ -29,7 +29,7 @@ from moon2.recipe import (
 from moon2.runs import RunError, quiet_libraries, read_evaluation, train_run, untrained_encoder
 
 if TYPE_CHECKING:
-    from moon2.evaluate.evaluation import Evaluation
+    from moon2.evaluate.result import Evaluation
     from moon2.model.encoder import Encoder
 
 PRODUCTS, QUERIES, SEED = 1_000, 1_200, 0
@@ -46,7 +46,7 @@ def demo_recipe() -> Recipe:
         # The shop's photos have 80 × 80 pixels.
         input=InputSettings(max_text_tokens=48, max_pixels=6400, max_images=1),
         # The log is read eight times over; without this, pictures are learned by heart.
-        augment=AugmentSettings(flip=True, crop=0.1),
+        image_transforms=ImageTransformSettings(flip=True, crop=0.1),
         alignment=AlignmentSettings(temperature_inter=0.07, temperature_intra=0.07),
         training=TrainingSettings(
             steps=300,
@@ -86,16 +86,16 @@ def run_demo(out: str | Path = "runs/demo", recipe: Recipe | None = None, produc
     print(f"{head}: a shop, an encoder for it, and a report, all in {folder}.", flush=True)
 
     clock = time.monotonic()
-    catalogue = _shop(folder / "shop", products)
-    test = catalogue.interactions("test")
+    catalog = _shop(folder / "shop", products)
+    test = catalog.interactions("test")
     print(
-        f"1. The shop: {len(catalogue):,} products with drawn photos, {len(catalogue.interactions('train')):,} "
+        f"1. The shop: {len(catalog):,} products with drawn photos, {len(catalog.interactions('train')):,} "
         f"searches that ended in a purchase (some by mistake), and {len(test):,} test queries on "
-        f"{len(catalogue.ids('test')):,} products that training never sees ({_since(clock)}).",
+        f"{len(catalog.ids('test')):,} products that training never sees ({_since(clock)}).",
         flush=True,
     )
 
-    baseline = _baseline(folder, recipe, catalogue)
+    baseline = _baseline(folder, recipe, catalog)
     print(f"2. Before training, a relevant product is among the first ten for {_mean(baseline):.0f} of 100 queries.")
 
     settings = recipe.training
@@ -104,11 +104,11 @@ def run_demo(out: str | Path = "runs/demo", recipe: Recipe | None = None, produc
     weights = sum(weight.numel() for weight in result.encoder.model.parameters())
     print(f"   Trained {weights / 1e6:.1f} million weights ({_since(time.monotonic() - result.seconds)}).", flush=True)
 
-    evaluation = _evaluate(result.encoder, catalogue, "after training", folder / "evaluation.json")
+    evaluation = _evaluate(result.encoder, catalog, "after training", folder / "evaluation.json")
     print(f"4. After training it is {_mean(evaluation):.0f} of 100. All scores, in percent:\n")
     print(evaluation.to_text(), end="\n\n")
 
-    report = _report(folder, evaluation, baseline, catalogue)
+    report = _report(folder, evaluation, baseline, catalog)
     (folder / "demo.json").write_text(json.dumps({"products": products, "finished": True}))
     print(f"5. Done ({_since(started)}).")
     print(_what_next(folder, report))
@@ -142,35 +142,35 @@ def _prepare(folder: Path, recipe: Recipe, products: int) -> bool:
     return False
 
 
-def _shop(folder: Path, products: int) -> Catalogue:
+def _shop(folder: Path, products: int) -> Catalog:
     try:
-        return Catalogue.open(folder)
-    except CatalogueError:
-        from moon2.catalog.synthetic import write_shop
+        return Catalog.open(folder)
+    except CatalogError:
+        from moon2.catalog.generated_shop.generate import write_shop
 
         return write_shop(folder, products, QUERIES, SEED, overwrite=True)
 
 
-def _baseline(folder: Path, recipe: Recipe, catalogue: Catalogue) -> Evaluation:
+def _baseline(folder: Path, recipe: Recipe, catalog: Catalog) -> Evaluation:
     path = folder / "baseline.json"
     if path.is_file():
         try:
             return read_evaluation(path)
         except RunError:
             pass  # cut short by a kill
-    return _evaluate(untrained_encoder(recipe, catalogue), catalogue, "before training", path)
+    return _evaluate(untrained_encoder(recipe, catalog), catalog, "before training", path)
 
 
-def _evaluate(encoder: Encoder, catalogue: Catalogue, model: str, path: Path) -> Evaluation:
-    from moon2.evaluate.benchmark import evaluate
+def _evaluate(encoder: Encoder, catalog: Catalog, model: str, path: Path) -> Evaluation:
+    from moon2.evaluate.evaluate import evaluate
 
-    evaluation = evaluate(encoder, catalogue, show_progress=True, model=f"the tiny encoder {model}")
+    evaluation = evaluate(encoder, catalog, show_progress=True, model=f"the tiny encoder {model}")
     path.write_text(evaluation.to_json(), encoding="utf-8")
     return evaluation
 
 
-def _report(folder: Path, evaluation: Evaluation, baseline: Evaluation, catalogue: Catalogue) -> Path:
-    from moon2.evaluate.report import write_report
+def _report(folder: Path, evaluation: Evaluation, baseline: Evaluation, catalog: Catalog) -> Path:
+    from moon2.evaluate.report.report import write_report
     from moon2.train.history import read_history
 
     history = read_history(folder / "history.jsonl")
@@ -178,7 +178,7 @@ def _report(folder: Path, evaluation: Evaluation, baseline: Evaluation, catalogu
         folder / "report.html",
         evaluation,
         history,
-        catalogue,
+        catalog,
         baseline=baseline,
         title="moon2 demo",
         command="moon2 demo",

@@ -13,12 +13,21 @@ from typing import Literal
 
 import yaml
 
-OBJECTIVES = ("t→mm", "i→mm", "mm→mm", "i→t", "t→i")
-"""The M = 5 alignment objectives, query's form → product's: three between products, then two within one."""
+from moon2.errors import UserError
+from moon2.views import OBJECTIVES, Objective, parse_objective
 
-
-class RecipeError(ValueError):
+class RecipeError(UserError):
     """A recipe cannot be used; the message names the file, the key and the remedy."""
+
+
+def require(holds: bool, setting: str, value: object, wanted: str) -> None:
+    """Refuses a setting whose value is out of range.
+
+    Raises:
+        RecipeError: `holds` is false.
+    """
+    if not holds:
+        raise RecipeError(f"{setting} is {value!r}; it must be {wanted}")
 
 
 @dataclass
@@ -26,7 +35,7 @@ class TinySettings:
     """Sizes of the `tiny` backbone: the Qwen3-VL architecture, small enough to train from nothing on two CPU cores."""
 
     vocabulary: int = 6000
-    """Entries of the byte-level BPE tokenizer that is trained on the catalogue's own titles and queries."""
+    """Entries of the byte-level BPE tokenizer that is trained on the catalog's own titles and queries."""
     width: int = 192
     """Hidden size D of the decoder, which is also the length of the vectors."""
     layers: int = 4
@@ -44,6 +53,15 @@ class TinySettings:
     merge: int = 2
     """Side, in patches, of the square that one visual token covers."""
 
+    def __post_init__(self) -> None:
+        for name in ("heads", "layers", "width", "patch", "merge", "feed_forward", "vision_layers"):
+            require(getattr(self, name) >= 1, f"backbone.tiny.{name}", getattr(self, name), "1 or more")
+        for name in ("width", "vision_width"):
+            fits = getattr(self, name) % (4 * self.heads) == 0
+            require(fits, f"backbone.tiny.{name}", getattr(self, name), "a multiple of 4 × backbone.tiny.heads")
+        # A byte-level tokenizer begins with the 256 bytes and its special tokens.
+        require(self.vocabulary >= 300, "backbone.tiny.vocabulary", self.vocabulary, "300 or more")
+
 
 @dataclass
 class BackboneSettings:
@@ -55,12 +73,9 @@ class BackboneSettings:
     """Number format in which the weights are held. For float32 weights with bfloat16 arithmetic see `training.bf16`."""
     tiny: TinySettings = field(default_factory=TinySettings)
     """Sizes of the `tiny` backbone; ignored for any other."""
-    pooling: Literal["tokens", "forms"] = "tokens"
+    pooling: Literal["tokens", "modalities"] = "tokens"
     """What the joint vector is the mean of: all `tokens`, as the paper has it, or the two `forms`, words and pictures,
     each the mean of its own tokens, so that many visual tokens do not drown a short title."""
-    fusion: Literal["early", "late"] = "early"
-    """`early`: words and pictures meet in the decoder. `late`: two towers as in CLIP, the decoder for words and the
-    vision encoder for pictures, and the normalised sum of both vectors for a product; a peer to compare with."""
 
 
 @dataclass
@@ -77,6 +92,10 @@ class ExpertSettings:
     """Standard deviation of what is added to each expert's copy of the dense weights, as a share of the weights' own
     standard deviation. At 0 the upcycled model computes exactly what the dense one did."""
 
+    def __post_init__(self) -> None:
+        require(1 <= self.active <= self.count, "experts.active", self.active, "1 to experts.count")
+        require(self.noise >= 0, "experts.noise", self.noise, "0 or more")
+
 
 @dataclass
 class InputSettings:
@@ -90,6 +109,10 @@ class InputSettings:
     max_images: int = 4
     """Pictures of one product that are read; further ones are ignored."""
 
+    def __post_init__(self) -> None:
+        for name in ("max_text_tokens", "max_pixels", "max_images"):
+            require(getattr(self, name) >= 1, f"input.{name}", getattr(self, name), "1 or more")
+
 
 @dataclass
 class AlignmentSettings:
@@ -99,10 +122,8 @@ class AlignmentSettings:
     """ε, of the losses between a query and a product."""
     temperature_intra: float = 0.05
     """ε̃, of the losses between one product's picture and its text."""
-    objectives: dict[str, float] = field(default_factory=lambda: dict.fromkeys(OBJECTIVES, 1.0))
+    objectives: dict[str, float] = field(default_factory=lambda: {str(objective): 1.0 for objective in OBJECTIVES})
     """The objectives that are trained, each with its share of the loss; only `balance: fixed` reads the shares."""
-    partial_queries: bool = False
-    """`mm→mm` takes queries with only words or only a picture too, as they are: the single loss of VLM2Vec."""
     balance: Literal["paper", "guarded", "fixed"] = "guarded"
     """How objectives are weighed: by the dual-alignment matrix, `paper` as printed or `guarded` with a floor under
     each, or `fixed` by the shares in `objectives`."""
@@ -112,6 +133,22 @@ class AlignmentSettings:
     """ρ, the weight of the load-balancing loss L_aux."""
     sparsity_weight: float = 0.01
     """ς, the weight of L_sparsity."""
+
+    def __post_init__(self) -> None:
+        for name in ("temperature_inter", "temperature_intra"):
+            require(getattr(self, name) > 0, f"alignment.{name}", getattr(self, name), "above 0")
+        for name in ("load_balance_weight", "sparsity_weight"):
+            require(getattr(self, name) >= 0, f"alignment.{name}", getattr(self, name), "0 or more")
+        require(0 <= self.floor_share <= 1, "alignment.floor_share", self.floor_share, "0 to 1")
+        known = {str(objective) for objective in OBJECTIVES}
+        usable = set(self.objectives) and set(self.objectives) <= known and min(self.objectives.values()) > 0
+        wanted = f"some of {', '.join(map(str, OBJECTIVES))}, each with a share above 0"
+        require(bool(usable), "alignment.objectives", self.objectives, wanted)
+
+    @property
+    def shares(self) -> dict[Objective, float]:
+        """The trained objectives, each with its share."""
+        return {parse_objective(name): share for name, share in self.objectives.items()}
 
 
 @dataclass
@@ -129,9 +166,13 @@ class FilterSettings:
     threshold: float = 0.6
     """τ: a triplet with φ below it is weighted by φ, any other by 1."""
 
+    def __post_init__(self) -> None:
+        require(0 <= self.threshold <= 1, "filter.threshold", self.threshold, "0 to 1")
+        require(self.sharpness > 0, "filter.sharpness", self.sharpness, "above 0")
+
 
 @dataclass
-class AugmentSettings:
+class ImageTransformSettings:
     """Cheap changes to pictures during training; off for a pretrained backbone."""
 
     flip: bool = False
@@ -139,9 +180,12 @@ class AugmentSettings:
     crop: float = 0.0
     """Largest share of the height and of the width that a random crop takes away."""
 
+    def __post_init__(self) -> None:
+        require(0 <= self.crop < 1, "image_transforms.crop", self.crop, "0 to below 1")
+
 
 @dataclass
-class AdditionSettings:
+class AugmentationSettings:
     """Use in training of what `moon2 augment` added to the products: enriched titles and expanded images."""
 
     use: Literal["none", "concatenate", "draw"] = "none"
@@ -149,9 +193,13 @@ class AdditionSettings:
     title in place of the title half of the time, and a picture drawn among the main one and the expanded ones in place
     of the main one, at little further cost. Queries and evaluation never see them."""
     keep_original: float = 0.5
-    """Probability with which a product is given without additions in a step, as it will be when it is searched."""
+    """Probability with which a product is given without augmentations in a step, as it will be when it is searched."""
     images: int = 3
     """`concatenate` only: n_c, how many expanded images at most, beside those that `input.max_images` allows."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.keep_original <= 1, "augmentations.keep_original", self.keep_original, "0 to 1")
+        require(self.images >= 0, "augmentations.images", self.images, "0 or more")
 
 
 @dataclass
@@ -183,11 +231,16 @@ class TrainingSettings:
     """Steps between checkpoints, from which `--resume` goes on."""
     log_every: int = 10
     """Steps between lines of the log."""
-    trainer: Literal["moon2", "sentence-transformers"] = "moon2"
-    """`sentence-transformers`: that library's trainer with its CachedMultipleNegativesRankingLoss, a peer to compare
-    with. It aligns queries and products as they are; filter, objectives and balance are not used."""
     seed: int = 0
     """Seed of the weights, the order of the triplets and every random draw."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "save_every", "log_every"):
+            require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
+        for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay"):
+            require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
+        for name in ("learning_rate", "max_grad_norm"):
+            require(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "above 0")
 
 
 @dataclass
@@ -199,59 +252,13 @@ class Recipe:
     input: InputSettings = field(default_factory=InputSettings)
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
-    augment: AugmentSettings = field(default_factory=AugmentSettings)
-    additions: AdditionSettings = field(default_factory=AdditionSettings)
+    image_transforms: ImageTransformSettings = field(default_factory=ImageTransformSettings)
+    augmentations: AugmentationSettings = field(default_factory=AugmentationSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
-
-    def __post_init__(self) -> None:
-        experts, tiny = self.experts, self.backbone.tiny
-        _require(1 <= experts.active <= experts.count, "experts.active", experts.active, "1 to experts.count")
-        _require(experts.noise >= 0, "experts.noise", experts.noise, "0 or more")
-        for name in ("heads", "layers", "width", "patch", "merge", "feed_forward", "vision_layers"):
-            _require(getattr(tiny, name) >= 1, f"backbone.tiny.{name}", getattr(tiny, name), "1 or more")
-        for name in ("width", "vision_width"):
-            ok = getattr(tiny, name) % (4 * tiny.heads) == 0
-            _require(ok, f"backbone.tiny.{name}", getattr(tiny, name), "a multiple of 4 × backbone.tiny.heads")
-        for name in ("max_text_tokens", "max_pixels", "max_images"):
-            _require(getattr(self.input, name) >= 1, f"input.{name}", getattr(self.input, name), "1 or more")
-        for name in ("temperature_inter", "temperature_intra"):
-            _require(getattr(self.alignment, name) > 0, f"alignment.{name}", getattr(self.alignment, name), "above 0")
-        _require(0 <= self.alignment.floor_share <= 1, "alignment.floor_share", self.alignment.floor_share, "0 to 1")
-        _require(0 <= self.filter.threshold <= 1, "filter.threshold", self.filter.threshold, "0 to 1")
-        _require(0 <= self.augment.crop < 1, "augment.crop", self.augment.crop, "0 to below 1")
-        kept = self.additions.keep_original
-        _require(0 <= kept <= 1, "additions.keep_original", kept, "0 to 1")
-        _require(self.additions.images >= 0, "additions.images", self.additions.images, "0 or more")
-        for name in ("steps", "batch_size", "save_every", "log_every"):
-            _require(getattr(self.training, name) >= 1, f"training.{name}", getattr(self.training, name), "1 or more")
-        for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay"):
-            _require(getattr(self.training, name) >= 0, f"training.{name}", getattr(self.training, name), "0 or more")
-        for name in ("learning_rate", "max_grad_norm"):
-            _require(getattr(self.training, name) > 0, f"training.{name}", getattr(self.training, name), "above 0")
-        for name in ("load_balance_weight", "sparsity_weight"):
-            _require(
-                getattr(self.alignment, name) >= 0, f"alignment.{name}", getattr(self.alignment, name), "0 or more"
-            )
-        chosen = self.alignment.objectives
-        known = bool(chosen) and set(chosen) <= set(OBJECTIVES) and all(share > 0 for share in chosen.values())
-        wanted = f"some of {', '.join(OBJECTIVES)}, each with a share above 0"
-        _require(known, "alignment.objectives", chosen, wanted)
-        plain = self.backbone.fusion == "early" or experts.count == 1
-        _require(plain, "experts.count", experts.count, "1 where backbone.fusion is late")
-        own = self.training.trainer == "moon2" or not self.training.evaluate_every
-        _require(own, "training.evaluate_every", self.training.evaluate_every, "0 with that trainer")
-        _require(self.filter.sharpness > 0, "filter.sharpness", self.filter.sharpness, "above 0")
-        # A byte-level tokenizer begins with the 256 bytes and its special tokens.
-        _require(tiny.vocabulary >= 300, "backbone.tiny.vocabulary", tiny.vocabulary, "300 or more")
 
     def to_yaml(self) -> str:
         """The whole recipe, defaults included, as YAML that `load_recipe` reads back to an equal recipe."""
         return yaml.safe_dump(asdict(self), sort_keys=False)
-
-
-def _require(holds: bool, name: str, value: object, wanted: str) -> None:
-    if not holds:
-        raise RecipeError(f"recipe: {name} is {value!r}; it must be {wanted}")
 
 
 def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Recipe:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import Any
 
+from moon2.errors import UserError
+
 MAX_TITLE_CHARACTERS = 2_000
 MAX_DESCRIPTION_CHARACTERS = 100_000
 
@@ -22,7 +24,7 @@ _BROKEN = re.compile("[\x00\ufffd\ud800-\udfff]")
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-class RecordError(ValueError):
+class RecordError(UserError):
     """A record breaks a rule; `reason` is a short stable code for counting, the message is for people."""
 
     def __init__(self, reason: str, message: str) -> None:
@@ -35,7 +37,7 @@ class Product:
     """One product of a shop: text, pictures, or both.
 
     Attributes:
-        id: unique within a catalogue, not empty.
+        id: unique within a catalog, not empty.
         title: what the shop calls it; may be empty if there is a picture.
         description: longer text; never needed.
         category: path from the root to the leaf, e.g. ("Apparel", "Topwear", "Shirts").
@@ -44,7 +46,7 @@ class Product:
         price: in the shop's currency, not negative; None when unknown.
         enriched_title: what textual enrichment added (T⁺ of the paper), used in training only.
         expanded_images: what visual expansion added (I^c_k), used in training only.
-        provenance: where the additions come from.
+        provenance: where the augmentations come from.
 
     Raises:
         RecordError: reasons `no_id`, `no_content`, `text_too_long`, `broken_encoding`, `bad_price`.
@@ -89,7 +91,7 @@ class Query:
     """What a shopper asks with: words, a picture, or both.
 
     Attributes:
-        id: unique within a catalogue's log, not empty.
+        id: unique within a catalog's log, not empty.
         text: the words; may be empty if there is a picture.
         image: the picture (path, URL, encoded bytes or PIL image), or None.
         product_id: when the picture shown is a product's photo, that product's id; its first image then is the query's

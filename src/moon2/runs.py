@@ -14,65 +14,64 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moon2.catalog.store import Catalogue
+from moon2.catalog.store import Catalog
+from moon2.errors import UserError
 from moon2.recipe import Recipe
 
 if TYPE_CHECKING:
-    from moon2.catalog.holdout import HeldOut
-    from moon2.evaluate.by_query import QueryScores
-    from moon2.evaluate.evaluation import Evaluation
+    from moon2.evaluate.per_query import QueryScores
+    from moon2.evaluate.result import Evaluation
     from moon2.model.encoder import Encoder
-    from moon2.train.trainer import TrainingResult
+    from moon2.train.train import TrainingResult
+    from moon2.train.validation import HeldOut
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """A folder is not the run that is needed; the message says which, why, and what to do."""
 
 
 def train_run(recipe: Recipe, data: str | Path, out: str | Path, *, resume: bool = False) -> TrainingResult:
-    """Trains an encoder on a catalogue; with `training.evaluate_every`, keeps the weights best on held-out queries.
+    """Trains an encoder on a catalog; with `training.evaluate_every`, keeps the weights best on held-out queries.
 
     Raises:
-        CatalogueError, RecipeError, BackboneError: as `moon2.train.trainer.train`.
+        CatalogError, RecipeError, BackboneError: as `moon2.train.train.train`.
     """
     quiet_libraries()
-    from moon2.train.trainer import train
+    from moon2.train.train import train
 
-    catalogue = Catalogue.open(data)
+    catalog = Catalog.open(data)
     if not recipe.training.evaluate_every:
-        return train(recipe, catalogue, out, resume=resume)
-    from moon2.catalog.holdout import hold_out
+        return train(recipe, catalog, out, resume=resume)
     from moon2.catalog.triplets import training_triplets
+    from moon2.train.validation import hold_out
 
     settings = recipe.training
-    triplets = training_triplets(catalogue, settings.seed)
-    held = hold_out(triplets, catalogue.ids("train"), settings.validation_queries, settings.seed)
-    score = scoring(catalogue, held) if held.interactions else None
-    return train(recipe, catalogue, out, resume=resume, score=score, triplets=held.training)
+    triplets = training_triplets(catalog, settings.seed)
+    held = hold_out(triplets, catalog.ids("train"), settings.validation_queries, settings.seed)
+    score = scoring(catalog, held) if held.interactions else None
+    return train(recipe, catalog, out, resume=resume, score=score, triplets=held.training)
 
 
-def scoring(catalogue: Catalogue, held: HeldOut) -> Callable[[Encoder], dict[str, float]]:
+def scoring(catalog: Catalog, held: HeldOut) -> Callable[[Encoder], dict[str, float]]:
     """What training calls: R@10 of each direction on the held-out queries, and their mean as "score"."""
-    from moon2.evaluate.benchmark import evaluate
+    from moon2.evaluate.evaluate import evaluate
 
     def score(encoder: Encoder) -> dict[str, float]:
-        found = evaluate(
-            encoder, catalogue, attributes=(), interactions=held.interactions, gallery_ids=held.gallery_ids
-        )
+        found = evaluate(encoder, catalog, attributes=(), interactions=held.interactions, gallery_ids=held.gallery_ids)
         measures = {f"{direction} R@10": row[10] for direction, row in found.recalls.items()}
         return {"score": sum(measures.values()) / len(measures), **measures}
 
     return score
 
 
-def untrained_encoder(recipe: Recipe, catalogue: Catalogue) -> Encoder:
+def untrained_encoder(recipe: Recipe, catalog: Catalog) -> Encoder:
     """The very encoder that training by this recipe begins with."""
     quiet_libraries()
     from moon2.catalog.triplets import training_triplets
     from moon2.model.encoder import Encoder
-    from moon2.train.trainer import tokenizer_texts
+    from moon2.train.train import tokenizer_texts
 
-    return Encoder.from_recipe(recipe, tokenizer_texts(catalogue, training_triplets(catalogue, recipe.training.seed)))
+    return Encoder.from_recipe(recipe, tokenizer_texts(catalog, training_triplets(catalog, recipe.training.seed)))
 
 
 def evaluate_run(
@@ -86,28 +85,28 @@ def evaluate_run(
     label_prompt: str | None = None,
     by_query: dict[str, QueryScores] | None = None,
 ) -> Evaluation:
-    """Scores a run's encoder, or any model that `load_model` knows, on the test queries of a catalogue, with a bar.
+    """Scores a run's encoder, or any model that `load_model` knows, on the test queries of a catalog, with a bar.
 
-    `attributes` and `label_prompt` are those of `moon2.evaluate.benchmark.evaluate`; `by_query` is filled with what
+    `attributes` and `label_prompt` are those of `moon2.evaluate.evaluate.evaluate`; `by_query` is filled with what
     each query scored, by direction.
 
     Raises:
         RunError: the run is not finished.
         EvaluationError: there is no such model.
-        CatalogueError: there is no such catalogue, or it has no test queries.
+        CatalogError: there is no such catalog, or it has no test queries.
     """
     # A name like organisation/model that is no folder here may be a hub's; whatever else is there must hold a model.
     on_hub = not Path(run).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(run))
     source = run if on_hub or (Path(run) / "modules.json").is_file() else model_folder(run)
-    catalogue = Catalogue.open(data)
+    catalog = Catalog.open(data)
     quiet_libraries()
-    from moon2.evaluate.benchmark import evaluate
-    from moon2.evaluate.models import load_model
+    from moon2.encoders.load import load_model
+    from moon2.evaluate.evaluate import evaluate
 
     encoder = load_model(source, prompt=prompt, trust_remote_code=trust_remote_code)
     return evaluate(
         encoder,
-        catalogue,
+        catalog,
         show_progress=True,
         limit=limit,
         attributes=attributes,
@@ -139,23 +138,23 @@ def report_run(run: str | Path, data: str | Path, *, command: str = "") -> Path:
 
     Raises:
         RunError: there is no such run, it was not evaluated, or that was on other queries or products.
-        CatalogueError: there is no such catalogue.
+        CatalogError: there is no such catalog.
     """
     folder = Path(run)
     if not folder.is_dir():
         raise RunError(f"{run}: there is no such run; `moon2 train … --out {run}` makes one")
     if not (folder / "evaluation.json").is_file():
         raise RunError(f"{run}: has no evaluation.json; run `moon2 evaluate {run} --data {data}` first")
-    from moon2.evaluate.evaluated import fingerprint
-    from moon2.evaluate.report import write_report
+    from moon2.evaluate.report.report import write_report
+    from moon2.evaluate.test_set import fingerprint
 
-    catalogue = Catalogue.open(data)
+    catalog = Catalog.open(data)
     evaluation = read_evaluation(folder / "evaluation.json")
     # Evaluations of the first versions have none.
-    if evaluation.fingerprint and evaluation.fingerprint != fingerprint(catalogue, evaluation.limit):
+    if evaluation.fingerprint and evaluation.fingerprint != fingerprint(catalog, evaluation.limit):
         raise RunError(
-            f"{data}: has other test queries or products than {run} was evaluated on (catalogue "
-            f"{evaluation.catalogue!r}); give that catalogue, or run `moon2 evaluate {run} --data {data}` first"
+            f"{data}: has other test queries or products than {run} was evaluated on (catalog "
+            f"{evaluation.catalog!r}); give that catalog, or run `moon2 evaluate {run} --data {data}` first"
         )
     history: list[dict[str, float]] = []
     if (folder / "history.jsonl").is_file():
@@ -168,7 +167,7 @@ def report_run(run: str | Path, data: str | Path, *, command: str = "") -> Path:
         folder / "report.html",
         evaluation,
         history,
-        catalogue,
+        catalog,
         baseline=read_evaluation(baseline) if baseline.is_file() else None,
         title=f"moon2: {folder.name}",
         command=command,
@@ -181,7 +180,7 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises:
         RunError: the file is something else.
     """
-    from moon2.evaluate.evaluation import Evaluation
+    from moon2.evaluate.result import Evaluation
 
     try:
         return Evaluation.from_json(path.read_text(encoding="utf-8"))

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from moon2.augment.cluster import connected
-from moon2.catalog.store import Catalogue
-from moon2.catalog.synthetic import write_shop
+from moon2.catalog.generated_shop.generate import write_shop
+from moon2.catalog.store import Catalog
+from moon2.jobs.ray_pools import connected
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     """Products enough for two parts."""
     return write_shop(tmp_path_factory.mktemp("shops") / "shop", products=420, queries=60)
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dual_checkpoints import write_dual_checkpoint
 from PIL import Image
+from support.dual_checkpoints import write_dual_checkpoint
 
 from moon2.augment.consistency import DualScorer, MoonScorer, auroc, calibrate, load_scorer, pairs_of, shuffled
-from moon2.augment.parts import Work
-from moon2.augment.settings import AugmentationError, AugmentationSettings, ConsistencySettings
+from moon2.augment.settings import AugmentationError, CoAugmentationSettings, ConsistencySettings
 from moon2.augment.stages import JudgeStage
-from moon2.catalog.store import Catalogue
+from moon2.catalog.store import Catalog
+from moon2.jobs.shards import Work
 from moon2.model.encoder import Encoder
 from moon2.recipe import BackboneSettings, Recipe, TinySettings
 from moon2.records import Product
@@ -93,7 +93,7 @@ def test_an_unknown_judge_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(refusal.value)
 
 
-def test_pairs_are_drawn_from_the_catalogue(shop: Catalogue) -> None:
+def test_pairs_are_drawn_from_the_catalog(shop: Catalog) -> None:
     pairs = pairs_of(shop, "train", seed=0, number=20)
     assert len(pairs) == 20
     assert pairs_of(shop, "train", seed=0, number=20)[3][1] == pairs[3][1]
@@ -101,7 +101,7 @@ def test_pairs_are_drawn_from_the_catalogue(shop: Catalogue) -> None:
 
 
 def test_a_product_of_one_form_passes_through(moon2_folder: Path) -> None:
-    settings = AugmentationSettings(consistency=ConsistencySettings(str(moon2_folder), 2.0))  # nothing can reach 2
+    settings = CoAugmentationSettings(consistency=ConsistencySettings(str(moon2_folder), 2.0))  # nothing can reach 2
     words = Product(
         id="words", title="red shoes", enriched_title="red leather shoes", provenance={"enriched_title": "{}"}
     )

@@ -16,31 +16,31 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from moon2.augment import parts
-from moon2.augment.pipeline import augment_catalogue, fingerprint
-from moon2.augment.settings import AugmentationError, AugmentationSettings, ConsistencySettings, ImageSettings
-from moon2.catalog.store import Catalogue, write_catalogue
-from moon2.pictures import open_picture
+from moon2.augment.pipeline import augment_catalog, fingerprint
+from moon2.augment.settings import AugmentationError, CoAugmentationSettings, ConsistencySettings, ImageSettings
+from moon2.catalog.store import Catalog, write_catalog
+from moon2.files import FolderInUseError
+from moon2.images import open_image
+from moon2.jobs import shards as parts
 from moon2.records import Product
-from moon2.writing import InUseError
 
 pytestmark = pytest.mark.usefixtures("ray")
 
 
 @pytest.fixture(scope="module")
-def augmented(shop: Catalogue, ray: None, tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+def augmented(shop: Catalog, ray: None, tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     out = tmp_path_factory.mktemp("augmented") / "shop+"
-    augment_catalogue(shop.folder, out, AugmentationSettings(), workers=2)
-    return Catalogue.open(out)
+    augment_catalog(shop.folder, out, CoAugmentationSettings(), workers=2)
+    return Catalog.open(out)
 
 
-def rows(catalogue: Catalogue | Path) -> list[dict]:
+def rows(catalog: Catalog | Path) -> list[dict]:
     """Everything of the training split, as stored."""
-    folder = catalogue.folder if isinstance(catalogue, Catalogue) else catalogue
+    folder = catalog.folder if isinstance(catalog, Catalog) else catalog
     return [row for path in sorted(folder.glob("products/train-*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
-def test_every_product_is_there_with_what_it_had_before(shop: Catalogue, augmented: Catalogue) -> None:
+def test_every_product_is_there_with_what_it_had_before(shop: Catalog, augmented: Catalog) -> None:
     for before, after in zip(shop.products("train"), augmented.products("train"), strict=True):
         plain = replace(after, enriched_title=None, expanded_images=(), provenance={})
         assert plain == before
@@ -49,7 +49,7 @@ def test_every_product_is_there_with_what_it_had_before(shop: Catalogue, augment
     assert augmented.interactions("test") == shop.interactions("test")
 
 
-def test_additions_carry_where_they_come_from(augmented: Catalogue) -> None:
+def test_additions_carry_where_they_come_from(augmented: Catalog) -> None:
     titles = images = 0
     for product in augmented.products("train"):
         if product.enriched_title is not None:
@@ -61,16 +61,16 @@ def test_additions_carry_where_they_come_from(augmented: Catalogue) -> None:
             facts = json.loads(product.provenance["expanded_images"])
             assert [one["kind"] == "main" for one in facts] == [True, False, False, False]
             assert len(facts) == len(product.expanded_images)
-            assert open_picture(product.expanded_images[0]).size == open_picture(product.images[0]).size
+            assert open_image(product.expanded_images[0]).size == open_image(product.images[0]).size
     assert titles > 0.8 * len(augmented.ids("train"))
     assert images > 0.9 * len(augmented.ids("train"))
 
 
-def test_the_test_split_gets_nothing(augmented: Catalogue) -> None:
+def test_the_test_split_gets_nothing(augmented: Catalog) -> None:
     assert all(p.enriched_title is None and not p.expanded_images for p in augmented.products("test"))
 
 
-def test_datasets_opens_it(augmented: Catalogue, tmp_path: Path) -> None:
+def test_datasets_opens_it(augmented: Catalog, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     folder = str(augmented.folder)
     products = datasets.load_dataset(folder, "products", split="train", cache_dir=str(tmp_path))
@@ -78,10 +78,10 @@ def test_datasets_opens_it(augmented: Catalogue, tmp_path: Path) -> None:
     assert any(products[row]["expanded_images"] for row in range(5))
 
 
-def test_workers_and_runs_make_no_difference(shop: Catalogue, augmented: Catalogue, tmp_path: Path) -> None:
-    augment_catalogue(shop.folder, tmp_path / "again", AugmentationSettings(), workers=1)
+def test_workers_and_runs_make_no_difference(shop: Catalog, augmented: Catalog, tmp_path: Path) -> None:
+    augment_catalog(shop.folder, tmp_path / "again", CoAugmentationSettings(), workers=1)
     assert rows(tmp_path / "again") == rows(augmented)
-    other = augment_catalogue(shop.folder, tmp_path / "other", AugmentationSettings(seed=1), workers=2)
+    other = augment_catalog(shop.folder, tmp_path / "other", CoAugmentationSettings(seed=1), workers=2)
     assert other.products == len(rows(augmented))
     assert rows(tmp_path / "other") != rows(augmented)
 
@@ -92,13 +92,13 @@ def test_a_broken_picture_is_reported_and_its_product_stays(tmp_path: Path) -> N
         Product(id="words", title="Puma women red dress", attributes={"fabric": "silk"}),
         Product(id="picture", images=(picture(),)),
     ]
-    write_catalogue(tmp_path / "shop", {"train": products}, title="shop")
-    result = augment_catalogue(tmp_path / "shop", tmp_path / "shop+", AugmentationSettings(), workers=1)
+    write_catalog(tmp_path / "shop", {"train": products}, title="shop")
+    result = augment_catalog(tmp_path / "shop", tmp_path / "shop+", CoAugmentationSettings(), workers=1)
     assert result.products == 3
-    after = {product.id: product for product in Catalogue.open(tmp_path / "shop+").products()}
+    after = {product.id: product for product in Catalog.open(tmp_path / "shop+").products()}
     assert not after["broken"].expanded_images and after["broken"].enriched_title
     assert after["picture"].expanded_images and after["picture"].enriched_title is None
-    rejected = pq.read_table(tmp_path / "shop+" / "rejected_additions.parquet").to_pylist()
+    rejected = pq.read_table(tmp_path / "shop+" / "rejected_augmentations.parquet").to_pylist()
     reasons = {(row["id"], row["kind"]): row["reason"] for row in rejected}
     assert reasons["broken", "image"] == "unreadable_picture"
     assert reasons["words", "image"] == "no_image"
@@ -106,58 +106,58 @@ def test_a_broken_picture_is_reported_and_its_product_stays(tmp_path: Path) -> N
 
 
 def test_the_filter_drops_what_scores_below_and_keeps_it_with_its_score(tmp_path: Path) -> None:
-    from dual_checkpoints import write_dual_checkpoint
+    from support.dual_checkpoints import write_dual_checkpoint
 
     products = [
         Product(id=str(n), title="red cotton shoes", images=(picture(n),), attributes={"brand": "Puma"})
         for n in range(3)
     ]
-    write_catalogue(tmp_path / "shop", {"train": products}, title="shop")
+    write_catalog(tmp_path / "shop", {"train": products}, title="shop")
     judge = str(write_dual_checkpoint("clip", tmp_path / "clip"))
     images = ImageSettings(count=1)
     for threshold, kept in ((-1.0, 2), (1.1, 0)):
-        settings = AugmentationSettings(images=images, consistency=ConsistencySettings(judge, threshold))
+        settings = CoAugmentationSettings(images=images, consistency=ConsistencySettings(judge, threshold))
         out = tmp_path / f"kept-{kept}"
-        augment_catalogue(tmp_path / "shop", out, settings, workers=1)
-        for product in Catalogue.open(out).products():
+        augment_catalog(tmp_path / "shop", out, settings, workers=1)
+        for product in Catalog.open(out).products():
             assert len(product.expanded_images) == kept
             assert (product.enriched_title is not None) == bool(kept)
             scores = [one["score"] for one in json.loads(product.provenance.get("expanded_images", "[]"))]
             assert all(-1 <= score <= 1 for score in scores)
-        rejected = pq.read_table(out / "rejected_additions.parquet").to_pylist() if not kept else []
+        rejected = pq.read_table(out / "rejected_augmentations.parquet").to_pylist() if not kept else []
         assert {row["reason"] for row in rejected} <= {"low_consistency"}
         assert len(rejected) == (0 if kept else 9)
         assert all(row["score"] is not None for row in rejected)
 
 
-def test_a_run_is_not_mixed_with_another(shop: Catalogue, tmp_path: Path) -> None:
+def test_a_run_is_not_mixed_with_another(shop: Catalog, tmp_path: Path) -> None:
     out = tmp_path / "shop+"
     working = tmp_path / ".shop+.augmenting"
     (working / "parts").mkdir(parents=True)
     (working / "fingerprint.json").write_text('{"settings": {}, "products": ""}')
     with pytest.raises(AugmentationError, match="interrupted run"):
-        augment_catalogue(shop.folder, out, AugmentationSettings())
+        augment_catalog(shop.folder, out, CoAugmentationSettings())
     assert not out.exists()
-    with pytest.raises(AugmentationError, match="the catalogue itself"):
-        augment_catalogue(shop.folder, shop.folder, AugmentationSettings(), overwrite=True)
+    with pytest.raises(AugmentationError, match="the catalog itself"):
+        augment_catalog(shop.folder, shop.folder, CoAugmentationSettings(), overwrite=True)
 
 
 def test_killed_between_its_last_two_steps_the_same_command_still_ends_well(tmp_path: Path) -> None:
     products = [Product(id="one", title="Puma navy shirt"), Product(id="two", title="Puma red dress")]
-    shop = write_catalogue(tmp_path / "shop", {"train": products}, title="shop")
-    out, working, settings = tmp_path / "shop+", tmp_path / ".shop+.augmenting", AugmentationSettings()
-    augment_catalogue(shop.folder, out, settings, workers=1)
+    shop = write_catalog(tmp_path / "shop", {"train": products}, title="shop")
+    out, working, settings = tmp_path / "shop+", tmp_path / ".shop+.augmenting", CoAugmentationSettings()
+    augment_catalog(shop.folder, out, settings, workers=1)
     before = rows(out)
     with pytest.raises(AugmentationError, match="is there already"):
-        augment_catalogue(shop.folder, out, settings, workers=1)
+        augment_catalog(shop.folder, out, settings, workers=1)
     (working / "parts").mkdir(parents=True)
     (working / "fingerprint.json").write_text(json.dumps(fingerprint(shop, parts.parts_of(shop, "train"), settings)))
-    augment_catalogue(shop.folder, out, settings, workers=1)
+    augment_catalog(shop.folder, out, settings, workers=1)
     assert rows(out) == before
     assert not working.exists()
 
 
-def test_a_damaged_source_ends_the_run_in_one_line_and_what_is_done_stays(shop: Catalogue, tmp_path: Path) -> None:
+def test_a_damaged_source_ends_the_run_in_one_line_and_what_is_done_stays(shop: Catalog, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(shop.folder, damaged)
     path = next((damaged / "products").glob("train-*.parquet"))
@@ -169,21 +169,19 @@ def test_a_damaged_source_ends_the_run_in_one_line_and_what_is_done_stays(shop: 
     content[start : start + pictures.total_compressed_size] = b"\xff" * pictures.total_compressed_size
     path.write_bytes(content)
     with pytest.raises(AugmentationError, match="damaged") as stopped:
-        augment_catalogue(damaged, tmp_path / "shop+", AugmentationSettings(), workers=1)
+        augment_catalog(damaged, tmp_path / "shop+", CoAugmentationSettings(), workers=1)
     assert "\n" not in str(stopped.value)
     assert not (tmp_path / "shop+").exists()
 
 
-def test_a_provider_that_cannot_work_ends_the_run_in_one_line(shop: Catalogue, tmp_path: Path) -> None:
+def test_a_provider_that_cannot_work_ends_the_run_in_one_line(shop: Catalog, tmp_path: Path) -> None:
     images = ImageSettings(provider="diffusers", model=str(tmp_path / "nothing"))
     with pytest.raises(AugmentationError, match="nothing") as stopped:
-        augment_catalogue(shop.folder, tmp_path / "shop+", AugmentationSettings(images=images), workers=1)
+        augment_catalog(shop.folder, tmp_path / "shop+", CoAugmentationSettings(images=images), workers=1)
     assert "\n" not in str(stopped.value)
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_output(
-    shop: Catalogue, augmented: Catalogue, tmp_path: Path
-) -> None:
+def test_killed_at_any_moment_it_goes_on_to_the_same_output(shop: Catalog, augmented: Catalog, tmp_path: Path) -> None:
     out = tmp_path / "shop+"
     finished = tmp_path / ".shop+.augmenting" / "parts"
     command = [str(Path(sys.executable).parent / "moon2"), "augment", str(shop.folder), "--out", str(out)]
@@ -201,14 +199,14 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_output(
         assert not out.exists()
     done = len(parts.done_parts(finished))
     assert 1 <= done < len(parts.parts_of(shop, "train"))
-    resumed = augment_catalogue(shop.folder, out, AugmentationSettings(), workers=2)
+    resumed = augment_catalog(shop.folder, out, CoAugmentationSettings(), workers=2)
     assert resumed.resumed > 0
     assert rows(out) == rows(augmented)
     assert not (tmp_path / ".shop+.augmenting").exists()
 
 
 def test_two_runs_on_one_target_do_not_mix_and_a_killed_one_is_not_waited_for(tmp_path: Path) -> None:
-    shop = write_catalogue(tmp_path / "shop", {"train": [Product(id="1", title="Puma navy shirt")]}, title="shop")
+    shop = write_catalog(tmp_path / "shop", {"train": [Product(id="1", title="Puma navy shirt")]}, title="shop")
     out, working = tmp_path / "shop+", tmp_path / ".shop+.augmenting"
     command = [str(Path(sys.executable).parent / "moon2"), "augment", str(shop.folder), "--out", str(out)]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -218,15 +216,15 @@ def test_two_runs_on_one_target_do_not_mix_and_a_killed_one_is_not_waited_for(tm
             time.sleep(0.01)
         os.killpg(first.pid, signal.SIGSTOP)  # however quick it is, it has not ended
         said = re.escape(f"{out}: another `moon2 augment` is writing it")
-        with pytest.raises(InUseError, match=said) as refusal:
-            augment_catalogue(shop.folder, out, AugmentationSettings(), workers=1)
+        with pytest.raises(FolderInUseError, match=said) as refusal:
+            augment_catalog(shop.folder, out, CoAugmentationSettings(), workers=1)
         assert "\n" not in str(refusal.value)
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
     # What it left is looked at again, which is done behind the lock.
     with pytest.raises(AugmentationError, match="interrupted run with other settings"):
-        augment_catalogue(shop.folder, out, AugmentationSettings(seed=1))
+        augment_catalog(shop.folder, out, CoAugmentationSettings(seed=1))
     assert sorted(path.name for path in tmp_path.iterdir()) == [working.name, "shop"]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from moon2.augment.entities import extract_entities
 from moon2.augment.prompts import ENRICHMENT_SCHEMA, PromptError, Prompts, load_prompts, write_prompts
+from moon2.augment.text.entities import extract_entities
 from moon2.records import Product
 
 POLO = Product(

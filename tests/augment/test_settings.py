@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from moon2.augment.cluster import pools_for
 from moon2.augment.settings import (
     AugmentationError,
-    AugmentationSettings,
+    CoAugmentationSettings,
     ConsistencySettings,
     ImageSettings,
     TextSettings,
     product_random,
 )
+from moon2.jobs.ray_pools import pools_for
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from moon2.augment.settings import (
 )
 def test_a_wrong_setting_is_named_in_one_line(wrong: dict, named: str) -> None:
     with pytest.raises(AugmentationError, match=named) as found:
-        AugmentationSettings(**wrong)
+        CoAugmentationSettings(**wrong)
     assert "\n" not in str(found.value)
 
 
@@ -48,15 +48,15 @@ def test_draws_belong_to_seed_and_product() -> None:
 
 
 def test_stages_that_compute_alike_share_workers_and_ask_for_no_more_than_there_is() -> None:
-    (alone,) = pools_for(AugmentationSettings(), False, workers=4, gpus=0)
+    (alone,) = pools_for(CoAugmentationSettings(), False, workers=4, gpus=0)
     assert alone.names == ("read", "enrich", "expand", "write")
 
-    server = AugmentationSettings(TextSettings("openai", "m"), ImageSettings("diffusers", "m"))
+    server = CoAugmentationSettings(TextSettings("openai", "m"), ImageSettings("diffusers", "m"))
     pools = pools_for(server, True, workers=2, gpus=1)
     assert [pool.names for pool in pools] == [("read",), ("enrich",), ("expand", "judge", "write")]
     assert [pool.gpus for pool in pools] == [0, 0, 1]
 
-    both = AugmentationSettings(TextSettings("transformers", "m"))
+    both = CoAugmentationSettings(TextSettings("transformers", "m"))
     pools = pools_for(both, True, workers=8, gpus=1, cores=2)
     assert [pool.names for pool in pools] == [("read",), ("enrich",), ("expand",), ("judge", "write")]
     assert sum(pool.gpus * pool.workers for pool in pools) <= 1

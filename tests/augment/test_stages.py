@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from moon2.augment.enrichment import Enrichment, EnrichmentError
 from moon2.augment.stages import ROWS_TO_BLAME_PROVIDER, attempt
+from moon2.augment.text.provider import Enrichment, EnrichmentError
 
 
 def titles(broken_rows):

@@ -1,4 +1,4 @@
-"""Small pictures and shops for the catalogue's tests."""
+"""Small pictures and shops for the catalog's tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A catalogue on disk: what is written is what is read, by moon2 and by `datasets`."""
+"""A catalog on disk: what is written is what is read, by moon2 and by `datasets`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from moon2 import Interaction, Product, Query
-from moon2.catalog import Catalogue, CatalogueError, Reject, shards, store, write_catalogue
+from moon2.catalog import shards, store
+from moon2.catalog.schema import Reject
+from moon2.catalog.store import Catalog, CatalogError, write_catalog
 
 Encode = Callable[..., bytes]
 
@@ -46,23 +48,23 @@ def test_what_is_written_is_read_back_equal(
     tmp_path: Path, products: dict[str, list[Product]], log: dict[str, list[Interaction]]
 ) -> None:
     reject = Reject(3, "x", "no_content", "row 3: has neither a title nor an image")
-    written = write_catalogue(tmp_path / "shop", products, log, title="A shop", rejects=[reject])
-    catalogue = Catalogue.open(tmp_path / "shop")
-    assert len(catalogue) == len(written) == 3
-    assert catalogue.splits == ("train", "test")
-    assert catalogue.ids() == ["shirt", "photo", "words"]
-    assert catalogue.ids("test") == ["words"]
-    assert list(catalogue.products()) == products["train"] + products["test"]
-    assert [catalogue.product(id) for id in ("words", "shirt")] == [products["test"][0], products["train"][0]]
-    assert catalogue.interactions("train") == log["train"]
-    assert catalogue.interactions("test") == log["test"]
-    assert catalogue.rejects() == [reject]
+    written = write_catalog(tmp_path / "shop", products, log, title="A shop", rejects=[reject])
+    catalog = Catalog.open(tmp_path / "shop")
+    assert len(catalog) == len(written) == 3
+    assert catalog.splits == ("train", "test")
+    assert catalog.ids() == ["shirt", "photo", "words"]
+    assert catalog.ids("test") == ["words"]
+    assert list(catalog.products()) == products["train"] + products["test"]
+    assert [catalog.product(id) for id in ("words", "shirt")] == [products["test"][0], products["train"][0]]
+    assert catalog.interactions("train") == log["train"]
+    assert catalog.interactions("test") == log["test"]
+    assert catalog.rejects() == [reject]
 
 
 def test_datasets_opens_it_with_pictures_decoded(
     tmp_path: Path, products: dict[str, list[Product]], log: dict[str, list[Interaction]]
 ) -> None:
-    folder = str(write_catalogue(tmp_path / "shop", products, log, title='A "shop": with signs').folder)
+    folder = str(write_catalog(tmp_path / "shop", products, log, title='A "shop": with signs').folder)
     rows = datasets.load_dataset(folder, "products", split="train", cache_dir=str(tmp_path / "cache"))
     assert rows[0]["title"] == "Navy shirt"
     assert rows[0]["attributes"] == [{"key": "colour", "value": "navy"}, {"key": "brand", "value": "Ärmel & Söhne"}]
@@ -70,14 +72,14 @@ def test_datasets_opens_it_with_pictures_decoded(
     assert isinstance(rows[1]["images"][0], Image.Image)
     tests = datasets.load_dataset(folder, "interactions", split="test", cache_dir=str(tmp_path / "cache"))
     assert tests.features["query_image"] == datasets.Image()
-    assert tests.column_names == store.layout.INTERACTIONS.names
+    assert tests.column_names == store.schema.INTERACTIONS.names
 
 
 def test_paths_stay_paths_made_absolute_and_urls_stay_urls(tmp_path: Path, picture: Encode) -> None:
     (tmp_path / "a.png").write_bytes(picture())
     pictures = (tmp_path / "a.png", "https://shop.example/b.png", Image.new("RGB", (3, 2)))
-    catalogue = write_catalogue(tmp_path / "shop", {"train": [Product("1", images=pictures)]}, title="A shop")
-    path, url, encoded = catalogue.product("1").images
+    catalog = write_catalog(tmp_path / "shop", {"train": [Product("1", images=pictures)]}, title="A shop")
+    path, url, encoded = catalog.product("1").images
     assert (path, url) == (str(tmp_path / "a.png"), "https://shop.example/b.png")
     assert encoded.startswith(b"\x89PNG")
 
@@ -93,69 +95,69 @@ def test_any_product_is_found_across_files_and_row_groups(
     def generated() -> Iterator[Product]:
         return (Product(str(i), f"Product {i}", images=(image,)) for i in range(37))
 
-    catalogue = write_catalogue(tmp_path / "shop", {"train": generated()}, title="A shop")
+    catalog = write_catalog(tmp_path / "shop", {"train": generated()}, title="A shop")
     assert len(list((tmp_path / "shop/products").iterdir())) == 5
     for i in (36, 0, 9, 10, 11, 20, 36, 3):
-        assert catalogue.product(str(i)).title == f"Product {i}"
-    assert catalogue._cached_bytes <= 2_000 + 1_000
-    assert [product.id for product in catalogue.products()] == [str(i) for i in range(37)]
+        assert catalog.product(str(i)).title == f"Product {i}"
+    assert catalog._cached_bytes <= 2_000 + 1_000
+    assert [product.id for product in catalog.products()] == [str(i) for i in range(37)]
 
 
-def test_a_catalogue_travels_to_a_worker_of_a_data_loader(tmp_path: Path) -> None:
-    catalogue = write_catalogue(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
+def test_a_catalog_travels_to_a_worker_of_a_data_loader(tmp_path: Path) -> None:
+    catalog = write_catalog(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
     with get_context("spawn").Pool(1) as workers:  # as a data loader starts its own, but without torch
-        assert workers.apply(catalogue.product, ("1",)).title == "Shirt"
+        assert workers.apply(catalog.product, ("1",)).title == "Shirt"
 
 
 def test_without_a_log_there_are_no_interactions(tmp_path: Path) -> None:
-    catalogue = write_catalogue(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
-    assert catalogue.interactions("train") == []
-    assert catalogue.rejects() == []
+    catalog = write_catalog(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
+    assert catalog.interactions("train") == []
+    assert catalog.rejects() == []
 
 
 def test_errors_name_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(CatalogueError, match="there is no such catalogue"):
-        Catalogue.open(tmp_path / "nowhere")
-    with pytest.raises(CatalogueError, match="is not a catalogue"):
-        Catalogue.open(tmp_path)
-    catalogue = write_catalogue(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
-    with pytest.raises(CatalogueError, match="no product 'shrit'"):
-        catalogue.product("shrit")
-    with pytest.raises(CatalogueError, match="no split 'dev'"):
-        catalogue.products("dev")
-    with pytest.raises(CatalogueError, match="no split 'dev'"):
-        catalogue.interactions("dev")
+    with pytest.raises(CatalogError, match="there is no such catalog"):
+        Catalog.open(tmp_path / "nowhere")
+    with pytest.raises(CatalogError, match="is not a catalog"):
+        Catalog.open(tmp_path)
+    catalog = write_catalog(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
+    with pytest.raises(CatalogError, match="no product 'shrit'"):
+        catalog.product("shrit")
+    with pytest.raises(CatalogError, match="no split 'dev'"):
+        catalog.products("dev")
+    with pytest.raises(CatalogError, match="no split 'dev'"):
+        catalog.interactions("dev")
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    write_catalogue(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
+    write_catalog(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
     (tmp_path / "shop/products/train-00000.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(CatalogueError, match=r"train-00000\.parquet: cannot be read"):
-        Catalogue.open(tmp_path / "shop")
+    with pytest.raises(CatalogError, match=r"train-00000\.parquet: cannot be read"):
+        Catalog.open(tmp_path / "shop")
 
 
 def test_a_second_product_of_the_same_id_is_refused_and_nothing_appears(tmp_path: Path) -> None:
     twice = [Product("1", "Shirt"), Product("1", "Skirt")]
-    with pytest.raises(CatalogueError, match="'1': is in the catalogue twice"):
-        write_catalogue(tmp_path / "shop", {"train": twice}, title="A shop")
+    with pytest.raises(CatalogError, match="'1': is in the catalog twice"):
+        write_catalog(tmp_path / "shop", {"train": twice}, title="A shop")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interaction_of_an_unknown_product_is_refused(tmp_path: Path) -> None:
     log = {"train": [Interaction(Query("q", "shirt"), ("2",))]}
-    with pytest.raises(CatalogueError, match="query 'q': product '2' is not in the catalogue"):
-        write_catalogue(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, log, title="A shop")
+    with pytest.raises(CatalogError, match="query 'q': product '2' is not in the catalog"):
+        write_catalog(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, log, title="A shop")
 
 
-def test_only_a_catalogue_is_overwritten_and_only_when_asked(tmp_path: Path) -> None:
+def test_only_a_catalog_is_overwritten_and_only_when_asked(tmp_path: Path) -> None:
     first, second = {"train": [Product("1", "Shirt")]}, {"train": [Product("2", "Skirt")]}
-    write_catalogue(tmp_path / "shop", first, title="A shop")
-    with pytest.raises(CatalogueError, match="holds a catalogue already"):
-        write_catalogue(tmp_path / "shop", second, title="A shop")
-    assert write_catalogue(tmp_path / "shop", second, title="A shop", overwrite=True).ids() == ["2"]
+    write_catalog(tmp_path / "shop", first, title="A shop")
+    with pytest.raises(CatalogError, match="holds a catalog already"):
+        write_catalog(tmp_path / "shop", second, title="A shop")
+    assert write_catalog(tmp_path / "shop", second, title="A shop", overwrite=True).ids() == ["2"]
     (tmp_path / "diary").mkdir()
     (tmp_path / "diary/monday.txt").write_text("dear diary")
-    with pytest.raises(CatalogueError, match="holds something else"):
-        write_catalogue(tmp_path / "diary", second, title="A shop", overwrite=True)
+    with pytest.raises(CatalogError, match="holds something else"):
+        write_catalog(tmp_path / "diary", second, title="A shop", overwrite=True)
     assert (tmp_path / "diary/monday.txt").read_text() == "dear diary"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["diary", "shop"]

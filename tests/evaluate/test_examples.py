@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moon2.catalog.store import Catalogue, write_catalogue
-from moon2.evaluate.benchmark import evaluate
-from moon2.evaluate.evaluation import Evaluation
+from moon2.catalog.store import Catalog, write_catalog
+from moon2.evaluate.evaluate import evaluate
 from moon2.evaluate.examples import RESULTS, Examples
-from moon2.evaluate.report import write_report
-from moon2.evaluate.retrieval import ranks
+from moon2.evaluate.report.report import write_report
+from moon2.evaluate.result import Evaluation
 from moon2.model.encoder import Encoder
 from moon2.recipe import load_recipe
 from moon2.records import Interaction, Product, Query
+from moon2.vectors.nearest import ranks
 
 IDS = [f"p{number}" for number in range(12)]
 # The gallery lies on an arc; a query at angle 0 finds p0, p1, p2 … in this order.
@@ -65,7 +65,7 @@ def encoder() -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     def photo(number: int) -> bytes:
         file = io.BytesIO()
         Image.new("RGB", (40, 30), (number * 20, 90, 200 - number * 15)).save(file, "PNG")
@@ -74,14 +74,14 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     products = [Product(id, f"shirt {number}", images=(photo(number),)) for number, id in enumerate(IDS)]
     products.append(Product("words", "shirt without a photo"))
     log = [Interaction(Query(f"q{number}", f"shirt {11 - number}"), (id,)) for number, id in enumerate(IDS)]
-    return write_catalogue(tmp_path_factory.mktemp("shop") / "shop", {"test": products}, {"test": log}, title="Shop")
+    return write_catalog(tmp_path_factory.mktemp("shop") / "shop", {"test": products}, {"test": log}, title="Shop")
 
 
-def test_an_evaluation_tells_which_experts_serve_which_form(encoder: Encoder, catalogue: Catalogue) -> None:
-    found = evaluate(encoder, catalogue)
+def test_an_evaluation_tells_which_experts_serve_which_form(encoder: Encoder, catalog: Catalog) -> None:
+    found = evaluate(encoder, catalog)
     assert found.expert_use_products == len(IDS), "the product without a photo has no joint form"
     for view, shares in found.expert_use.items():
-        pictured = [p for p in catalogue.products() if p.images]
+        pictured = [p for p in catalog.products() if p.images]
         batch = encoder.processor.batch([encoder.processor.item(product) for product in pictured])
         wanted = encoder.model(batch).routing[view].mean(dim=0).tolist()
         assert shares == pytest.approx(wanted, abs=1e-5)
@@ -90,13 +90,13 @@ def test_an_evaluation_tells_which_experts_serve_which_form(encoder: Encoder, ca
 
 
 def test_hard_queries_and_experts_are_in_the_report_and_survive_json(
-    encoder: Encoder, catalogue: Catalogue, tmp_path: Path
+    encoder: Encoder, catalog: Catalog, tmp_path: Path
 ) -> None:
-    found = evaluate(encoder, catalogue)
+    found = evaluate(encoder, catalog)
     assert found.hard["t→mm"], "an untrained encoder of twelve products finds some of them late"
     again = Evaluation.from_json(found.to_json())
     assert again == found
-    page = write_report(tmp_path / "report.html", again, [], catalogue).read_text()
+    page = write_report(tmp_path / "report.html", again, [], catalog).read_text()
     assert page.count("wanted: rank") == sum(len(examples) for examples in found.hard.values())
     assert "Experts by form" in page
     assert "expert 3" in page
@@ -105,8 +105,8 @@ def test_hard_queries_and_experts_are_in_the_report_and_survive_json(
     assert "| hardest | query | relevant product | its rank | found first |" in markdown
 
 
-def test_an_evaluation_from_before_there_were_hard_queries_is_read(encoder: Encoder, catalogue: Catalogue) -> None:
-    values = json.loads(evaluate(encoder, catalogue).to_json())
+def test_an_evaluation_from_before_there_were_hard_queries_is_read(encoder: Encoder, catalog: Catalog) -> None:
+    values = json.loads(evaluate(encoder, catalog).to_json())
     for name in ("hard", "expert_use", "expert_use_products"):
         del values[name]
     old = Evaluation.from_json(json.dumps(values))

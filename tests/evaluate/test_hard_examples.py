@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 from test_benchmark import ColourAndKindEncoder, photo, shop, written
 
-from moon2.evaluate.benchmark import evaluate
-from moon2.evaluate.evaluation import Evaluation
+from moon2.evaluate.evaluate import evaluate
 from moon2.evaluate.examples import Examples
-from moon2.evaluate.retrieval import ranks
+from moon2.evaluate.result import Evaluation
 from moon2.records import Interaction, Product, Query
+from moon2.vectors.nearest import ranks
 
 # Ten products on a quarter circle; the angle to the query, which lies at 0, is their place.
 ANGLES = np.linspace(0.1, 1.5, 10)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_running import SMALL
 
-from moon2.catalog.synthetic import write_shop
+from moon2.catalog.generated_shop.generate import write_shop
 from moon2.cli import main
 
 
@@ -85,7 +85,7 @@ def test_a_clean_log_needs_to_be_told_what_is_false(folder: Path, capsys: pytest
     assert "--noise 0 takes false purchases out of the log; name them with --noise_labels" in capsys.readouterr().err
 
 
-def test_a_catalogue_without_test_queries_is_refused_before_anything_runs(
+def test_a_catalog_without_test_queries_is_refused_before_anything_runs(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(folder / "shop", tmp_path / "shop")

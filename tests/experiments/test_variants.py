@@ -10,10 +10,10 @@ import pytest
 from moon2.experiments.tables import PUBLISHED
 from moon2.experiments.variants import OURS, Variant, ablations, peers
 from moon2.model.encoder import Encoder
-from moon2.recipe import AdditionSettings, Recipe, load_recipe
+from moon2.recipe import AugmentationSettings, Recipe, load_recipe
 
 TINY = load_recipe(Path(__file__).parents[2] / "recipes" / "tiny.yaml", ["training.evaluate_every=0"])
-ALL = [*peers(TINY), *ablations(TINY, additions=True, noise=(0.0, 0.3))]
+ALL = [*peers(TINY), *ablations(TINY, augmentations=True, noise=(0.0, 0.3))]
 
 
 def recipe_of(variant: Variant) -> Recipe:
@@ -57,15 +57,17 @@ def test_dense_networks_have_the_sizes_their_names_say() -> None:
 
 @pytest.mark.parametrize("setting", ["backbone.name=Qwen/Qwen3-VL-2B-Instruct", "experts.layers=[0]"])
 def test_a_network_that_cannot_be_resized_has_one_dense_variant(setting: str) -> None:
-    dense = [v for v in ablations(load_recipe(None, [setting]), additions=False) if v.published == "without MoE"]
+    dense = [v for v in ablations(load_recipe(None, [setting]), augmentations=False) if v.published == "without MoE"]
     assert [variant.name for variant in dense] == ["dense, the backbone's own size"]
 
 
 def test_co_augmentation_is_left_out_where_the_recipe_has_it_and_tried_where_it_has_not() -> None:
-    def names(recipe: Recipe, additions: bool) -> list[str]:
-        return [variant.name for variant in ablations(recipe, additions=additions) if "augmentation" in variant.name]
+    def names(recipe: Recipe, augmentations: bool) -> list[str]:
+        return [
+            variant.name for variant in ablations(recipe, augmentations=augmentations) if "augmentation" in variant.name
+        ]
 
-    with_additions = replace(TINY, additions=AdditionSettings(use="draw"))
+    with_additions = replace(TINY, augmentations=AugmentationSettings(use="draw"))
     assert names(with_additions, True) == ["without co-augmentation"]
     assert names(TINY, True) == ["with co-augmentation"]
     assert names(TINY, False) == []

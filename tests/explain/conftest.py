@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
-from tiny_checkpoints import CHECKPOINTS, WORDS, write_checkpoint
+from support.tiny_checkpoints import CHECKPOINTS, WORDS, write_checkpoint
 
 from moon2 import Encoder, Product
 from moon2.recipe import BackboneSettings, ExpertSettings, Recipe, TinySettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moon2.explain.attention import pooled_attention, relevance
+from moon2.explain.rollout import pooled_attention, relevance
 
 EVEN = np.array([[1, 0, 0], [1 / 2, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3]])
 FIRST = np.array([[1.0, 0, 0], [1, 0, 0], [1, 0, 0]])

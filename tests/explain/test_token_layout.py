@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moon2.explain.layout import spread, token_grids, word_spans
+from moon2.explain.token_layout import spread, token_grids, word_spans
 
 
 def test_merged_patches_make_the_grid_of_tokens() -> None:

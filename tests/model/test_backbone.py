@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from some_items import records
-from tiny_checkpoints import CHECKPOINTS, WORDS
+from support.some_items import records
+from support.tiny_checkpoints import CHECKPOINTS, WORDS
 
 from moon2 import Encoder
 from moon2.model.backbone import BackboneError, load_backbone, train_tokenizer

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from some_items import records
+from support.some_items import records
 
 from moon2 import Encoder, Product, Query
 from moon2.model.encoder import EncoderError

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from some_items import records, views_of
+from support.some_items import records, views_of
 from torch import Tensor
 
 from moon2 import Encoder
 from moon2.model.experts import ModalityExperts
-from moon2.model.views import VIEWS, Views
+from moon2.model.moon_model import VIEWS, Views
 
 
 def furthest(left: Views, right: Views) -> float:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from some_items import records
+from support.some_items import records
 
 from moon2 import Encoder, Product, Query
+from moon2.images import ImageError
 from moon2.model.processor import Item
-from moon2.pictures import PictureError
 
 
 def test_pictures_stand_before_the_text_between_their_markers(
@@ -121,7 +121,7 @@ def test_a_picture_of_any_mode_gives_the_same_shape(encoder: Encoder, picture: C
 
 
 def test_an_unreadable_picture_names_its_record(encoder: Encoder) -> None:
-    with pytest.raises(PictureError, match=r"^product '17': image 1.*cannot be read as a picture") as caught:
+    with pytest.raises(ImageError, match=r"^product '17': image 1.*cannot be read as a picture") as caught:
         good = io.BytesIO()
         Image.new("RGB", (8, 8)).save(good, "PNG")
         encoder.processor.item(Product("17", images=[good.getvalue(), b"broken"]))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from moon2 import Encoder, Interaction, Product, Query
-from moon2.catalog import Catalogue, write_catalogue
+from moon2.catalog.store import Catalog, write_catalog
 from moon2.recipe import Recipe, load_recipe
 
 COLOURS = ("navy", "red", "green", "black")
@@ -45,7 +45,7 @@ def encoded(image: Image.Image) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     """Every colour of every kind; queries of words, of a shown product, of a picture, and one without a negative."""
     products = [
         Product(f"{colour}-{kind}", f"{colour} {kind}", images=[encoded(draw(colour, kind))])
@@ -65,7 +65,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
         Interaction(Query("photo", image=encoded(draw("red", "shoes"))), ("red-shoes",), ("red-bag",)),
         Interaction(Query("no-negative", "black bag"), ("black-bag",)),
     ]
-    return write_catalogue(tmp_path_factory.mktemp("shop") / "data", {"train": products}, {"train": log}, title="Shop")
+    return write_catalog(tmp_path_factory.mktemp("shop") / "data", {"train": products}, {"train": log}, title="Shop")
 
 
 @pytest.fixture(scope="session")

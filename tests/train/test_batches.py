@@ -13,19 +13,20 @@ import torch
 from PIL import Image
 
 from moon2 import Encoder, Product, Query
-from moon2.catalog import Catalogue, Triplet, training_triplets, write_catalogue
-from moon2.recipe import AugmentSettings
+from moon2.catalog.store import Catalog, write_catalog
+from moon2.catalog.triplets import Triplet, training_triplets
+from moon2.recipe import ImageTransformSettings
 from moon2.train.batches import TripletCollator, TripletExample, TripletStream, change_picture
 
 
 @pytest.fixture
-def new_stream(shop: Catalogue, new_encoder: Callable[..., Encoder]) -> Callable[..., TripletStream]:
+def new_stream(shop: Catalog, new_encoder: Callable[..., Encoder]) -> Callable[..., TripletStream]:
     """A stream of three epochs over the shop's log."""
     triplets = training_triplets(shop)
     processor = new_encoder().processor
 
-    def make(seed: int = 0, augment: AugmentSettings | None = None) -> TripletStream:
-        settings = augment or AugmentSettings()
+    def make(seed: int = 0, augment: ImageTransformSettings | None = None) -> TripletStream:
+        settings = augment or ImageTransformSettings()
         return TripletStream(triplets, shop, processor, settings, length=3 * len(triplets), seed=seed)
 
     return make
@@ -42,7 +43,7 @@ def seen(example: TripletExample | None) -> tuple[Any, ...]:
 
 
 def test_an_example_depends_on_seed_and_index_alone(new_stream: Callable[..., TripletStream]) -> None:
-    augment = AugmentSettings(flip=True, crop=0.2)
+    augment = ImageTransformSettings(flip=True, crop=0.2)
     forward, backward, other = new_stream(1, augment), new_stream(1, augment), new_stream(2, augment)
     first = [seen(forward[index]) for index in range(len(forward))]
     second = [seen(backward[index]) for index in reversed(range(len(backward)))][::-1]
@@ -59,18 +60,18 @@ def test_an_epoch_holds_every_triplet_once_in_its_own_order(new_stream: Callable
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
-def test_all_negatives_of_a_triplet_are_drawn_in_time(shop: Catalogue, new_encoder: Callable[..., Encoder]) -> None:
+def test_all_negatives_of_a_triplet_are_drawn_in_time(shop: Catalog, new_encoder: Callable[..., Encoder]) -> None:
     triplet = Triplet(
         Query("q", "navy"), "navy-shirt", ("red-shirt", "red-bag", "red-shoes"), frozenset({"navy-shirt"})
     )
-    stream = TripletStream([triplet], shop, new_encoder().processor, AugmentSettings(), length=40, seed=0)
+    stream = TripletStream([triplet], shop, new_encoder().processor, ImageTransformSettings(), length=40, seed=0)
     assert {stream[index].negative_id for index in range(40)} == set(triplet.negative_ids)
 
 
-def test_a_query_that_shows_a_product_gets_its_picture(shop: Catalogue, new_encoder: Callable[..., Encoder]) -> None:
+def test_a_query_that_shows_a_product_gets_its_picture(shop: Catalog, new_encoder: Callable[..., Encoder]) -> None:
     triplets = [triplet for triplet in training_triplets(shop) if triplet.query.id == "shown"]
     processor = new_encoder().processor
-    example = TripletStream(triplets, shop, processor, AugmentSettings(), length=1, seed=0)[0]
+    example = TripletStream(triplets, shop, processor, ImageTransformSettings(), length=1, seed=0)[0]
     assert example is not None and example.query.text == "in green"
     assert example.query.images == processor.item(shop.product("navy-shirt")).images
 
@@ -80,12 +81,12 @@ def test_a_triplet_that_cannot_be_read_is_set_aside(
 ) -> None:
     lost = [tmp_path / "gone.jpg"]
     products = [Product("good", "navy shirt"), Product("gone", images=lost), Product("worded", "red bag", images=lost)]
-    catalogue = write_catalogue(tmp_path / "data", {"train": products}, title="Shop")
+    catalog = write_catalog(tmp_path / "data", {"train": products}, title="Shop")
     triplets = [
         Triplet(Query(f"q-{id}", "shirt"), id, (), frozenset({id})) for id in ("good", "gone", "unknown", "worded")
     ]
     processor = new_encoder().processor
-    stream = TripletStream(triplets, catalogue, processor, AugmentSettings(), length=8, seed=0)
+    stream = TripletStream(triplets, catalog, processor, ImageTransformSettings(), length=8, seed=0)
     examples = [stream[index] for index in range(4)]
     read = {example.positive_id: example for example in examples if example}
     assert read.keys() == {"good", "worded"}
@@ -101,7 +102,7 @@ def test_a_triplet_that_cannot_be_read_is_set_aside(
         TripletCollator(processor)([None, None])
 
 
-def test_a_batch_is_queries_then_positives_then_negatives(shop: Catalogue, new_encoder: Callable[..., Encoder]) -> None:
+def test_a_batch_is_queries_then_positives_then_negatives(shop: Catalog, new_encoder: Callable[..., Encoder]) -> None:
     processor = new_encoder().processor
     triplets = [
         Triplet(Query("1", "navy"), "navy-shirt", ("red-bag",), frozenset({"navy-shirt", "navy-bag"})),
@@ -110,7 +111,7 @@ def test_a_batch_is_queries_then_positives_then_negatives(shop: Catalogue, new_e
     ]
     examples = {}
     for triplet in triplets:
-        stream = TripletStream([triplet], shop, processor, AugmentSettings(), length=1, seed=0)
+        stream = TripletStream([triplet], shop, processor, ImageTransformSettings(), length=1, seed=0)
         examples[triplet.query.id] = stream[0]
     batch = TripletCollator(processor)([examples["1"], examples["2"], examples["3"]])["batch"]
     assert batch.size == 3
@@ -130,10 +131,10 @@ def test_a_batch_is_queries_then_positives_then_negatives(shop: Catalogue, new_e
 def test_pictures_are_mirrored_and_cropped_within_bounds() -> None:
     ramp = Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (100, 1)))
     random = np.random.default_rng(0)
-    changed = [np.asarray(change_picture(ramp, AugmentSettings(flip=True, crop=0.3), random)) for _ in range(40)]
+    changed = [np.asarray(change_picture(ramp, ImageTransformSettings(flip=True, crop=0.3), random)) for _ in range(40)]
     rising = [image[50, 99] > image[50, 0] for image in changed]
     assert 8 < sum(rising) < 32
     for image in changed:
         assert image.shape == (100, 100)
         assert abs(int(image[50, 99]) - int(image[50, 0])) >= 66
-    assert change_picture(ramp, AugmentSettings(), random) is ramp
+    assert change_picture(ramp, ImageTransformSettings(), random) is ramp

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from moon2 import Encoder
-from moon2.catalog.synthetic import write_shop
+from moon2.catalog.generated_shop.generate import write_shop
 from moon2.catalog.triplets import training_triplets
-from moon2.evaluate.benchmark import DIRECTIONS, evaluate
+from moon2.evaluate.evaluate import DIRECTIONS, evaluate
 from moon2.recipe import load_recipe
-from moon2.train.trainer import tokenizer_texts, train
+from moon2.train.train import tokenizer_texts, train
 
 SETTINGS = [
     "backbone.tiny.vocabulary=1000",

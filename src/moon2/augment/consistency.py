@@ -1,7 +1,7 @@
 """The consistency filter: does this picture show what this title says?
 
 The judge is any encoder of words and pictures: one that moon2 trained, or a CLIP or SigLIP checkpoint. Its cosines mean
-something only beside each other, so the threshold is found on the catalogue itself: its own pictures with their own
+something only beside each other, so the threshold is found on the catalog itself: its own pictures with their own
 titles, against the same pictures with others' titles.
 """
 
@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image
 
 from moon2.augment.settings import AugmentationError
-from moon2.catalog.store import Catalogue
-from moon2.pictures import PictureError, open_picture
+from moon2.catalog.store import Catalog
+from moon2.images import ImageError, open_image
 
 PAIRS = 2_000
 KEPT = 0.95
-"""Share of the catalogue's own pairs that the calibrated threshold keeps: an addition is dropped that fits its product
+"""Share of the catalog's own pairs that the calibrated threshold keeps: an addition is dropped that fits its product
 worse than all but the worst twentieth of the shop's own pictures fit theirs."""
 
 Pair = tuple[Image.Image, str]
@@ -74,7 +74,7 @@ class DualScorer:
     """A CLIP- or SigLIP-style encoder."""
 
     def __init__(self, checkpoint: str) -> None:
-        from moon2.model.dual_encoder import DualEncoder
+        from moon2.encoders.dual import DualEncoder
 
         self.encoder = DualEncoder.from_pretrained(checkpoint)
         self.name = checkpoint
@@ -99,25 +99,25 @@ def load_scorer(checkpoint: str) -> Scorer:
         raise AugmentationError(f"consistency.checkpoint: {error}") from None
 
 
-def pairs_of(catalogue: Catalogue, split: str, seed: int, number: int = PAIRS) -> list[Pair]:
+def pairs_of(catalog: Catalog, split: str, seed: int, number: int = PAIRS) -> list[Pair]:
     """Pictures and titles of `number` products drawn at random, fewer where there are fewer.
 
     Raises:
         AugmentationError: the split has fewer than two products with a title and a readable picture.
     """
-    ids = [row["id"] for row in catalogue.rows(split, ["id", "title"]) if (row["title"] or "").strip()]
+    ids = [row["id"] for row in catalog.rows(split, ["id", "title"]) if (row["title"] or "").strip()]
     order = np.random.default_rng(seed).permutation(len(ids))
     pairs: list[Pair] = []
     for place in order[: 2 * number]:
-        product = catalogue.product(ids[place])
+        product = catalog.product(ids[place])
         if product.images and len(pairs) < number:
             try:
-                pairs.append((open_picture(product.images[0]), product.title))
-            except PictureError:
+                pairs.append((open_image(product.images[0]), product.title))
+            except ImageError:
                 continue
     if len({title for _, title in pairs}) < 2:
         raise AugmentationError(
-            f"{catalogue.folder}: has too few products with title and picture to find a threshold; "
+            f"{catalog.folder}: has too few products with title and picture to find a threshold; "
             f"set consistency.threshold"
         )
     return pairs

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
 
-from moon2.augment.cleaning import safe_text
+from moon2.augment.text.sanitize import safe_text
+from moon2.errors import UserError
 from moon2.records import Product
 
 if TYPE_CHECKING:
-    from moon2.augment.entities import Entity
+    from moon2.augment.text.entities import Entity
 
 MAX_TITLE = 200
 MAX_DESCRIPTION = 1_500
@@ -45,7 +46,7 @@ _KNOWN = {"enrich": "product", "main-image": "title", "variants": "title"}
 _SUFFIX = {"enrich": ".md", "main-image": ".md", "variants": ".yaml"}
 
 
-class PromptError(ValueError):
+class PromptError(UserError):
     """A prompt file cannot be used; the message says which, why, and what to do, in one line."""
 
 

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from moon2.augment.enrichment import EnrichmentError, TextProvider
-from moon2.augment.expansion import ExpansionError, ImageProvider
+from moon2.augment.images.provider import ExpansionError, ImageProvider
+from moon2.augment.text.provider import EnrichmentError, TextProvider
 
 if TYPE_CHECKING:
     from moon2.augment.settings import ImageSettings, ModelSettings, TextSettings
 
 TEXT_PROVIDERS = {
-    "rules": "rules:RulesProvider",
-    "openai": "chat:ChatProvider",
-    "transformers": "local_chat:LocalChatProvider",
+    "rules": "text.rules:RulesProvider",
+    "openai": "text.openai:ChatProvider",
+    "transformers": "text.transformers:LocalChatProvider",
 }
 IMAGE_PROVIDERS = {
-    "classical": "classical:ClassicalProvider",
-    "diffusers": "editing:EditingProvider",
-    "openai": "editing_api:EditingServerProvider",
+    "opencv": "images.opencv:OpenCVProvider",
+    "diffusers": "images.diffusers:EditingProvider",
+    "openai": "images.openai:EditingServerProvider",
 }
 
 
@@ -52,7 +52,7 @@ def image_provider(settings: ImageSettings, prompts: str | None = None) -> Image
     """
     if settings.provider not in IMAGE_PROVIDERS:
         raise ExpansionError(
-            f"image provider {settings.provider!r} makes no expanded images; choose classical, diffusers or openai"
+            f"image provider {settings.provider!r} makes no expanded images; choose opencv, diffusers or openai"
         )
     provider: ImageProvider = _made(IMAGE_PROVIDERS, settings, prompts)
     return provider

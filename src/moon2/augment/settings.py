@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from moon2.errors import UserError
 
-class AugmentationError(ValueError):
-    """A catalogue cannot be augmented as asked; one line with what, where and what to do."""
+
+class AugmentationError(UserError):
+    """A catalog cannot be augmented as asked; one line with what, where and what to do."""
 
 
 @dataclass
@@ -22,9 +24,9 @@ class ModelSettings:
     """Which provider, which model, and how its server is asked: what the stages that may ask a model share."""
 
     provider: str = "none"
-    """What makes the additions."""
+    """What makes the augmentations."""
     model: str = ""
-    """The model as the server calls it, or hub id or folder of one on this machine; not for `rules` and `classical`."""
+    """The model as the server calls it, or hub id or folder of one on this machine; not for `rules` and `opencv`."""
     base_url: str | None = None
     """Address of the server, such as http://localhost:8000/v1; OpenAI's own when not given. The key is read from the
     environment, OPENAI_API_KEY."""
@@ -64,8 +66,8 @@ class TextSettings(ModelSettings):
 class ImageSettings(ModelSettings):
     """Visual expansion: a main image without what is not the product, then variants of it."""
 
-    provider: Literal["classical", "openai", "diffusers", "none"] = "classical"
-    """`classical`: no model; `diffusers`: an instruction image-editing pipeline on this machine; `openai`: an
+    provider: Literal["opencv", "openai", "diffusers", "none"] = "opencv"
+    """`opencv`: no model; `diffusers`: an instruction image-editing pipeline on this machine; `openai`: an
     images/edits server; `none`: no expanded images."""
     concurrency: int = 4
     """Requests under way at once; a pipeline makes one picture after the other."""
@@ -81,17 +83,17 @@ class ImageSettings(ModelSettings):
 
 @dataclass
 class ConsistencySettings:
-    """The filter: additions whose picture and title do not belong together are dropped."""
+    """The filter: augmentations whose picture and title do not belong together are dropped."""
 
     checkpoint: str | None = None
     """The judge: a moon2 run or encoder, or a CLIP or SigLIP checkpoint, by folder or hub id; no filter without."""
     threshold: float | None = None
-    """Least cosine similarity; found on the catalogue's own pictures and titles, matched against shuffled, when not
+    """Least cosine similarity; found on the catalog's own pictures and titles, matched against shuffled, when not
     given."""
 
 
 @dataclass
-class AugmentationSettings:
+class CoAugmentationSettings:
     """All of `moon2 augment`."""
 
     text: TextSettings = field(default_factory=TextSettings)
@@ -100,7 +102,7 @@ class AugmentationSettings:
     prompts: str | None = None
     """Folder of changed prompts; `--write_prompts FOLDER` makes one to change."""
     seed: int = 0
-    """Seed of every draw; the same input and seed give the same additions."""
+    """Seed of every draw; the same input and seed give the same augmentations."""
 
     def __post_init__(self) -> None:
         stages: dict[str, ModelSettings] = {"text": self.text, "images": self.images}

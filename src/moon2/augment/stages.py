@@ -1,8 +1,8 @@
 """What happens to a part: enrich, expand, judge. Each stage is made once in its worker and then called with work.
 
-A stage never loses a product: what cannot be made, or must not be kept, becomes a row of rejected additions, and if a
-provider fails as a whole on some rows, each of them is tried alone before it is given up. A provider that breaks on
-every row ends the run: a million products without additions are no result.
+A stage never loses a product: what cannot be made, or must not be kept, becomes a row of rejected augmentations, and if
+a provider fails as a whole on some rows, each of them is tried alone before it is given up. A provider that breaks on
+every row ends the run: a million products without augmentations are no result.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any, TypeVar
 
 from PIL.Image import Image
 
-from moon2.augment.enrichment import Enrichment, EnrichmentError
-from moon2.augment.entities import extract_entities
-from moon2.augment.expansion import Expansion, ExpansionError
-from moon2.augment.grounding import ground
-from moon2.augment.parts import Work
+from moon2.augment.images.provider import Expansion, ExpansionError
 from moon2.augment.prompts import load_prompts
 from moon2.augment.providers import image_provider, text_provider
-from moon2.augment.settings import AugmentationSettings
-from moon2.pictures import PictureError, open_picture
+from moon2.augment.settings import CoAugmentationSettings
+from moon2.augment.text.entities import extract_entities
+from moon2.augment.text.grounding import ground
+from moon2.augment.text.provider import Enrichment, EnrichmentError
+from moon2.images import ImageError, open_image
+from moon2.jobs.shards import Work
 from moon2.records import Product
 
 Made = TypeVar("Made", Enrichment, Expansion)
@@ -39,7 +39,7 @@ ROWS_TO_BLAME_PROVIDER = 8
 class EnrichStage:
     """T⁺ of every product, grounded."""
 
-    def __init__(self, settings: AugmentationSettings) -> None:
+    def __init__(self, settings: CoAugmentationSettings) -> None:
         self.seed = settings.seed
         self.provider = text_provider(settings.text, settings.prompts)
         # A reply that repeats the prompt is no title; without a prompt there is nothing to repeat.
@@ -84,7 +84,7 @@ class EnrichStage:
 class ExpandStage:
     """Main image and variants of every product."""
 
-    def __init__(self, settings: AugmentationSettings) -> None:
+    def __init__(self, settings: CoAugmentationSettings) -> None:
         self.seed, self.count = settings.seed, settings.images.count
         self.provider = image_provider(settings.images, settings.prompts)
 
@@ -120,9 +120,9 @@ class ExpandStage:
 
 
 class JudgeStage:
-    """Drops additions whose picture and title do not belong together; a product of one form passes through."""
+    """Drops augmentations whose picture and title do not belong together; a product of one form passes through."""
 
-    def __init__(self, settings: AugmentationSettings, threshold: float) -> None:
+    def __init__(self, settings: CoAugmentationSettings, threshold: float) -> None:
         assert settings.consistency.checkpoint is not None
         from moon2.augment.consistency import load_scorer  # the only stage that may need torch
 
@@ -179,11 +179,11 @@ def _pairs(products: Sequence[Product]) -> Iterator[tuple[int, int, Image, str]]
         if not product.title.strip() or not product.images:
             continue
         for number, image in enumerate(product.expanded_images):
-            yield row, number, open_picture(image), product.title
+            yield row, number, open_image(image), product.title
         if product.enriched_title is not None:
             try:
-                picture = open_picture(product.images[0])
-            except PictureError:
+                picture = open_image(product.images[0])
+            except ImageError:
                 continue
             yield row, -1, picture, product.enriched_title
 

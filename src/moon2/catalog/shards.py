@@ -1,4 +1,4 @@
-"""One table of a catalogue as Parquet files: reading a row group at a time, and writing in files of bounded size."""
+"""One table of a catalog as Parquet files: reading a row group at a time, and writing in files of bounded size."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moon2.catalog import layout
-from moon2.catalog.layout import CatalogueError
+from moon2.catalog import schema
+from moon2.catalog.schema import CatalogError
 
 # A row group is what one random access reads: small enough to be quick, large enough for the columns to compress.
 ROW_GROUP_ROWS = 256
@@ -23,17 +23,15 @@ SHARD_BYTES = 500_000_000
 class Shard:
     """One opened Parquet file, checked to have the columns it should."""
 
-    def __init__(self, path: Path, split: str, schema: pa.Schema = layout.PRODUCTS) -> None:
+    def __init__(self, path: Path, split: str, columns: pa.Schema = schema.PRODUCTS) -> None:
         self.path, self.split = path, split
         try:
             self.file = pq.ParquetFile(path, memory_map=True)
         except (OSError, pa.ArrowException) as error:
-            raise CatalogueError(
-                f"{path}: cannot be read ({layout.one_line(error)}); import the catalogue again"
-            ) from None
-        missing = [name for name in schema.names if name not in self.file.schema_arrow.names]
+            raise CatalogError(f"{path}: cannot be read ({schema.one_line(error)}); import the catalog again") from None
+        missing = [name for name in columns.names if name not in self.file.schema_arrow.names]
         if missing:
-            raise CatalogueError(f"{path}: has no column {missing[0]!r}, so it is not part of a moon2 catalogue")
+            raise CatalogError(f"{path}: has no column {missing[0]!r}, so it is not part of a moon2 catalog")
         metadata = self.file.metadata
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self.rows = sum(sizes)
@@ -43,8 +41,8 @@ class Shard:
         try:
             return self.file.read_row_group(group, columns=list(columns), use_threads=False)
         except (OSError, pa.ArrowException) as error:
-            raise CatalogueError(
-                f"{self.path}: is damaged ({layout.one_line(error)}); import the catalogue again"
+            raise CatalogError(
+                f"{self.path}: is damaged ({schema.one_line(error)}); import the catalog again"
             ) from None
 
     def read_all(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -55,8 +53,8 @@ class Shard:
 class TableWriter:
     """Rows of one table into Parquet files of bounded size, a row group at a time."""
 
-    def __init__(self, folder: Path, pattern: str, schema: pa.Schema) -> None:
-        self.folder, self.pattern, self.schema = folder, pattern, schema
+    def __init__(self, folder: Path, pattern: str, columns: pa.Schema) -> None:
+        self.folder, self.pattern, self.columns = folder, pattern, columns
         self.rows = 0
         self._one_file = pattern == pattern.format(0)
         self._buffer: list[dict[str, Any]] = []
@@ -82,7 +80,7 @@ class TableWriter:
     def _flush(self) -> None:
         if not self._buffer:
             return
-        table = pa.Table.from_pylist(self._buffer, schema=self.schema)
+        table = pa.Table.from_pylist(self._buffer, schema=self.columns)
         full = self._shard_rows + len(self._buffer) > SHARD_ROWS or self._shard_bytes + table.nbytes > SHARD_BYTES
         if self._writer is None or (full and not self._one_file):
             self._open_next()
@@ -90,7 +88,7 @@ class TableWriter:
         try:
             self._writer.write_table(table, row_group_size=len(self._buffer))
         except OSError as error:
-            raise CatalogueError(f"{self.folder}: cannot be written ({layout.one_line(error)})") from None
+            raise CatalogError(f"{self.folder}: cannot be written ({schema.one_line(error)})") from None
         self._shard_rows += len(self._buffer)
         self._shard_bytes += table.nbytes
         self._buffer, self._buffered_bytes = [], 0
@@ -101,11 +99,11 @@ class TableWriter:
         self._shard += 1
         self._shard_rows = self._shard_bytes = 0
         path = self.folder / self.pattern.format(self._shard)
-        leaves = layout.leaf_columns(self.schema)
+        leaves = schema.leaf_columns(self.columns)
         self._writer = pq.ParquetWriter(
             path,
-            self.schema,
-            compression={leaf: "none" if leaf in layout.PICTURE_BYTES else "zstd" for leaf in leaves},
-            use_dictionary=[leaf for leaf in leaves if leaf not in layout.PICTURE_BYTES],
-            write_statistics=[leaf for leaf in leaves if leaf not in layout.PICTURE_BYTES],
+            self.columns,
+            compression={leaf: "none" if leaf in schema.PICTURE_BYTES else "zstd" for leaf in leaves},
+            use_dictionary=[leaf for leaf in leaves if leaf not in schema.PICTURE_BYTES],
+            write_statistics=[leaf for leaf in leaves if leaf not in schema.PICTURE_BYTES],
         )

@@ -1,8 +1,8 @@
-"""A catalogue on disk: products, search log and rejects as Parquet in a folder that `datasets.load_dataset` opens too.
+"""A catalog on disk: products, search log and rejects as Parquet in a folder that `datasets.load_dataset` opens too.
 
-Nothing is held that need not be: an opened catalogue knows where each product lies (16 bytes a product) and reads the
+Nothing is held that need not be: an opened catalog knows where each product lies (16 bytes a product) and reads the
 few rows around it when asked, keeping the latest in memory up to a bound. Writing goes to a hidden folder beside the
-target, renamed when complete, so that a catalogue is there whole or not at all.
+target, renamed when complete, so that a catalog is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from moon2.catalog import layout
-from moon2.catalog.layout import SPLITS, CatalogueError, Reject
+from moon2.catalog import schema
+from moon2.catalog.schema import SPLITS, CatalogError, Reject
 from moon2.catalog.shards import Shard, TableWriter
 from moon2.records import Interaction, Product, Query
 
 # Row groups kept in memory for random access.
 CACHE_BYTES = 256_000_000
 
-__all__ = ["Catalogue", "CatalogueError", "CatalogueWriter", "Reject", "write_catalogue"]
+__all__ = ["Catalog", "CatalogError", "CatalogWriter", "Reject", "write_catalog"]
 
 
-class UnknownProductError(CatalogueError):
-    """A product was asked for that the catalogue does not have."""
+class UnknownProductError(CatalogError):
+    """A product was asked for that the catalog does not have."""
 
 
-class Catalogue:
+class Catalog:
     """A folder of products and, perhaps, a search log; opened read-only.
 
     Attributes:
@@ -49,13 +49,11 @@ class Catalogue:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise CatalogueError(f"{self.folder}: there is no such catalogue; make one with `moon2 import`")
+            raise CatalogError(f"{self.folder}: there is no such catalog; make one with `moon2 import`")
         paths = {split: sorted(self.folder.glob(f"products/{split}-*.parquet")) for split in SPLITS}
         self.splits = tuple(split for split in SPLITS if paths[split])
         if not self.splits:
-            raise CatalogueError(
-                f"{self.folder}: is not a catalogue (no products/*.parquet); make one with `moon2 import`"
-            )
+            raise CatalogError(f"{self.folder}: is not a catalog (no products/*.parquet); make one with `moon2 import`")
         self._shards = [Shard(path, split) for split in self.splits for path in paths[split]]
         self._starts = np.cumsum([0] + [shard.rows for shard in self._shards])
         self._index: tuple[np.ndarray, np.ndarray] | None = None
@@ -63,19 +61,19 @@ class Catalogue:
         self._cached_bytes = 0
 
     @classmethod
-    def open(cls, folder: str | Path) -> Catalogue:
-        """Opens a catalogue folder.
+    def open(cls, folder: str | Path) -> Catalog:
+        """Opens a catalog folder.
 
         Raises:
-            CatalogueError: the folder is missing, is not a catalogue, or a file of it is damaged.
+            CatalogError: the folder is missing, is not a catalog, or a file of it is damaged.
         """
         return cls(folder)
 
-    def __reduce__(self) -> tuple[type[Catalogue], tuple[Path]]:
-        return Catalogue, (self.folder,)
+    def __reduce__(self) -> tuple[type[Catalog], tuple[Path]]:
+        return Catalog, (self.folder,)
 
     def __repr__(self) -> str:
-        return f"Catalogue({str(self.folder)!r}, products={len(self)})"
+        return f"Catalog({str(self.folder)!r}, products={len(self)})"
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -100,13 +98,13 @@ class Catalogue:
         for position in order[first:last]:
             row = self._row(int(position))
             if row["id"] == id:
-                return layout.row_to_product(row)
+                return schema.row_to_product(row)
         raise UnknownProductError(f"{self.folder}: there is no product {id!r}")
 
-    def with_picture(self, query: Query) -> Query:
+    def with_image(self, query: Query) -> Query:
         """The query with its picture filled in where it shows a product's photo.
 
-        A query whose product the catalogue lacks, or has no picture of, comes back as it is.
+        A query whose product the catalog lacks, or has no picture of, comes back as it is.
         """
         if query.image is not None or query.product_id is None:
             return query
@@ -118,7 +116,7 @@ class Catalogue:
 
     def products(self, split: str | None = None) -> Iterator[Product]:
         """All products of one split, or of all, in the order they are stored; one row group in memory at a time."""
-        return (layout.row_to_product(row) for row in self.rows(split, layout.PRODUCTS.names))
+        return (schema.row_to_product(row) for row in self.rows(split, schema.PRODUCTS.names))
 
     def rows(self, split: str | None, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Like `products`, but plain rows of only these columns: quick where the pictures are not needed."""
@@ -127,7 +125,7 @@ class Catalogue:
         return itertools.chain.from_iterable(shard.read_all(columns) for shard in shards)
 
     def licence(self) -> str:
-        """The licence on the catalogue's card, a hub identifier; "unknown" where none is given."""
+        """The licence on the catalog's card, a hub identifier; "unknown" where none is given."""
         card = self.folder / "README.md"
         parts = card.read_text(encoding="utf-8").split("---") if card.is_file() else []
         header = yaml.safe_load(parts[1]) if len(parts) > 2 else {}
@@ -144,19 +142,19 @@ class Catalogue:
         path = self.folder / "interactions" / f"{split}.parquet"
         if not path.exists():
             return []
-        rows = Shard(path, split, layout.INTERACTIONS).read_all(layout.INTERACTIONS.names)
-        return [layout.row_to_interaction(row) for row in rows]
+        rows = Shard(path, split, schema.INTERACTIONS).read_all(schema.INTERACTIONS.names)
+        return [schema.row_to_interaction(row) for row in rows]
 
     def rejects(self) -> list[Reject]:
         """What the import put aside, in the order it was met; empty if nothing was."""
         path = self.folder / "rejects.parquet"
         if not path.exists():
             return []
-        return [Reject(**row) for row in Shard(path, "", layout.REJECTS).read_all(layout.REJECTS.names)]
+        return [Reject(**row) for row in Shard(path, "", schema.REJECTS).read_all(schema.REJECTS.names)]
 
     def _check_split(self, split: str | None) -> None:
         if split is not None and split not in SPLITS:
-            raise CatalogueError(f"{self.folder}: there is no split {split!r}; splits are {' and '.join(SPLITS)}")
+            raise CatalogError(f"{self.folder}: there is no split {split!r}; splits are {' and '.join(SPLITS)}")
 
     def _row(self, position: int) -> dict[str, Any]:
         number = int(np.searchsorted(self._starts, position, side="right")) - 1
@@ -164,7 +162,7 @@ class Catalogue:
         group = int(np.searchsorted(shard.group_starts, row, side="right")) - 1
         table = self._cache.pop((number, group), None)
         if table is None:
-            table = shard.read(group, layout.PRODUCTS.names)
+            table = shard.read(group, schema.PRODUCTS.names)
             self._cached_bytes += table.nbytes
         self._cache[number, group] = table
         while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
@@ -173,13 +171,13 @@ class Catalogue:
         return found
 
 
-class CatalogueWriter:
-    """Writes a catalogue a record at a time, in memory bounded by one row group; use as a context manager.
+class CatalogWriter:
+    """Writes a catalog a record at a time, in memory bounded by one row group; use as a context manager.
 
-    Left normally, the catalogue appears at `folder` whole; left by an exception, nothing appears.
+    Left normally, the catalog appears at `folder` whole; left by an exception, nothing appears.
 
     Raises:
-        CatalogueError: the folder is in use by something else, or holds a catalogue and `overwrite` is off.
+        CatalogError: the folder is in use by something else, or holds a catalog and `overwrite` is off.
     """
 
     def __init__(
@@ -200,13 +198,11 @@ class CatalogueWriter:
             (self._partial / "products").mkdir(parents=True)
             (self._partial / "interactions").mkdir()
         except OSError as error:
-            raise CatalogueError(
-                f"{self.folder}: cannot be written ({error.strerror}); choose another folder"
-            ) from None
+            raise CatalogError(f"{self.folder}: cannot be written ({error.strerror}); choose another folder") from None
         self._tables: dict[str, TableWriter] = {}
         self.product_ids: set[str] = set()
 
-    def __enter__(self) -> CatalogueWriter:
+    def __enter__(self) -> CatalogWriter:
         return self
 
     def __exit__(
@@ -224,33 +220,33 @@ class CatalogueWriter:
         """Adds one product.
 
         Raises:
-            CatalogueError: its id is there already, or the split is not "train" or "test".
+            CatalogError: its id is there already, or the split is not "train" or "test".
         """
-        self.add_row(layout.product_to_row(product), split)
+        self.add_row(schema.product_to_row(product), split)
 
     def add_row(self, row: dict[str, Any], split: str = "train") -> None:
-        """Adds one product given as a row of `layout.PRODUCTS`, such as another catalogue's.
+        """Adds one product given as a row of `schema.PRODUCTS`, such as another catalog's.
 
         Raises:
-            CatalogueError: as `add_product`.
+            CatalogError: as `add_product`.
         """
         id = row["id"]
         if id in self.product_ids:
-            raise CatalogueError(f"product {id!r}: is in the catalogue twice; give every product its own id")
-        self._table("products", split, layout.PRODUCTS).add(row)
+            raise CatalogError(f"product {id!r}: is in the catalog twice; give every product its own id")
+        self._table("products", split, schema.PRODUCTS).add(row)
         self.product_ids.add(id)
 
     def add_interaction(self, interaction: Interaction, split: str = "train") -> None:
         """Adds one event of the search log, after the products it speaks of.
 
         Raises:
-            CatalogueError: it names a product that is not in the catalogue.
+            CatalogError: it names a product that is not in the catalog.
         """
         query = interaction.query
         for id in (*interaction.positive_ids, *interaction.negative_ids, query.product_id):
             if id is not None and id not in self.product_ids:
-                raise CatalogueError(f"query {query.id!r}: product {id!r} is not in the catalogue; add or leave it out")
-        self._table("interactions", split, layout.INTERACTIONS).add(layout.interaction_to_row(interaction))
+                raise CatalogError(f"query {query.id!r}: product {id!r} is not in the catalog; add or leave it out")
+        self._table("interactions", split, schema.INTERACTIONS).add(schema.interaction_to_row(interaction))
 
     def add_reject(self, reject: Reject) -> None:
         """Adds one line to the list of what was put aside."""
@@ -260,47 +256,43 @@ class CatalogueWriter:
             key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
             for key, value in row.items()
         }
-        self._table("rejects", "", layout.REJECTS).add(row)
+        self._table("rejects", "", schema.REJECTS).add(row)
 
-    def add_beside(self, name: str, row: dict[str, Any], schema: pa.Schema) -> None:
-        """Adds one row to a table of its own, NAME.parquet, that lies beside the catalogue's."""
-        self._table(name, "", schema).add(row)
+    def add_beside(self, name: str, row: dict[str, Any], columns: pa.Schema) -> None:
+        """Adds one row to a table of its own, NAME.parquet, that lies beside the catalog's."""
+        self._table(name, "", columns).add(row)
 
-    def _table(self, name: str, split: str, schema: pa.Schema) -> TableWriter:
+    def _table(self, name: str, split: str, columns: pa.Schema) -> TableWriter:
         if split not in SPLITS and name in ("products", "interactions"):
-            raise CatalogueError(f"{self.folder}: there is no split {split!r}; splits are {' and '.join(SPLITS)}")
+            raise CatalogError(f"{self.folder}: there is no split {split!r}; splits are {' and '.join(SPLITS)}")
         key = f"{name}/{split}" if split else name
         if key not in self._tables:
             pattern = f"{key}-{{:05d}}.parquet" if name == "products" else f"{key}.parquet"
-            self._tables[key] = TableWriter(self._partial, pattern, schema)
+            self._tables[key] = TableWriter(self._partial, pattern, columns)
         return self._tables[key]
 
     def _check_target(self, overwrite: bool) -> None:
         if not self.folder.exists():
             return
         if not self.folder.is_dir():
-            raise CatalogueError(f"{self.folder}: is a file; choose a folder for the catalogue")
+            raise CatalogError(f"{self.folder}: is a file; choose a folder for the catalog")
         if not any(self.folder.iterdir()):
             return
         try:
-            Catalogue.open(self.folder)
-        except CatalogueError:
-            raise CatalogueError(
-                f"{self.folder}: holds something else than a catalogue; choose another folder"
-            ) from None
+            Catalog.open(self.folder)
+        except CatalogError:
+            raise CatalogError(f"{self.folder}: holds something else than a catalog; choose another folder") from None
         if not overwrite:
-            raise CatalogueError(
-                f"{self.folder}: holds a catalogue already; choose another folder or ask to overwrite it"
-            )
+            raise CatalogError(f"{self.folder}: holds a catalog already; choose another folder or ask to overwrite it")
 
     def _finish(self) -> None:
         if not self.product_ids:
-            raise CatalogueError(f"{self.folder}: no product is left to write, so there is no catalogue")
+            raise CatalogError(f"{self.folder}: no product is left to write, so there is no catalog")
         counts = {
             name: {s: self._tables[f"{name}/{s}"].rows for s in SPLITS if f"{name}/{s}" in self._tables}
             for name in ("products", "interactions")
         }
-        (self._partial / "README.md").write_text(layout.dataset_card(*self._card, counts), encoding="utf-8")
+        (self._partial / "README.md").write_text(schema.dataset_card(*self._card, counts), encoding="utf-8")
         if not counts["interactions"]:
             (self._partial / "interactions").rmdir()
         replaced = self.folder.with_name(f".{self.folder.name}.replaced")
@@ -311,7 +303,7 @@ class CatalogueWriter:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def write_catalogue(
+def write_catalog(
     folder: str | Path,
     products: Mapping[str, Iterable[Product]],
     interactions: Mapping[str, Iterable[Interaction]] | None = None,
@@ -321,20 +313,20 @@ def write_catalogue(
     licence: str = "unknown",
     rejects: Iterable[Reject] = (),
     overwrite: bool = False,
-) -> Catalogue:
-    """Writes a whole catalogue and opens it.
+) -> Catalog:
+    """Writes a whole catalog and opens it.
 
     Args:
-        folder: where; must not exist, be empty, or (with `overwrite`) hold a catalogue.
+        folder: where; must not exist, be empty, or (with `overwrite`) hold a catalog.
         products: by split, "train" and "test"; any iterables, never held in memory whole.
         interactions: by split; every product they name must be among `products`.
         title, description, licence: for the dataset card; the licence is a hub identifier such as "cc-by-4.0".
         rejects: what was put aside on the way here.
 
     Raises:
-        CatalogueError: the folder is in use, an id is there twice, or an interaction names an unknown product.
+        CatalogError: the folder is in use, an id is there twice, or an interaction names an unknown product.
     """
-    with CatalogueWriter(folder, title=title, description=description, licence=licence, overwrite=overwrite) as writer:
+    with CatalogWriter(folder, title=title, description=description, licence=licence, overwrite=overwrite) as writer:
         for split, some_products in products.items():
             for product in some_products:
                 writer.add_product(product, split)
@@ -343,4 +335,4 @@ def write_catalogue(
                 writer.add_interaction(interaction, split)
         for reject in rejects:
             writer.add_reject(reject)
-    return Catalogue.open(folder)
+    return Catalog.open(folder)

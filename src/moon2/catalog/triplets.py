@@ -1,4 +1,4 @@
-"""Triplets (query, positive, negatives) to train on: from a search log, or mined from a catalogue that has none.
+"""Triplets (query, positive, negatives) to train on: from a search log, or mined from a catalog that has none.
 
 A log's purchase is the positive and what was shown and left are the negatives. Mining takes each product as its own
 query, another product of the same style or with nearly the same title as the positive, and products of the same
@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from moon2.catalog.store import Catalogue, CatalogueError
+from moon2.catalog.store import Catalog, CatalogError
 from moon2.records import Interaction, Query
 
 # Two titles are near-duplicates when their sets of words overlap by this share of their union (Jaccard).
@@ -48,16 +48,16 @@ class Triplet:
     known_positive_ids: frozenset[str]
 
 
-def training_triplets(catalogue: Catalogue, seed: int = 0) -> list[Triplet]:
+def training_triplets(catalog: Catalog, seed: int = 0) -> list[Triplet]:
     """The triplets of the training log if there is one, otherwise mined ones.
 
     Raises:
-        CatalogueError: there is no log and no two products are alike enough to mine from.
+        CatalogError: there is no log and no two products are alike enough to mine from.
     """
-    triplets = triplets_from_log(catalogue.interactions("train")) or mine_triplets(catalogue, seed)
+    triplets = triplets_from_log(catalog.interactions("train")) or mine_triplets(catalog, seed)
     if not triplets:
-        raise CatalogueError(
-            f"{catalogue.folder}: has no training log, and no two products share a style or a title; import a log"
+        raise CatalogError(
+            f"{catalog.folder}: has no training log, and no two products share a style or a title; import a log"
         )
     return triplets
 
@@ -96,20 +96,20 @@ def same_query_keys(query: Query) -> list[tuple[str, ...]]:
     return keys
 
 
-def mine_triplets(catalogue: Catalogue, seed: int = 0, *, split: str = "train", negatives: int = 4) -> list[Triplet]:
+def mine_triplets(catalog: Catalog, seed: int = 0, *, split: str = "train", negatives: int = 4) -> list[Triplet]:
     """One triplet for each product that has a product like it; the query is the product's own title and picture.
 
     Args:
-        catalogue: its pictures are not read.
+        catalog: its pictures are not read.
         seed: the same seed gives the same triplets.
         split: which products; positives and negatives come from it too.
-        negatives: how many a triplet gets, fewer where the whole catalogue has no more of another style.
+        negatives: how many a triplet gets, fewer where the whole catalog has no more of another style.
 
     Returns:
-        In the order of the catalogue. Negatives share the whole category path where that holds another style, else the
+        In the order of the catalog. Negatives share the whole category path where that holds another style, else the
         nearest part of the path that does.
     """
-    rows = list(catalogue.rows(split, ["id", "title", "category", "attributes"]))
+    rows = list(catalog.rows(split, ["id", "title", "category", "attributes"]))
     ids = [row["id"] for row in rows]
     categories = [tuple(row["category"] or ()) for row in rows]
     attributes = [{pair["key"]: pair["value"] for pair in row["attributes"] or ()} for row in rows]

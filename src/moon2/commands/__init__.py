@@ -4,12 +4,12 @@ A verb's function has its help as docstring. What it needs is imported inside it
 without torch.
 """
 
-from moon2.commands import augmenting, benchmarking, catalogues, experimenting, explaining, training
+from moon2.commands import augmenting, benchmarking, catalogs, experimenting, explaining, training
 from moon2.commands.verb import Verb
 
 # In the order in which they are used.
 _GROUPS = (
-    catalogues.VERBS | augmenting.VERBS | benchmarking.VERBS | training.VERBS | explaining.VERBS | experimenting.VERBS
+    catalogs.VERBS | augmenting.VERBS | benchmarking.VERBS | training.VERBS | explaining.VERBS | experimenting.VERBS
 )
 _ORDER = (
     "demo",

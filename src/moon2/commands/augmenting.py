@@ -1,4 +1,4 @@
-"""The verb that adds to a catalogue what training learns better with: augment."""
+"""The verb that adds to a catalog what training learns better with: augment."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
 
 def _augment_arguments(parser: ArgumentParser) -> None:
-    from moon2.augment.settings import AugmentationSettings
+    from moon2.augment.settings import CoAugmentationSettings
 
-    parser.add_argument("data", nargs="?", help="folder of the catalogue")
-    parser.add_argument("--out", metavar="DATA+", help="folder of the new catalogue")
+    parser.add_argument("data", nargs="?", help="folder of the catalog")
+    parser.add_argument("--out", metavar="DATA+", help="folder of the new catalog")
     parser.add_argument(
         "--address", help="Ray cluster to work on, such as auto or ray://host:10001; this machine alone"
     )
     parser.add_argument("--workers", type=int, help="workers of each stage that computes here; one a core")
-    parser.add_argument("--overwrite", action="store_true", help="replace the catalogue at DATA+")
+    parser.add_argument("--overwrite", action="store_true", help="replace the catalog at DATA+")
     write = "write the prompts into a folder, to be changed and given as --prompts; does nothing else"
     parser.add_argument("--write_prompts", metavar="FOLDER", help=write)
-    parser.add_class_arguments(AugmentationSettings, None)
+    parser.add_class_arguments(CoAugmentationSettings, None)
 
 
 def _augment(typed: Namespace) -> None:
-    """Adds enriched titles and expanded images to a catalogue, for training.
+    """Adds enriched titles and expanded images to a catalog, for training.
 
     Every product of the training split gets a richer title, a main image without what is not the product,
     and variants of it before other backgrounds, from other viewpoints, in other light. What is not in the
-    product's own data is taken out of a title again (grounding); with --consistency.checkpoint, additions
+    product's own data is taken out of a title again (grounding); with --consistency.checkpoint, augmentations
     whose picture and title do not belong together are dropped. What was not kept is listed with its reason
-    in DATA+/rejected_additions.parquet. The test split and the log stay as they are.
+    in DATA+/rejected_augmentations.parquet. The test split and the log stay as they are.
 
     Without further settings it needs no model and no network. Stopped or killed, the same command goes on.
     On a cluster, moon2 must be installed on every node, and DATA and DATA+ on storage that every node sees;
@@ -55,14 +55,14 @@ def _augment(typed: Namespace) -> None:
             print(path)
         return
     if not typed.get("data") or not typed.get("out"):
-        raise UsageError("augment: give the folder of a catalogue and --out for the new one; see moon2 augment --help")
-    from moon2.catalog.store import Catalogue
+        raise UsageError("augment: give the folder of a catalog and --out for the new one; see moon2 augment --help")
+    from moon2.catalog.store import Catalog
 
-    Catalogue.open(typed["data"])  # before the libraries are loaded: a mistyped folder should cost no seconds
-    from moon2.augment.pipeline import augment_catalogue
+    Catalog.open(typed["data"])  # before the libraries are loaded: a mistyped folder should cost no seconds
+    from moon2.augment.pipeline import augment_catalog
 
     print(
-        augment_catalogue(
+        augment_catalog(
             typed["data"],
             typed["out"],
             _settings(typed),
@@ -75,18 +75,18 @@ def _augment(typed: Namespace) -> None:
 
 
 def _settings(typed: Namespace) -> Any:
-    from moon2.augment.settings import AugmentationSettings, ConsistencySettings, ImageSettings, TextSettings
+    from moon2.augment.settings import CoAugmentationSettings, ConsistencySettings, ImageSettings, TextSettings
 
     stages = {"text": TextSettings, "images": ImageSettings, "consistency": ConsistencySettings}
     given: dict[str, Any] = {name: kind(**vars(typed[name])) for name, kind in stages.items() if typed.get(name)}
-    plain = [part.name for part in fields(AugmentationSettings) if part.name not in stages]
-    return AugmentationSettings(**given, **{name: typed[name] for name in plain if name in typed})
+    plain = [part.name for part in fields(CoAugmentationSettings) if part.name not in stages]
+    return CoAugmentationSettings(**given, **{name: typed[name] for name in plain if name in typed})
 
 
 VERBS = {
     "augment": Verb(
         _augment,
         _augment_arguments,
-        "DATA --out DATA+ [--text.provider rules …] [--images.provider classical …] [--address …]",
+        "DATA --out DATA+ [--text.provider rules …] [--images.provider opencv …] [--address …]",
     ),
 }

@@ -14,14 +14,14 @@ from moon2.commands.verb import UsageError, Verb
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from moon2.experiments.running import Experiment
+    from moon2.experiments.runner import Experiment
     from moon2.experiments.variants import Variant
 
 
 def _common_arguments(parser: ArgumentParser) -> None:
     from moon2.recipe import Recipe
 
-    parser.add_argument("data", help="folder of a catalogue with test queries")
+    parser.add_argument("data", help="folder of a catalog with test queries")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="gets results.json, the tables and the runs")
     parser.add_argument(
         "--config", metavar="RECIPE", help="YAML recipe of the whole method; its steps are a run's budget"
@@ -62,7 +62,7 @@ def _compare(typed: Namespace) -> None:
 
     experiment = _experiment(typed)
     variants = _chosen(_installed(peers(experiment.recipe)), typed)
-    from moon2.experiments.running import run_same_budget, run_same_steps
+    from moon2.experiments.runner import run_same_budget, run_same_steps
     from moon2.experiments.tables import differences_table, means_table, published_table, timing_notes, verdict
 
     rows = run_same_steps(experiment, variants)
@@ -93,7 +93,7 @@ def _ablate(typed: Namespace) -> None:
 
     Without experts (dense, of equal active and of equal total size; a pretrained backbone keeps its own),
     without alignment between or within products, without learned weights, without filtering, and with or
-    without co-augmentation where the catalogue was augmented; with --noise also on logs with chosen shares
+    without co-augmentation where the catalog was augmented; with --noise also on logs with chosen shares
     of false purchases. Mean and standard deviation over seeds, the published table beside. The budget of a
     run is --training.steps.
 
@@ -103,21 +103,21 @@ def _ablate(typed: Namespace) -> None:
       moon2 ablate data/shop --out runs/compare --config recipes/tiny.yaml --training.steps 100 --at_once 2 \\
         --noise 0 0.3 --noise_labels data/shop/noise.parquet
     """
-    from moon2.catalog.noisy_log import read_noise_labels
-    from moon2.catalog.store import Catalogue
+    from moon2.catalog.store import Catalog
+    from moon2.experiments.noisy_log import read_noise_labels
     from moon2.experiments.variants import ablations
 
     labels = typed.get("noise_labels")
     experiment = _experiment(typed, read_noise_labels(labels) if labels else frozenset())
-    rows = Catalogue.open(experiment.data).rows("train", ["enriched_title"])
+    rows = Catalog.open(experiment.data).rows("train", ["enriched_title"])
     added = any(row["enriched_title"] for row in rows)
     shares = typed.get("noise") or []
     if any(not 0 <= share < 1 for share in shares):
         raise UsageError(f"ablate: --noise is {shares}; each must be 0 or more and below 1")
     if 0 in shares and not labels:
         raise UsageError("ablate: --noise 0 takes false purchases out of the log; name them with --noise_labels FILE")
-    variants = _chosen(ablations(experiment.recipe, additions=added, noise=shares), typed)
-    from moon2.experiments.running import run_same_steps
+    variants = _chosen(ablations(experiment.recipe, augmentations=added, noise=shares), typed)
+    from moon2.experiments.runner import run_same_steps
     from moon2.experiments.tables import differences_table, means_table, published_table, verdict
 
     found = run_same_steps(experiment, variants)
@@ -129,15 +129,15 @@ def _ablate(typed: Namespace) -> None:
 
 
 def _experiment(typed: Namespace, known_noise: frozenset[str] = frozenset()) -> Experiment:
-    from moon2.catalog.store import Catalogue
-    from moon2.experiments.running import Experiment
+    from moon2.catalog.store import Catalog
+    from moon2.experiments.runner import Experiment
     from moon2.recipe import Recipe, load_recipe
 
     sections = Recipe.__dataclass_fields__
     given = [(name, value) for name, value in typed.items() if name.partition(".")[0] in sections]
     overrides = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given]
     recipe = load_recipe(typed.get("config"), overrides)
-    if not Catalogue.open(typed["data"]).interactions("test"):
+    if not Catalog.open(typed["data"]).interactions("test"):
         raise UsageError(f"{typed['data']}: has no test queries to compare by; make some with `moon2 benchmark build`")
     for what, given in (("--seeds", typed.get("seeds") or []), ("--noise", typed.get("noise") or [])):
         if len(set(given)) < len(given):
@@ -175,7 +175,7 @@ def _installed(variants: list[Variant]) -> list[Variant]:
 
 
 def _require_all(made: int, wanted: int) -> None:
-    from moon2.experiments.running import ExperimentError
+    from moon2.experiments.runner import ExperimentError
 
     if made < wanted:
         failed = f"{wanted - made} of {wanted} runs failed, the lines above say why"

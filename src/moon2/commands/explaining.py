@@ -38,7 +38,7 @@ def _heatmap(typed: Namespace) -> None:
 
     folder = model_folder(typed["run"])
     quiet_libraries()
-    from moon2.explain.heatmap import explain
+    from moon2.explain.explain import explain
     from moon2.model.encoder import Encoder
     from moon2.records import Product
 

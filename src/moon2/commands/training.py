@@ -35,14 +35,14 @@ def _train_arguments(parser: ArgumentParser) -> None:
     from moon2.recipe import Recipe
 
     parser.add_argument("--config", metavar="RECIPE", help="YAML recipe; what it leaves open has the defaults below")
-    parser.add_argument("--data", required=True, help="folder of the catalogue")
+    parser.add_argument("--data", required=True, help="folder of the catalog")
     parser.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN, if there is one")
     parser.add_class_arguments(Recipe, None)
 
 
 def _train(typed: Namespace) -> None:
-    """Trains an encoder on a catalogue, from its search log or from triplets mined in it.
+    """Trains an encoder on a catalog, from its search log or from triplets mined in it.
 
     Settings come from the recipe; those typed here win over it. A run that was stopped goes on with
     --resume, to the same losses. RUN then holds model/ (the encoder), recipe.yaml, history.jsonl,
@@ -51,14 +51,14 @@ def _train(typed: Namespace) -> None:
     example:
       moon2 train --config recipes/tiny.yaml --data data/shop --out runs/shop --training.steps 300
     """
-    from moon2.catalog.store import Catalogue
+    from moon2.catalog.store import Catalog
     from moon2.recipe import load_recipe
 
     own = ("config", "data", "out", "resume")
     settings = [(name, value) for name, value in typed.items() if name not in own]
     overrides = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings]
     recipe = load_recipe(typed.get("config"), overrides)
-    Catalogue.open(typed["data"])  # before torch is loaded: a mistyped folder should cost no seconds
+    Catalog.open(typed["data"])  # before torch is loaded: a mistyped folder should cost no seconds
 
     from moon2.runs import train_run
 
@@ -73,7 +73,7 @@ def _evaluate_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "run", metavar="MODEL", help="folder of a run, or folder or hub id of any model that embeds both"
     )
-    parser.add_argument("--data", required=True, help="folder of a catalogue with test queries")
+    parser.add_argument("--data", required=True, help="folder of a catalog with test queries")
     out = "JSON file to write; RUN/evaluation.json for a run, evaluations/MODEL.json for another model"
     parser.add_argument("--out", metavar="FILE", help=out)
     parser.add_argument("--prompt", default="", help="words before a query's, of another model; its own when not given")
@@ -92,7 +92,7 @@ def _evaluate_arguments(parser: ArgumentParser) -> None:
 
 
 def _evaluate(typed: Namespace) -> None:
-    """Scores a trained encoder, or any other model, on a catalogue's test queries, and prints the table.
+    """Scores a trained encoder, or any other model, on a catalog's test queries, and prints the table.
 
     Retrieval in five directions (t text, i photo, mm both: t→mm is words finding products) as R@1, R@5
     and R@10 with its 95 % bootstrap interval, and labels predicted without a classifier. The same figures
@@ -107,8 +107,8 @@ def _evaluate(typed: Namespace) -> None:
       moon2 evaluate runs/new --data data/shop --against runs/shop
       moon2 evaluate patrickjohncyh/fashion-clip --data data/shop --against openai/clip-vit-base-patch32
     """
-    from moon2.catalog.store import Catalogue
-    from moon2.evaluate.by_query import (
+    from moon2.catalog.store import Catalog
+    from moon2.evaluate.per_query import (
         QueryScores,
         compare_query_scores,
         comparison_text,
@@ -117,9 +117,9 @@ def _evaluate(typed: Namespace) -> None:
         require_same,
         write_query_scores,
     )
-    from moon2.evaluate.evaluated import fingerprint
+    from moon2.evaluate.test_set import fingerprint
+    from moon2.files import write_text_atomic
     from moon2.runs import evaluate_run
-    from moon2.writing import write_whole
 
     limit = typed.get("limit")
     if limit is not None and limit < 1:
@@ -131,7 +131,7 @@ def _evaluate(typed: Namespace) -> None:
     against = typed.get("against")
     theirs = read_query_scores(_query_scores_of(against)) if against else None
     if theirs is not None:  # before the long work: it may not be there, or be of another gallery
-        require_same(fingerprint(Catalogue.open(typed["data"]), limit), fingerprint_of(theirs), against)
+        require_same(fingerprint(Catalog.open(typed["data"]), limit), fingerprint_of(theirs), against)
     by_query: dict[str, QueryScores] = {}
     evaluation = evaluate_run(
         typed["run"],
@@ -144,7 +144,7 @@ def _evaluate(typed: Namespace) -> None:
         by_query=by_query,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, evaluation.to_json())
+    write_text_atomic(out, evaluation.to_json())
     write_query_scores(_beside(out), by_query)
     print(evaluation.to_text())
     if theirs is not None:
@@ -170,7 +170,7 @@ def _query_scores_of(model: str) -> Path:
 
 def _report_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run", help="folder of a run that was evaluated")
-    parser.add_argument("--data", required=True, help="folder of the catalogue it was evaluated on, for the pictures")
+    parser.add_argument("--data", required=True, help="folder of the catalog it was evaluated on, for the pictures")
 
 
 def _report(typed: Namespace) -> None:

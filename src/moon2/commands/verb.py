@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from inspect import cleandoc
 from typing import TYPE_CHECKING
 
+from moon2.errors import UserError
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
 
-class UsageError(ValueError):
+class UsageError(UserError):
     """The command was typed wrong; the message says where its help is."""
 
 

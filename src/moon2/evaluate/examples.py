@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from moon2.evaluate.encoding import Views
-from moon2.evaluate.retrieval import Ranks, top_k
 from moon2.records import Interaction
+from moon2.vectors.embed import Views
+from moon2.vectors.nearest import Ranks, top_k
 
 FORMS = ("t", "i", "mm")
 EXAMPLES, HARD_EXAMPLES, RESULTS, SEED = 5, 3, 5, 0

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from moon2.catalog.store import Catalogue
-from moon2.evaluate.evaluation import VIEWS
+from moon2.catalog.store import Catalog
+from moon2.evaluate.result import VIEWS
 from moon2.model.encoder import Encoder
 from moon2.model.processor import Item
 
@@ -18,13 +18,13 @@ PRODUCTS = 64
 
 
 def expert_use(
-    encoder: Any, catalogue: Catalogue, ids: Sequence[str], batch_size: int
+    encoder: Any, catalog: Catalog, ids: Sequence[str], batch_size: int
 ) -> tuple[dict[str, list[float]], int]:
     """Mean routing share G̃ of each expert, by view, over products that have both a title and readable pictures.
 
     Args:
         encoder: any; one that is no `moon2.Encoder`, or has no experts, gives nothing.
-        catalogue: where the products are.
+        catalog: where the products are.
         ids: of the gallery's products.
         batch_size: products a pass.
 
@@ -35,7 +35,7 @@ def expert_use(
     if not isinstance(encoder, Encoder):
         return {}, 0
     places = np.unique(np.linspace(0, len(ids) - 1, min(PRODUCTS, len(ids))).round().astype(int))
-    items = list(_items(encoder, catalogue, [ids[place] for place in places]))
+    items = list(_items(encoder, catalog, [ids[place] for place in places]))
     sums: dict[str, torch.Tensor] = {}
     was_training = encoder.model.training
     encoder.model.eval()
@@ -56,10 +56,10 @@ def expert_use(
     }, len(items)
 
 
-def _items(encoder: Encoder, catalogue: Catalogue, ids: Sequence[str]) -> Iterator[Item]:
+def _items(encoder: Encoder, catalog: Catalog, ids: Sequence[str]) -> Iterator[Item]:
     for id in ids:
         try:
-            item = encoder.processor.item(catalogue.product(id), views=VIEWS)
+            item = encoder.processor.item(catalog.product(id), views=VIEWS)
         except ValueError:
             continue  # a picture that cannot be read; the benchmark itself counts such products
         if item.text and item.images:

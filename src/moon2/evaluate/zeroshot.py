@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moon2.evaluate.retrieval import top_k
+from moon2.vectors.nearest import top_k
 
 BLOCK = 65_536
 """Items predicted at a time: the chosen rows of a large gallery are never copied whole."""

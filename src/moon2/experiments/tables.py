@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from moon2.evaluate.evaluation import DIRECTIONS
+from moon2.evaluate.result import DIRECTIONS
 from moon2.experiments.variants import OURS, SAME_BUDGET, Variant, name_of
 
 Row = Mapping[str, Any]

@@ -40,7 +40,7 @@ class Variant:
 def peers(recipe: Recipe) -> list[Variant]:
     """MOON2.0 as the recipe has it, and the ways to train that a team would try instead."""
     dense = _dense(recipe, recipe.experts.active)
-    equal = ("alignment.balance=fixed", "filter.enabled=false", "additions.use=none")
+    equal = ("alignment.balance=fixed", "filter.enabled=false", "augmentations.use=none")
     single = f"alignment.objectives={json.dumps({'mm→mm': 1}, ensure_ascii=False)}"
     mixture = f"alignment.objectives={json.dumps(MOON_MIXTURE, ensure_ascii=False)}"
     return [
@@ -48,16 +48,16 @@ def peers(recipe: Recipe) -> list[Variant]:
         Variant("CLIP-style dual encoder", (*dense, "backbone.fusion=late", *equal)),
         Variant("single InfoNCE (VLM2Vec-style)", (*dense, single, "alignment.partial_queries=true", *equal)),
         Variant("fixed 12:3:2 mixture (MOON)", (mixture, *equal), published="MOON (predecessor)"),
-        Variant("sentence-transformers", (*dense, "training.trainer=sentence-transformers", "additions.use=none")),
+        Variant("sentence-transformers", (*dense, "training.trainer=sentence-transformers", "augmentations.use=none")),
     ]
 
 
-def ablations(recipe: Recipe, *, additions: bool, noise: Sequence[float] = ()) -> list[Variant]:
+def ablations(recipe: Recipe, *, augmentations: bool, noise: Sequence[float] = ()) -> list[Variant]:
     """MOON2.0 as the recipe has it, and without each of its parts.
 
     Args:
         recipe: the whole method.
-        additions: the catalogue was augmented; a recipe that leaves its additions aside is then tried with them.
+        augmentations: the catalog was augmented; a recipe that leaves its augmentations aside is then tried with them.
         noise: shares of false purchases at which the method is tried with and without the filter.
     """
     between, within = (_objectives(recipe, part) for part in (OBJECTIVES[:3], OBJECTIVES[3:]))
@@ -69,10 +69,12 @@ def ablations(recipe: Recipe, *, additions: bool, noise: Sequence[float] = ()) -
         Variant("without learned weights", ("alignment.balance=fixed",)),
         Variant("without filtering", ("filter.enabled=false",), published="without filtering"),
     ]
-    if recipe.additions.use != "none":
-        found.append(Variant("without co-augmentation", ("additions.use=none",), published="without co-augmentation"))
-    elif additions:
-        found.append(Variant("with co-augmentation", ("additions.use=draw",)))
+    if recipe.augmentations.use != "none":
+        found.append(
+            Variant("without co-augmentation", ("augmentations.use=none",), published="without co-augmentation")
+        )
+    elif augmentations:
+        found.append(Variant("with co-augmentation", ("augmentations.use=draw",)))
     for share in noise:
         found.append(Variant(name_of(OURS, share), (), share))
         found.append(Variant(name_of("without filtering", share), ("filter.enabled=false",), share))

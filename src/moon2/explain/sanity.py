@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from moon2.explain.attention import Numbers
-from moon2.explain.heatmap import Explanation, explain
+from moon2.explain.explain import Explanation, explain
+from moon2.explain.rollout import Numbers
 from moon2.model.encoder import Encoder
 from moon2.model.families import decoder_layers
 

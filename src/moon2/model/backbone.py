@@ -15,13 +15,14 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from moon2.errors import UserError
 from moon2.model.families import Family, family_of
 from moon2.recipe import BackboneSettings, InputSettings, TinySettings
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 
 
-class BackboneError(ValueError):
+class BackboneError(UserError):
     """A backbone cannot be had; the message says which, why, and what to do."""
 
 

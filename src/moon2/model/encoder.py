@@ -24,17 +24,18 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.initialization import no_init_weights
 
+from moon2.errors import UserError
 from moon2.model.backbone import build_backbone
 from moon2.model.families import family_of
+from moon2.model.moon_model import VIEWS, MoonModel
 from moon2.model.processor import Item, Processor
-from moon2.model.views import VIEWS, MoonModel
 from moon2.recipe import ExpertSettings, InputSettings, Recipe
 from moon2.records import Product, Query
 
 Vectors = NDArray[np.float32]
 
 
-class EncoderError(ValueError):
+class EncoderError(UserError):
     """An encoder cannot be loaded, or cannot embed an item; the message says which, why, and what to do."""
 
 
@@ -141,7 +142,7 @@ class Encoder:
         (target / "README.md").write_text(self.card or "---\nlibrary_name: moon2\n---\n\nA moon2 encoder.\n")
         save_torch_state_dict(self.model.state_dict(), target)
         # By this sentence-transformers finds the class that wraps the folder for it.
-        module = {"idx": 0, "name": "0", "path": "", "type": "moon2.model.sentence_module.MoonModule"}
+        module = {"idx": 0, "name": "0", "path": "", "type": "moon2.encoders.sentence_transformers.MoonModule"}
         (target / "modules.json").write_text(json.dumps([module], indent=1))
         # Last, because a folder with a config is taken for a whole encoder.
         (target / "config.json").write_text(json.dumps(settings, indent=1, sort_keys=True, default=str))

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from moon2.model.attention import GROUPED_ATTENTION
+from moon2.model.grouped_attention import GROUPED_ATTENTION
 
 Grid = tuple[int, int, int]  # frames, height and width of a picture, in patches
 

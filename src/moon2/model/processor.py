@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from moon2.images import open_image
 from moon2.model.families import Family, Grid
-from moon2.pictures import open_picture
 from moon2.recipe import InputSettings
 from moon2.records import Product, Query
 
@@ -115,7 +115,7 @@ class Processor:
             views: what will be asked of it; for "t" alone no picture is opened, for "i" alone the text is dropped.
 
         Raises:
-            PictureError: a picture cannot be read.
+            ImageError: a picture cannot be read.
             TypeError: anything else than the above.
             ValueError: nothing in it to embed. (What only lacks the views asked for comes back empty.)
         """
@@ -137,7 +137,7 @@ class Processor:
         if not text.strip() and not pictures:
             raise ValueError(f"{where}: has neither text nor a picture to embed")
         limit = 0 if set(views) == {"t"} else self.settings.max_images
-        opened = [open_picture(picture, f"{where}: image {index}") for index, picture in enumerate(pictures[:limit])]
+        opened = [open_image(picture, f"{where}: image {index}") for index, picture in enumerate(pictures[:limit])]
         if set(views) == {"i"}:
             text = ""
         if change_image is not None:

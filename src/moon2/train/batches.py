@@ -16,13 +16,13 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from moon2.catalog.store import Catalogue, CatalogueError, UnknownProductError
+from moon2.catalog.store import Catalog, CatalogError, UnknownProductError
 from moon2.catalog.triplets import Triplet
+from moon2.images import ImageError
 from moon2.model.processor import Item, ItemBatch, Processor
-from moon2.pictures import PictureError
-from moon2.recipe import AdditionSettings, AugmentSettings
+from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.records import Product, Query
-from moon2.train.additions import draw_additions
+from moon2.train.augmentations import draw_augmentations
 
 
 @dataclass
@@ -72,19 +72,19 @@ class TripletStream(Dataset[TripletExample | None]):
     def __init__(
         self,
         triplets: Sequence[Triplet],
-        catalogue: Catalogue,
+        catalog: Catalog,
         processor: Processor,
-        augment: AugmentSettings,
+        augment: ImageTransformSettings,
         *,
         length: int,
         seed: int,
-        additions: AdditionSettings | None = None,
+        augmentations: AugmentationSettings | None = None,
     ) -> None:
         self.triplets = triplets
-        self.catalogue = catalogue
+        self.catalog = catalog
         self.processor = processor
         self.augment = augment
-        self.additions = additions or AdditionSettings()
+        self.augmentations = augmentations or AugmentationSettings()
         self.length = length
         self.seed = seed
         self._told: set[str] = set()
@@ -101,15 +101,15 @@ class TripletStream(Dataset[TripletExample | None]):
         triplet = self.triplets[int(self._order[1][place])]
         random = np.random.default_rng((self.seed, 2, index))
         negative_id = str(random.choice(triplet.negative_ids)) if triplet.negative_ids else None
-        # A generator of their own: with or without additions, everything else is drawn alike.
+        # A generator of their own: with or without augmentations, everything else is drawn alike.
         drawing = np.random.default_rng((self.seed, 3, index))
         try:
-            query = self._item(self.catalogue.with_picture(triplet.query), random)
+            query = self._item(self.catalog.with_image(triplet.query), random)
             positive, positive_title = self._product(triplet.positive_id, random, drawing)
             negative, negative_title = (
                 (None, "") if negative_id is None else self._product(negative_id, random, drawing)
             )
-        except (PictureError, UnknownProductError) as error:
+        except (ImageError, UnknownProductError) as error:
             line = f"moon2: set aside the triplet of query {triplet.query.id!r}: {error}"
             tqdm.write(line, file=sys.stderr)
             return None
@@ -118,9 +118,9 @@ class TripletStream(Dataset[TripletExample | None]):
         return TripletExample(query, positive, negative, triplet.positive_id, negative_id, known, *titles)
 
     def _product(self, id: str, random: np.random.Generator, drawing: np.random.Generator) -> tuple[Item, str]:
-        """A product's item, perhaps with additions, and its own title."""
-        product = self.catalogue.product(id)
-        drawn = draw_additions(product, self.additions, drawing, self._tell)
+        """A product's item, perhaps with augmentations, and its own title."""
+        product = self.catalog.product(id)
+        drawn = draw_augmentations(product, self.augmentations, drawing, self._tell)
         item = self._item(drawn.product, random)
         item.added_text = drawn.added_text
         if item.images:
@@ -132,7 +132,7 @@ class TripletStream(Dataset[TripletExample | None]):
         change = (lambda image: change_picture(image, self.augment, random)) if changes else None
         try:
             return self.processor.item(record, change)
-        except PictureError as error:
+        except ImageError as error:
             item = self.processor.item(record, views=("t",))
             if not item.text:
                 raise
@@ -146,7 +146,7 @@ class TripletStream(Dataset[TripletExample | None]):
             tqdm.write(f"moon2: {what}", file=sys.stderr)
 
 
-def change_picture(image: Image.Image, settings: AugmentSettings, random: np.random.Generator) -> Image.Image:
+def change_picture(image: Image.Image, settings: ImageTransformSettings, random: np.random.Generator) -> Image.Image:
     """Mirrors and crops a picture at random; a crop is scaled back to the picture's size."""
     if settings.flip and random.random() < 0.5:
         image = ImageOps.mirror(image)
@@ -170,11 +170,11 @@ class TripletCollator:
         """One batch under the key "batch".
 
         Raises:
-            CatalogueError: not one triplet of the batch could be read.
+            CatalogError: not one triplet of the batch could be read.
         """
         read = [example for example in examples if example is not None]
         if not read:
-            raise CatalogueError("not one triplet of a whole batch could be read; the lines above say why")
+            raise CatalogError("not one triplet of a whole batch could be read; the lines above say why")
         negatives = [example for example in read if example.negative is not None]
         places = {id(example): len(read) + place for place, example in enumerate(negatives)}
         products = [example.positive for example in read] + [item for e in negatives if (item := e.negative)]

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 
-from moon2.writing import write_whole
+from moon2.files import write_text_atomic
 
 
 class HistoryFile(TrainerCallback):
@@ -21,7 +21,7 @@ class HistoryFile(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.path.exists():
             kept = [line for line in read_history(self.path) if line["step"] <= state.global_step]
-            write_whole(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+            write_text_atomic(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         # A line of the log averages the steps since the one before; where one ends at every checkpoint, a resumed run

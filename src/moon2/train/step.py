@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moon2.model.views import VIEWS, MoonModel, Views
+from moon2.model.moon_model import VIEWS, MoonModel, Views
 from moon2.objective.alignment import (
     INTRA_OBJECTIVES,
     inter_product,
@@ -16,7 +16,7 @@ from moon2.objective.alignment import (
     same_product_mask,
 )
 from moon2.objective.balance import load_balance, objective_weights, sparsity
-from moon2.objective.reliability import margin_at, reliability, sample_weights
+from moon2.objective.sample_filter import margin_at, reliability, sample_weights
 from moon2.objective.total import total_loss
 from moon2.recipe import OBJECTIVES, AlignmentSettings, Recipe
 from moon2.train.batches import TripletBatch

@@ -1,0 +1,169 @@
+"""What a benchmark says of itself: how it was built, the text on its card, and benchmark.json with its tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from moon2.catalog.schema import SPLITS, CatalogError, dataset_card
+from moon2.catalog.store import Catalog
+from moon2.files import write_text_atomic
+
+DECLARATION = "benchmark.json"
+DIRECTIONS = ("t→mm", "i→mm", "mm→mm", "t→i", "i→t")
+# An attribute is a task where at least this share of the test products has it, with so many values at most.
+LEAST_COVERAGE, MOST_VALUES = 0.5, 1_000
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """How a benchmark is built."""
+
+    test_share: float = 0.1
+    """Share of the products that the test part is to have, which are also the gallery."""
+    category_cap: int = 0
+    """Most products of one leaf category, those that were bought first, the rest drawn; 0 for no cap."""
+    seed: int = 0
+    """Of every draw: the same seed gives the same benchmark."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.test_share < 1:
+            raise CatalogError(f"benchmark: test_share is {self.test_share}; it must lie between 0 and 1")
+        if self.category_cap < 0:
+            raise CatalogError(f"benchmark: category_cap is {self.category_cap}; it must be 0 (no cap) or more")
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What was built.
+
+    Attributes:
+        catalog: the benchmark, opened.
+        products, queries: rows by split.
+        left_out: how often what was left out of it, by reason.
+        components: groups of products that must stay on one side.
+        largest: products of the largest of them.
+    """
+
+    catalog: Catalog
+    products: dict[str, int]
+    queries: dict[str, int]
+    left_out: dict[str, int]
+    components: int
+    largest: int
+
+    def __str__(self) -> str:
+        parts = [f"{s}: {self.products[s]:,} products, {self.queries[s]:,} queries" for s in SPLITS]
+        told = f"{self.catalog.folder}: {'; '.join(parts)}; {self.components:,} groups, the largest of {self.largest:,}"
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.items())
+        return f"{told}\nleft out: {reasons}; see rejects.parquet" if reasons else f"{told}\nnothing was left out"
+
+
+def write_card(name: str, licence: str, source: str, settings: BenchmarkSettings, result: BenchmarkResult) -> None:
+    """Writes the card of the finished benchmark: what was left out, and how many rows there are, is known only then."""
+    counts = {"products": result.products, "interactions": result.queries}
+    text = describe(source, licence, settings, result.left_out)
+    write_text_atomic(result.catalog.folder / "README.md", dataset_card(name, text, licence, counts))
+
+
+def describe(source: str, licence: str, settings: BenchmarkSettings, left_out: Mapping[str, int]) -> str:
+    """The text of the card, in Markdown."""
+    cap = f"at most {settings.category_cap:,} products a leaf category" if settings.category_cap else "no cap"
+    lines = [
+        f"Built by `moon2 benchmark build` from `{source}`, licence {licence}; test share {settings.test_share:g}, "
+        f"seed {settings.seed}.",
+        "",
+        "1. Deduplicated: of products with the same title, category and picture, and of those alike in title and "
+        "picture both, the first remains and stands for the others in the log.",
+        f"2. Balanced over categories: {cap}, those that were bought first, the rest drawn.",
+        "3. Split by connected components: near-duplicates in title or in picture and products of one style are never "
+        "parted, nor is a query from itself or from another with the same picture. A query and what was bought after "
+        "it stay together unless they would chain too many products; purchases and exposures on the other side are "
+        "then left out.",
+        "4. Triplets: what was bought after a query is its positive. What was shown and left are its negatives, unless "
+        "it answers the same query elsewhere in the log, or is like an answer in title, picture or style. A test query "
+        "comes once, with all that was bought after it.",
+        "",
+        "Only the training part may be co-augmented; the products of the test part are as the shop has them. Tasks "
+        f"({', '.join(DIRECTIONS)}, scored by Recall@1, 5 and 10; class and attributes, without training on their "
+        "labels) are declared in `benchmark.json`.",
+    ]
+    if left_out:
+        lines += ["", "| left out | count |", "|---|---|"]
+        lines += [f"| {reason} | {count:,} |" for reason, count in sorted(left_out.items())]
+    return "\n".join(lines)
+
+
+def declared_attributes(folder: Path) -> list[str] | None:
+    """The attributes that a catalog's benchmark.json declares as tasks; None where it has no such file.
+
+    Raises:
+        CatalogError: the file is damaged, or something else.
+    """
+    path = folder / DECLARATION
+    if not path.is_file():
+        return None
+    try:
+        return [str(task["attribute"]) for task in json.loads(path.read_text(encoding="utf-8"))["tasks"]["attributes"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CatalogError(
+            f"{path}: declares no attributes that can be read ({type(error).__name__}); build the benchmark again, or "
+            f"remove the file"
+        ) from None
+
+
+def card_text(folder: Path) -> str:
+    """What a catalog's card says between its title and the table of its rows; empty without a card."""
+    path = folder / "README.md"
+    if not path.is_file():
+        return ""
+    card = path.read_text(encoding="utf-8").partition("\n---\n")[2].partition("\n# ")[2].partition("\n")[2]
+    return card.partition("\n| table | split | rows |")[0].strip()
+
+
+def keep_declaration(source: Path, target: Path) -> None:
+    """Copies benchmark.json, where there is one, from a benchmark into a catalog made from it."""
+    path = source / DECLARATION
+    if path.is_file():
+        write_text_atomic(target / DECLARATION, path.read_text(encoding="utf-8"))
+
+
+def write_declaration(
+    name: str,
+    licence: str,
+    source: str,
+    settings: BenchmarkSettings,
+    result: BenchmarkResult,
+    labels: Mapping[str, Mapping[str, int]],
+) -> None:
+    """Writes benchmark.json into the finished benchmark.
+
+    Args:
+        labels: "class" and "attribute:KEY" → label → how many test products have it.
+    """
+    enough = LEAST_COVERAGE * result.products["test"]
+    attributes = [
+        {"attribute": task.partition(":")[2], "labels": len(counts), "products": sum(counts.values())}
+        for task, counts in sorted(labels.items())
+        if task != "class" and sum(counts.values()) >= enough and 1 < len(counts) <= MOST_VALUES
+    ]
+    classes = labels.get("class", {})
+    declared = {
+        "name": name,
+        "licence": licence,
+        "source": source,
+        "settings": asdict(settings),
+        "products": result.products,
+        "queries": result.queries,
+        "groups": {"count": result.components, "largest": result.largest},
+        "left_out": result.left_out,
+        "tasks": {
+            "retrieval": {"directions": list(DIRECTIONS), "metrics": ["R@1", "R@5", "R@10"], "gallery": "test"},
+            "class": {"labels": len(classes), "products": sum(classes.values())},
+            "attributes": attributes,
+        },
+    }
+    text = json.dumps(declared, indent=2, ensure_ascii=False) + "\n"
+    write_text_atomic(result.catalog.folder / DECLARATION, text)

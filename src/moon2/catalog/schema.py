@@ -1,0 +1,221 @@
+"""How a catalog lies on disk: the Arrow columns of its tables, and records to rows and back.
+
+The schemas carry the feature types of the `datasets` library in their metadata, so `datasets.load_dataset` opens the
+Parquet files with pictures decoded, while reading and writing here needs pyarrow only.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from moon2.errors import UserError
+from moon2.records import Interaction, Product, Query
+
+SPLITS = ("train", "test")
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_PAIRS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
+
+
+class CatalogError(UserError):
+    """A catalog, or what should become one, cannot be used; one line with what, where and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One row, or one picture of a row, that did not make it into a catalog.
+
+    Attributes:
+        row: where in its source table, counted from 1 (a CSV's header line is not counted); 0 when unknown.
+        id: of the product or query, "" when it has none.
+        reason: short stable code for counting, e.g. `duplicate_id`.
+        message: one line for people: what, where, what to do.
+    """
+
+    row: int
+    id: str
+    reason: str
+    message: str
+
+
+def _feature(kind: pa.DataType) -> Any:
+    """The `datasets` description of one column type."""
+    if kind == IMAGE:
+        return {"_type": "Image"}
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    if pa.types.is_struct(kind):
+        return {field.name: _feature(field.type) for field in kind}
+    names = {pa.string(): "string", pa.float64(): "float64", pa.int64(): "int64"}
+    return {"dtype": names[kind], "_type": "Value"}
+
+
+def table_schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
+    """An Arrow schema that `datasets` reads with its own feature types."""
+    features = {name: _feature(kind) for name, kind in columns}
+    return pa.schema(list(columns), metadata={"huggingface": json.dumps({"info": {"features": features}})})
+
+
+PRODUCTS = table_schema(
+    ("id", pa.string()),
+    ("title", pa.string()),
+    ("description", pa.string()),
+    ("category", pa.list_(pa.string())),
+    ("attributes", _PAIRS),
+    ("images", pa.list_(IMAGE)),
+    ("price", pa.float64()),
+    ("enriched_title", pa.string()),
+    ("expanded_images", pa.list_(IMAGE)),
+    ("provenance", _PAIRS),
+)
+INTERACTIONS = table_schema(
+    ("query_id", pa.string()),
+    ("query_text", pa.string()),
+    ("query_image", IMAGE),
+    ("query_product_id", pa.string()),
+    ("positive_ids", pa.list_(pa.string())),
+    ("negative_ids", pa.list_(pa.string())),
+)
+REJECTS = table_schema(("row", pa.int64()), ("id", pa.string()), ("reason", pa.string()), ("message", pa.string()))
+
+# Pictures are compressed files already; statistics over them would put whole pictures into the footer.
+PICTURE_BYTES = frozenset(
+    {"images.list.element.bytes", "expanded_images.list.element.bytes", "query_image.bytes", "image.bytes"}
+)
+
+
+def leaf_columns(schema: pa.Schema) -> list[str]:
+    """The dotted names under which Parquet knows the innermost columns, e.g. `images.list.element.bytes`."""
+
+    def leaves(name: str, kind: pa.DataType) -> list[str]:
+        if pa.types.is_list(kind):
+            return leaves(f"{name}.list.element", kind.value_type)
+        if pa.types.is_struct(kind):
+            return [leaf for field in kind for leaf in leaves(f"{name}.{field.name}", field.type)]
+        return [name]
+
+    return [leaf for field in schema for leaf in leaves(field.name, field.type)]
+
+
+def product_to_row(product: Product) -> dict[str, Any]:
+    """One row of `PRODUCTS`.
+
+    Pictures given as bytes are stored as they are, opened ones as PNG, paths as absolute paths, URLs as they are.
+    """
+    return {
+        "id": product.id,
+        "title": product.title,
+        "description": product.description,
+        "category": list(product.category),
+        "attributes": _pairs(product.attributes),
+        "images": [_picture_to_cell(picture) for picture in product.images],
+        "price": None if product.price is None else float(product.price),
+        "enriched_title": product.enriched_title,
+        "expanded_images": [_picture_to_cell(picture) for picture in product.expanded_images],
+        "provenance": _pairs(product.provenance),
+    }
+
+
+def row_to_product(row: Mapping[str, Any]) -> Product:
+    """The product of one row of `PRODUCTS`; pictures become bytes, or the path or URL that was stored."""
+    return Product(
+        id=row["id"],
+        title=row["title"] or "",
+        description=row["description"] or "",
+        category=tuple(row["category"] or ()),
+        attributes={pair["key"]: pair["value"] for pair in row["attributes"] or ()},
+        images=tuple(cell_to_picture(cell) for cell in row["images"] or ()),
+        price=row["price"],
+        enriched_title=row["enriched_title"],
+        expanded_images=tuple(cell_to_picture(cell) for cell in row["expanded_images"] or ()),
+        provenance={pair["key"]: pair["value"] for pair in row["provenance"] or ()},
+    )
+
+
+def interaction_to_row(interaction: Interaction) -> dict[str, Any]:
+    """One row of `INTERACTIONS`."""
+    query = interaction.query
+    return {
+        "query_id": query.id,
+        "query_text": query.text,
+        "query_image": None if query.image is None else _picture_to_cell(query.image),
+        "query_product_id": query.product_id,
+        "positive_ids": list(interaction.positive_ids),
+        "negative_ids": list(interaction.negative_ids),
+    }
+
+
+def row_to_interaction(row: Mapping[str, Any]) -> Interaction:
+    """The interaction of one row of `INTERACTIONS`."""
+    cell = row["query_image"]
+    image = None if cell is None else cell_to_picture(cell)
+    query = Query(id=row["query_id"], text=row["query_text"] or "", image=image, product_id=row["query_product_id"])
+    return Interaction(query, tuple(row["positive_ids"] or ()), tuple(row["negative_ids"] or ()))
+
+
+def one_line(error: BaseException) -> str:
+    """Another library's error, short enough to quote inside one line."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def is_url(text: str) -> bool:
+    """Whether a picture is named by its address on the web."""
+    return text.lower().startswith(("http://", "https://"))
+
+
+def dataset_card(title: str, description: str, licence: str, counts: Mapping[str, Mapping[str, int]]) -> str:
+    """README.md of a catalog.
+
+    Args:
+        counts: rows by table ("products", "interactions") and split, e.g. {"products": {"train": 10}}.
+    """
+    configs = []
+    for table, pattern in (("products", "products/{}-*.parquet"), ("interactions", "interactions/{}.parquet")):
+        splits = [split for split in SPLITS if counts.get(table, {}).get(split)]
+        files = [{"split": split, "path": pattern.format(split)} for split in splits]
+        if files:
+            configs.append({"config_name": table, "default": table == "products", "data_files": files})
+    header = {"pretty_name": title, "license": licence, "configs": configs}
+    lines = ["---", yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip(), "---", "", f"# {title}", ""]
+    if description:
+        lines += [description, ""]
+    lines += ["| table | split | rows |", "|---|---|---|"]
+    lines += [
+        f"| {table} | {split} | {rows:,} |" for table, by_split in counts.items() for split, rows in by_split.items()
+    ]
+    lines += [
+        "",
+        "A moon2 catalog. It also opens with `datasets.load_dataset(folder, " + '"products", split="train")`.',
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _pairs(mapping: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in mapping.items()]
+
+
+def _picture_to_cell(picture: Any) -> dict[str, Any]:
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        return {"bytes": bytes(picture), "path": None}
+    if isinstance(picture, (str, PathLike)):
+        name = str(picture)
+        return {"bytes": None, "path": name if is_url(name) else str(Path(name).absolute())}
+    encoded = io.BytesIO()
+    picture.save(encoded, format="PNG")
+    return {"bytes": encoded.getvalue(), "path": None}
+
+
+def cell_to_picture(cell: Mapping[str, Any]) -> bytes | str:
+    """The picture of one cell of an `IMAGE` column: the bytes stored, or else the path or URL."""
+    picture: bytes | str = cell["bytes"] if cell["bytes"] is not None else cell["path"]
+    return picture

@@ -1,0 +1,68 @@
+"""Writing that neither a kill nor a second process can spoil: whole files, whole folders, one writer a folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from moon2.errors import UserError
+
+
+class FolderInUseError(UserError):
+    """Another process is writing the same folder, or nothing can be written there."""
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Writes UTF-8 text. A process that is killed leaves the whole new text or the whole old one."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+def replace_folder(fresh: Path, target: Path) -> None:
+    """Moves the finished folder `fresh` to `target`, in place of what is there.
+
+    A process that is killed leaves the whole new folder, the whole old one, or, between two renames, both under their
+    other names.
+    """
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def exclusive_lock(folder: Path, command: str) -> Iterator[None]:
+    """Lets one process at a time write `folder`. The lock of a killed process is free again.
+
+    Args:
+        folder: what is written; it need not exist. The lock is a file beside it.
+        command: what writes it, such as "`moon2 train`", for the message.
+
+    Raises:
+        FolderInUseError: another process holds the lock, or nothing can be written there.
+    """
+    folder = folder.absolute()
+    path = folder.with_name(f".{folder.name}.lock")
+    lock = FileLock(path)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise FolderInUseError(
+            f"{folder}: another {command} is writing it; wait until that ends, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise FolderInUseError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
+    try:
+        yield
+    finally:
+        # Unlinked while the lock is held: a process that waits for a deleted file starts over, so no two hold it.
+        path.unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,152 @@
+"""Opening an image, whatever it comes as: a path, bytes, an array, … become one upright, opaque RGB image.
+
+Shops keep images with transparency, with an orientation flag, in CMYK. Files are other people's: only the formats of
+`FORMATS` are tried, by what the file holds and not by its name. An image that cannot be read raises `ImageError`, so
+that a reader of many can set that one aside.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import warnings
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from moon2.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_PIXELS = 64_000_000
+# What shops and phones use (a phone's MPO opens as JPEG). Pillow knows forty more, among them EPS, which it hands to
+# Ghostscript, an interpreter of programs. JPEG and PNG stand first, so that for them no further plug-in is loaded.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+ImageSource: TypeAlias = "str | PathLike[str] | bytes | bytearray | Image.Image | NDArray[Any] | Tensor | BinaryIO"
+"""What `open_image` reads: a path, a data URI, the bytes of an image file, a file-like object that holds them, a PIL
+image, a numpy array [height, width] or [height, width, 3 or 4], or a torch tensor [3, height, width]."""
+
+
+class ImageError(UserError):
+    """An image cannot be used; the message says which and why."""
+
+
+def open_image(source: ImageSource, where: str = "image") -> Image.Image:
+    """Reads an image as upright opaque RGB.
+
+    Args:
+        source: see `ImageSource`. Arrays and tensors hold 0–255 as uint8 or 0–1 as floats. URLs are refused: nothing is
+            downloaded here.
+        where: how the error names the image, such as "product '17': image 0".
+
+    Raises:
+        ImageError: missing, a URL, of another format or type, cut short, empty, or of more than 64 million pixels.
+    """
+    if isinstance(source, Image.Image):
+        return _decode(source, where)
+    if isinstance(source, str) and source.startswith("data:"):
+        return _open_file(io.BytesIO(_data_uri_bytes(source, where)), where)
+    if isinstance(source, (str, PathLike)):
+        path = fspath(source)
+        if path.startswith(("http://", "https://")):
+            raise ImageError(f"{where}: {path} is a URL; download it first (moon2 import does with --fetch)")
+        return _open_file(path, f"{where} ({path})")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _open_file(io.BytesIO(source), where)
+    if is_image_array(source):
+        return _from_array(source, where)
+    if hasattr(source, "read"):
+        return _open_file(source, where)
+    raise ImageError(
+        f"{where}: cannot open a {type(source).__name__} as an image; give a path, bytes, a PIL image or an array"
+    )
+
+
+def is_image_array(value: object) -> bool:
+    """Whether it is a numpy array or a torch tensor; torch need not be installed."""
+    return isinstance(value, np.ndarray) or (hasattr(value, "detach") and hasattr(value, "numpy"))
+
+
+def _open_file(file: Any, where: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            Image.preinit()  # without it, opening by the name *.png would load every plug-in to look for JPEG
+            with Image.open(file, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    size = f"{image.width} × {image.height}"
+                    raise ImageError(f"{where}: {size} pixels are more than {MAX_PIXELS}; scale it down")
+                return _decode(image, where)
+    except FileNotFoundError:
+        raise ImageError(f"{where}: there is no such file") from None
+    except IsADirectoryError:
+        raise ImageError(f"{where}: is a folder, not an image") from None
+    except (ImageError, MemoryError):  # a machine without memory says nothing about the image
+        raise
+    except UnidentifiedImageError:  # its own message ends in the memory address of what was read
+        raise ImageError(f"{where}: cannot be read as an image (of no known format)") from None
+    except Exception as error:  # a damaged file takes decoders anywhere: libavif ends in RuntimeError, EXIF in others
+        raise _unreadable(error, where) from None
+
+
+def _decode(image: Image.Image, where: str) -> Image.Image:
+    try:
+        # exif_transpose decodes the pixels, and fails here rather than later when the file is cut short.
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode in ("RGBA", "LA", "PA") or (upright.mode == "P" and "transparency" in upright.info):
+            # Shops show cut-out products on white; black, PIL's own choice, would change what the image says.
+            background = Image.new("RGBA", upright.size, "white")
+            return Image.alpha_composite(background, upright.convert("RGBA")).convert("RGB")
+        if upright.mode in ("I", "I;16", "F"):
+            extrema: Any = (0, 65535) if upright.mode == "I;16" else upright.getextrema()
+            low, high = (float(value) for value in extrema)
+            scale = 255.0 / max(high - low, 1e-6)
+            return upright.point(lambda value: (value - low) * scale).convert("L").convert("RGB")
+        return upright.convert("RGB")
+    except MemoryError:
+        raise
+    except Exception as error:  # as for files: decoders raise anything
+        raise _unreadable(error, where) from None
+
+
+def _from_array(source: Any, where: str) -> Image.Image:
+    if isinstance(source, np.ndarray):
+        array = source
+    else:  # a torch tensor has its channels first
+        array = source.detach().cpu().numpy()
+        array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)) or not array.size:
+        raise ImageError(
+            f"{where}: an array of shape {tuple(source.shape)} is no image; give numpy [height, width, 3] or a torch "
+            f"tensor [3, height, width]"
+        )
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise ImageError(f"{where}: a float array must hold 0 to 1; divide by 255, or give uint8")
+        array = np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ImageError(f"{where}: an array of {array.dtype} is no image; give uint8, or floats from 0 to 1")
+    squeezed = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    return _decode(Image.fromarray(np.ascontiguousarray(squeezed)), where)
+
+
+def _data_uri_bytes(uri: str, where: str) -> bytes:
+    header, comma, data = uri.partition(",")
+    if not comma or not header.endswith(";base64"):
+        raise ImageError(f"{where}: a data URI must look like data:image/jpeg;base64,…")
+    try:
+        return base64.b64decode(data, validate=True)
+    except binascii.Error:
+        raise ImageError(f"{where}: the data URI is not valid base64") from None
+
+
+def _unreadable(error: Exception, where: str) -> ImageError:
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return ImageError(f"{where}: cannot be read as an image ({reason})")

@@ -1,0 +1,298 @@
+"""The benchmark builder: duplicates planted in a shop never cross the split, and what is left out is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from moon2.catalog.benchmark.build import BenchmarkResult, BenchmarkSettings, build_benchmark
+from moon2.catalog.benchmark.near_duplicates import alike_pictures, fingerprint, title_words
+from moon2.catalog.generated_shop.generate import write_shop
+from moon2.catalog.store import Catalog, CatalogError, write_catalog
+from moon2.cli import main
+from moon2.records import Interaction, Product, Query
+
+WORDS = ["red", "blue", "lamp", "shirt", "cotton", "steel", "oak", "large", "small", "round"]
+
+
+def photo(seed: int, quality: int = 95, side: int = 64) -> bytes:
+    """A picture like no other: smooth coloured noise, the same for the same seed."""
+    noise = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC).save(encoded, "JPEG", quality=quality)
+    return encoded.getvalue()
+
+
+def product(number: int, title: str = "", picture: bytes | None = None, **more: Any) -> Product:
+    words = random.Random(number).sample(
+        ["red", "blue", "lamp", "shirt", "cotton", "steel", "oak", "large", "small", "round"], 4
+    )
+    category = ("Shop", f"Kind {number % 3}")
+    title = title or f"{' '.join(words)} model{number} type{number * 7}"
+    return Product(id=f"p{number:03}", title=title, category=category, images=(picture or photo(number),), **more)
+
+
+def build(folder: Path, out: Path, **settings: Any) -> BenchmarkResult:
+    return build_benchmark(folder, out, BenchmarkSettings(**settings), show_progress=False)
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """Sixty products, of which some are there again: the same, scaled and saved anew, or with a word changed."""
+    products = [product(number) for number in range(60)]
+    for number in range(0, 30, 3):
+        first = products[number]
+        products.append(Product(f"exact{number}", first.title.upper(), category=first.category, images=first.images))
+        saved = photo(number, quality=80, side=96)
+        products.append(Product(f"near{number}", f"{first.title} new", category=first.category, images=(saved,)))
+        products.append(Product(f"photo{number}", f"other words {number}", category=("Else",), images=(saved,)))
+        products.append(
+            Product(f"title{number}", f"{first.title} used", category=first.category, images=(photo(500 + number),))
+        )
+    log = [
+        Interaction(
+            Query(f"q{n}", f"looking for {n}"),
+            (products[n].id,),
+            (products[(n + 1) % 60].id, products[(n + 7) % 60].id),
+        )
+        for n in range(1, 60)
+    ]
+    log += [
+        Interaction(Query("q1", "looking for 1"), ("exact0",), ("p000",)),
+        Interaction(Query("shown", "", product_id="exact3"), ("near3", "title3")),
+    ]
+    return write_catalog(tmp_path / "shop", {"train": products}, {"train": log}, title="shop", licence="mit").folder
+
+
+def test_planted_duplicates_never_cross(planted: Path, tmp_path: Path) -> None:
+    result = build(planted, tmp_path / "bench", test_share=0.3)
+    bench = result.catalog
+    assert (result.left_out["exact_duplicate"], result.left_out["near_duplicate"]) == (10, 10)
+    side = {id: split for split in ("train", "test") for id in bench.ids(split)}
+    assert len(side) == len(bench) == 80
+    for number in range(0, 30, 3):
+        assert f"exact{number}" not in side
+        assert f"near{number}" not in side
+        assert side[f"p{number:03}"] == side[f"photo{number}"] == side[f"title{number}"]
+    assert 0.2 * 80 <= len(bench.ids("test")) <= 0.3 * 80
+    queries = [row.query.id for split in ("train", "test") for row in bench.interactions(split)]
+    assert len(queries) == len(set(queries)) == sum(result.queries.values())
+    for split in ("train", "test"):
+        for row in bench.interactions(split):
+            ids = {*row.positive_ids, *row.negative_ids, row.query.product_id or row.positive_ids[0]}
+            assert {side[id] for id in ids} == {split}
+    told = Counter(reject.reason for reject in bench.rejects())
+    assert told["exact_duplicate"] == 10
+    assert all(told[reason] == result.left_out[reason] for reason in told)
+    # What was bought under a duplicate's id is bought under that of the product that stands for it.
+    bought = {id for split in ("train", "test") for row in bench.interactions(split) for id in row.positive_ids}
+    assert "p000" in bought
+
+
+def test_words_of_one_query_are_on_one_side(tmp_path: Path) -> None:
+    products = [product(number) for number in range(200)]
+    rng = random.Random(0)
+    log = [
+        Interaction(Query(f"q{n}", f"Query {n % 40}"), tuple(f"p{rng.randrange(200):03}" for _ in range(2)))
+        for n in range(400)
+    ]
+    folder = write_catalog(tmp_path / "shop", {"train": products}, {"train": log}, title="shop").folder
+    result = build(folder, tmp_path / "bench", test_share=0.3)
+    words = {split: {row.query.text for row in result.catalog.interactions(split)} for split in ("train", "test")}
+    assert words["train"]
+    assert words["test"]
+    assert not words["train"] & words["test"]
+    # Two hundred products bought at random hang together, so that purchases had to be cut, and this is told.
+    assert result.left_out["purchase_across_the_split"] > 0
+    test = [row.query.text for row in result.catalog.interactions("test")]
+    assert len(test) == len(set(test))
+
+
+def test_a_case_worked_by_hand(tmp_path: Path) -> None:
+    products = [product(n) for n in range(4)]
+    log = [Interaction(Query(f"q{n}", f"words {n}"), (f"p{n:03}",), (f"p{(n + 1) % 4:03}",)) for n in range(4)]
+    folder = write_catalog(tmp_path / "shop", {"train": products}, {"train": log}, title="shop").folder
+    result = build(folder, tmp_path / "bench", test_share=0.25)
+    [alone] = result.catalog.ids("test")
+    [asked] = result.catalog.interactions("test")
+    assert (asked.positive_ids, asked.negative_ids) == ((alone,), ())
+    assert result.queries == {"train": 3, "test": 1}
+    # Its neighbour on either side was shown across the split: once to the test query, once the test product itself.
+    assert result.left_out == {"exposure_across_the_split": 2}
+    assert (result.components, result.largest) == (4, 1)
+
+
+def test_what_answers_a_query_or_is_like_an_answer_is_never_its_negative(tmp_path: Path) -> None:
+    answer = product(0, attributes={"brand": "Puma", "colour": "navy"})
+    others = [
+        product(3, title=f"{answer.title} new"),
+        product(6, picture=photo(0, quality=80, side=96)),
+        product(9, attributes={"colour": "navy", "brand": "puma"}),
+        product(12),
+        product(15),
+    ]
+    log = [
+        Interaction(Query("q", "a navy lamp"), ("p000",), ("p003", "p006", "p009", "p012", "p015")),
+        # Somebody else asked the same and bought what the first left; a third showed it.
+        Interaction(Query("again", "A navy  lamp!"), ("p015",), ("p000", "p012")),
+        Interaction(Query("shown", "", product_id="p012"), ("p015",), ("p012", "p003")),
+    ]
+    rest = [product(n) for n in range(20, 40)]
+    log += [Interaction(Query(f"q{n}", f"words {n}"), (f"p{n:03}",)) for n in range(20, 40)]
+    shop = write_catalog(tmp_path / "shop", {"train": [answer, *others, *rest]}, {"train": log}, title="shop")
+    for name, share in (("in_train", 0.1), ("in_test", 0.9)):
+        result = build(shop.folder, tmp_path / name, test_share=share)
+        rows = [row for split in ("train", "test") for row in result.catalog.interactions(split)]
+        left = Counter(id for row in rows for id in row.negative_ids)
+        assert left == ({"p012": 2, "p003": 1} if name == "in_train" else {"p012": 1, "p003": 1})
+        assert result.left_out["exposure_like_known_answer"] == 3
+        assert result.left_out["exposure_of_known_answer"] == 3
+        card = (result.catalog.folder / "README.md").read_text()
+        assert "| exposure_like_known_answer | 3 |" in card
+
+
+def shop_of(folder: Path, products: list[Product], log: list[Interaction]) -> Path:
+    return write_catalog(folder / "shop", {"train": products}, {"train": log}, title="shop").folder
+
+
+def test_one_title_under_two_categories_never_crosses(tmp_path: Path) -> None:
+    words = [product(n).title for n in range(50)]
+    products = [Product(f"men{n}", title, category=("Men", "Shoes")) for n, title in enumerate(words)]
+    products += [Product(f"sale{n}", f"{title} sale", category=("Sale",)) for n, title in enumerate(words)]
+    log = [
+        Interaction(Query(f"{side}{n}", f"{side} {n}"), (f"{side}{n}",)) for n in range(50) for side in ("men", "sale")
+    ]
+    bench = build(shop_of(tmp_path, products, log), tmp_path / "bench", test_share=0.3).catalog
+    test = bench.ids("test")
+    assert len(test) == 30
+    assert {id.removeprefix("men") for id in test if id.startswith("men")} == {
+        id.removeprefix("sale") for id in test if id.startswith("sale")
+    }
+
+
+def test_what_a_shopper_photographs_never_crosses(tmp_path: Path) -> None:
+    products = [product(n) for n in range(60)]
+    address = "https://shop.example/60.jpg"
+    products.append(product(60, picture=photo(60), expanded_images=()))
+    products.append(Product("url", "a picture that nobody fetched", images=(address,)))
+    # Each is asked for with the photo of the next, saved anew; and what is sold beside it, with one photo in two sizes.
+    log = [
+        Interaction(Query(f"next{n}", "", image=photo((n + 1) % 60, quality=80, side=96)), (f"p{n:03}",))
+        for n in range(60)
+    ]
+    for n in range(0, 60, 2):
+        log.append(Interaction(Query(f"large{n}", "like this", image=photo(700 + n, side=96)), (f"p{n:03}",)))
+        log.append(Interaction(Query(f"small{n}", "and cheap", image=photo(700 + n, quality=80)), (f"p{n + 1:03}",)))
+    log += [Interaction(Query(f"url{n}", f"{n}", image=address), (f"p{n:03}",)) for n in range(10)]
+    result = build(shop_of(tmp_path, products, log), tmp_path / "bench", test_share=0.3)
+    bench = result.catalog
+    side = {product.id: split for split in ("train", "test") for product in bench.products(split)}
+    assert len(bench.ids("test")) > 10
+    photographed: dict[str, set[str]] = {}
+    for split in ("train", "test"):
+        for row in bench.interactions(split):
+            if row.query.id.startswith("next"):
+                assert side[f"p{(int(row.query.id[4:]) + 1) % 60:03}"] == split
+            elif row.query.id.startswith("url"):
+                assert side["url"] == split
+            else:
+                photographed.setdefault(row.query.id[5:], set()).add(split)
+    assert all(len(sides) == 1 for sides in photographed.values())
+    assert sum(result.queries.values()) > 60
+
+
+def test_the_same_picture_and_words_are_one_query(tmp_path: Path) -> None:
+    products = [product(n) for n in range(40)]
+    log = [Interaction(Query(f"q{n}", "Like  this", image=photo(800 + n // 2)), (f"p{n:03}",)) for n in range(40)]
+    result = build(shop_of(tmp_path, products, log), tmp_path / "bench", test_share=0.3)
+    asked = [[row.query.image for row in result.catalog.interactions(split)] for split in ("train", "test")]
+    assert not set(asked[0]) & set(asked[1])
+    assert len(asked[1]) == len(set(asked[1])) == 6
+    assert result.left_out == {"repeated_test_query": 6}
+
+
+def test_categories_are_capped_and_what_was_bought_stays(planted: Path, tmp_path: Path) -> None:
+    result = build(planted, tmp_path / "bench", test_share=0.3, category_cap=12)
+    bench = result.catalog
+    of_category = Counter(tuple(row["category"]) for row in bench.rows(None, ["category"]))
+    assert max(of_category.values()) == 12
+    assert result.left_out["over_category_cap"] == 80 - len(bench)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_same_seed_gives_the_same_benchmark(planted: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        build(planted, tmp_path / name, test_share=0.3, seed=seed, category_cap=20)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    assert Catalog.open(tmp_path / "a").ids("test") != Catalog.open(tmp_path / "c").ids("test")
+
+
+def test_it_opens_with_datasets_and_declares_its_tasks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    shop, bench = write_shop(tmp_path / "shop", products=120, queries=80), tmp_path / "bench"
+    assert main(["benchmark", "build", str(shop.folder), "--out", str(bench), "--test_share", "0.25"]) == 0
+    printed = capsys.readouterr().out
+    declared = json.loads((bench / "benchmark.json").read_text())
+    loaded = datasets.load_dataset(str(bench), "products", split="test")
+    assert len(loaded) == declared["products"]["test"] > 0
+    assert loaded[0]["images"][0].size
+    queries = datasets.load_dataset(str(bench), "interactions", split="test")
+    assert set(queries[0]["positive_ids"]) <= set(loaded["id"])
+    assert len(queries) == declared["queries"]["test"]
+    assert declared["tasks"]["retrieval"]["directions"] == ["t→mm", "i→mm", "mm→mm", "t→i", "i→t"]
+    assert declared["tasks"]["class"]["labels"] > 1
+    assert f"test: {len(loaded):,} products" in printed
+    card = (bench / "README.md").read_text()
+    assert "Built by `moon2 benchmark build`" in card
+    for reason, count in declared["left_out"].items():
+        assert f"| {reason} | {count:,} |" in card
+
+
+def test_nothing_is_augmented_in_the_test_part(tmp_path: Path) -> None:
+    products = [product(n, enriched_title=f"rich {n}", expanded_images=(photo(n + 900),)) for n in range(20)]
+    log = [Interaction(Query(f"q{n}", f"words {n}"), (f"p{n:03}",)) for n in range(20)]
+    folder = write_catalog(tmp_path / "shop", {"train": products}, {"train": log}, title="shop").folder
+    bench = build(folder, tmp_path / "bench", test_share=0.25).catalog
+    assert all(p.enriched_title and p.expanded_images for p in bench.products("train"))
+    assert not any(p.enriched_title or p.expanded_images for p in bench.products("test"))
+
+
+def test_what_cannot_be_built_is_said(planted: Path, tmp_path: Path) -> None:
+    alone = write_catalog(tmp_path / "alone", {"train": [product(1)]}, title="no log").folder
+    with pytest.raises(CatalogError, match="has no search log"):
+        build(alone, tmp_path / "bench")
+    with pytest.raises(CatalogError, match="the test part would have 0 products"):
+        build(planted, tmp_path / "bench", test_share=0.001)
+    with pytest.raises(CatalogError, match=r"test_share is 1\.5"):
+        build(planted, tmp_path / "bench", test_share=1.5)
+    assert not (tmp_path / "bench").exists()
+
+
+def test_pictures_are_alike_when_saved_anew_and_not_otherwise(picture: Callable[..., bytes]) -> None:
+    prints = [(n, fingerprint(photo(n))) for n in range(300)]
+    prints += [(1000 + n, fingerprint(photo(n, quality=75, side=120))) for n in range(0, 300, 10)]
+    found = alike_pictures((n, print) for n, print in prints if print is not None)
+    assert found == {(n, 1000 + n) for n in range(0, 300, 10)}
+    # A blank picture, and bytes that are no picture, say nothing.
+    assert fingerprint(picture("white")) is None
+    assert fingerprint(b"broken") is None
+
+
+def test_words_of_titles_without_spaces() -> None:
+    assert title_words("Blue-Shirt XL") == {"blue", "shirt", "xl"}
+    assert title_words("男士衬衫 Nike") == {"男士", "士衬", "衬衫", "nike"}

@@ -1,0 +1,335 @@
+"""Fetching pictures by URL, from a real server on this machine: what is good comes, and what is bad is listed."""
+
+from __future__ import annotations
+
+import csv
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from moon2.catalog.importing import download as fetching
+from moon2.catalog.importing import import_catalog as importing
+from moon2.catalog.importing.download import FetchError, PictureFetcher, is_public
+from moon2.catalog.importing.import_catalog import import_catalog
+from moon2.catalog.store import Catalog, CatalogError
+from moon2.cli import main
+from moon2.records import Product
+
+Encode = Callable[..., bytes]
+
+
+class ImageHost(ThreadingHTTPServer):
+    """A shop's image host. `asked` counts requests by path; the path says what is answered, as in `Answers`."""
+
+    daemon_threads = True
+
+    def __init__(self, good: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.good = good
+        self.asked: Counter[str] = Counter()
+        self.closing = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: ImageHost
+
+    def do_GET(self) -> None:
+        asked, good = self.server.asked, self.server.good
+        path = self.path.partition("?")[0]
+        asked[self.path] += 1
+        if path == "/busy-once.png" and asked[self.path] == 1:
+            self.answer(503, b"", ("Retry-After", "0"))
+        elif path == "/broken-off-once.png" and asked[self.path] == 1:
+            self.answer(200, good[:20], ("Content-Length", str(len(good))))
+        elif path == "/busy.png":
+            self.answer(429, b"")
+        elif path == "/missing.png":
+            self.answer(404, b"")
+        elif path == "/page.png":
+            self.answer(200, b"<html>not here</html>")
+        elif path == "/large.png":
+            self.answer(200, bytes(3_000))
+        elif path == "/large-unannounced.png":
+            self.answer(200, bytes(3_000), ("Content-Length", ""))
+        elif path == "/slow.png":
+            self.server.closing.wait(5)
+        elif path.startswith("/to/"):
+            self.answer(302, b"", ("Location", self.path.removeprefix("/to/")))
+        elif path == "/round":
+            self.answer(302, b"", ("Location", "/round"))
+        else:
+            # Later rows are answered sooner, so that an order by arrival would not be the table's.
+            time.sleep(0.04 / (1 + asked.total()))
+            self.answer(200, good)
+
+    def answer(self, status: int, content: bytes, *headers: tuple[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **dict(headers)}.items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def host(picture: Encode) -> Iterator[ImageHost]:
+    with ImageHost(picture()) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.closing.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def fetcher() -> Iterator[PictureFetcher]:
+    with PictureFetcher(allow_private_hosts=True, max_bytes=2_000, pause=0.01) as fetcher:
+        yield fetcher
+
+
+def write_shop(path: Path, images: list[str]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = [(f"p{i}", f"Product {i}", image) for i, image in enumerate(images)]
+        csv.writer(file).writerows([("id", "title", "image"), *rows])
+    return path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/a.png", "/to//a.png", "/shirt blå (1).png?size=å b", "/busy-once.png", "/broken-off-once.png"],
+    ids=["good", "redirect", "spaces and accents", "503 then fine", "broken off then fine"],
+)
+def test_a_picture_comes_as_the_server_has_it(host: ImageHost, fetcher: PictureFetcher, path: str) -> None:
+    assert fetcher.fetch(host.url + path) == host.good
+
+
+@pytest.mark.parametrize(
+    ("path", "why", "tries"),
+    [
+        ("/missing.png", "answered 404", 1),
+        ("/page.png", "cannot be read as a picture", 1),
+        ("/large.png", "larger than 0.002 MB", 1),
+        ("/large-unannounced.png", "larger than 0.002 MB", 1),
+        ("/round", "more than 5 redirects", 6),
+        ("/to/file:///etc/passwd", "not one of http", 1),
+        ("/busy.png", "answered 429 Too Many Requests, 3 times", 3),
+    ],
+)
+def test_what_cannot_be_used_says_why_and_only_what_may_pass_is_tried_again(
+    host: ImageHost, fetcher: PictureFetcher, path: str, why: str, tries: int
+) -> None:
+    with pytest.raises(FetchError, match=why):
+        fetcher.fetch(host.url + path)
+    assert host.asked[path] == tries
+
+
+def test_a_slow_host_is_given_up(host: ImageHost) -> None:
+    url = f"{host.url}/slow.png"
+    hasty = PictureFetcher(allow_private_hosts=True, timeout=0.2, pause=0.01)
+    with hasty, pytest.raises(FetchError, match="took too long, 3 times"):
+        hasty.fetch(url)
+
+
+class DrippingHost:
+    """Answers each visit with an opening, and drips for two seconds after it. `told` holds those it told everything."""
+
+    def __init__(self, opening: bytes) -> None:
+        self.opening, self.told = opening, list[bytes]()
+        self.closing = threading.Event()
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.listening.settimeout(0.05)
+        self.port = self.listening.getsockname()[1]
+        self.thread = threading.Thread(target=self.answer)
+
+    def __enter__(self) -> DrippingHost:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closing.set()
+        self.thread.join()
+        self.listening.close()
+
+    def answer(self) -> None:
+        while not self.closing.is_set():
+            with suppress(TimeoutError, ConnectionError):
+                visitor, _ = self.listening.accept()
+                with visitor:
+                    asked = visitor.recv(65_536)
+                    visitor.sendall(self.opening)
+                    for _ in range(40):
+                        visitor.sendall(b"a")
+                        self.closing.wait(0.05)
+                    self.told.append(asked)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "opening"),
+    [
+        ("https", b"\x16\x03\x03\x40\x00"),
+        ("http", b"HTTP/1.1 200 "),
+        ("http", b"HTTP/1.1 200 OK\r\nContent-Type: "),
+        ("http", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
+        ("http", b"HTTP/1.1 200 OK\r\n\r\n"),
+    ],
+    ids=["handshake", "first line", "header", "announced picture", "unannounced picture"],
+)
+def test_a_host_that_drips_is_hung_up_on_whatever_it_drips(
+    fetcher: PictureFetcher, monkeypatch: pytest.MonkeyPatch, scheme: str, opening: bytes
+) -> None:
+    monkeypatch.setattr(fetching, "MAX_SECONDS", 0.3)
+    with DrippingHost(opening) as host:
+        with pytest.raises(FetchError, match="took too long, 3 times"):
+            fetcher.fetch(f"{scheme}://127.0.0.1:{host.port}/a.png")
+        assert not host.told
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[::1/a.png", "http://shop.example:port/a.png", "http://a..b/c.png"])
+def test_an_address_that_is_none_is_said_to_be_none(fetcher: PictureFetcher, url: str) -> None:
+    with pytest.raises(FetchError, match="address"):
+        fetcher.fetch(url)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:4700::1111", True),
+        ("64:ff9b::5db8:d822", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("100.64.0.1", False),
+        ("169.254.169.254", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("240.0.0.1", False),
+        ("::1", False),
+        ("fe80::1%2", False),
+        ("fd00::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert is_public(address) == public
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "2130706433", "[::1]"])
+def test_private_hosts_are_refused_unasked(host: ImageHost, name: str) -> None:
+    with PictureFetcher() as fetcher, pytest.raises(FetchError, match=r"not on the public internet .*--allow_private"):
+        fetcher.fetch(f"http://{name}:{host.server_port}/a.png")
+    assert not host.asked
+
+
+def test_a_redirect_to_a_private_host_is_refused(host: ImageHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Our host counts as public here; what it leads to does not.
+    monkeypatch.setattr(fetching, "is_public", lambda address: address == "127.0.0.1")
+    with PictureFetcher() as fetcher:
+        assert fetcher.fetch(f"{host.url}/to//a.png") == host.good
+        with pytest.raises(FetchError, match=r"host 127\.0\.0\.2 is not on the public internet"):
+            fetcher.fetch(f"{host.url}/to/http://127.0.0.2:{host.server_port}/a.png")
+
+
+def test_rows_keep_their_order_and_are_read_only_a_little_ahead(host: ImageHost, fetcher: PictureFetcher) -> None:
+    read = 0
+
+    def rows() -> Iterator[int]:
+        nonlocal read
+        while read < 80:
+            read += 1
+            yield read
+
+    for i, (row, found) in enumerate(fetcher.ahead(rows(), lambda row: [f"{host.url}/{row}.png"]), start=1):
+        assert row == i and read - row < fetching.MAX_PICTURES_AHEAD
+        assert [future.result() for future in found.values()] == [host.good]
+    assert i == 80
+
+
+def test_import_with_fetch_brings_pictures_in_and_lists_what_did_not_come(host: ImageHost, tmp_path: Path) -> None:
+    (tmp_path / "local.png").write_bytes(host.good)
+    images = [f"{host.url}/{i}.png" for i in range(70)]
+    images[3] = f"{host.url}/missing.png"
+    images[5] = f"{host.url}/page.png|{host.url}/5.png"
+    images[7] = "local.png"
+    table = write_shop(tmp_path / "shop.csv", images)
+    settings = {"format": "csv", "fetch_images": True, "allow_private_hosts": True, "show_progress": False}
+    result = import_catalog(table, tmp_path / "out", **settings)
+    assert (result.products, result.rejected, result.dropped, result.unfetched) == (69, 1, 1, 0)
+    assert result.reasons == {"picture_not_fetched": 2}
+    assert result.catalog.ids() == [f"p{i}" for i in range(70) if i != 3]
+    assert all(product.images == (host.good,) for product in result.catalog.products())
+    again = import_catalog(table, tmp_path / "again", **settings)
+    assert content(again.catalog) == content(result.catalog)
+
+
+def content(catalog: Catalog) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(catalog.folder)): file.read_bytes() for file in sorted(catalog.folder.rglob("*.parquet"))
+    }
+
+
+def test_the_command_says_what_was_not_fetched_and_how_to_ask(
+    host: ImageHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_shop(tmp_path / "shop.csv", [f"{host.url}/a.png", f"{host.url}/b.png", ""])
+    command = ["import", str(table), "--as", "csv", "--overwrite", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "2 pictures are URLs" in last and "--fetch" in last and not host.asked
+    assert main([*command, "--fetch", "--allow_private_hosts"]) == 0
+    assert "URLs" not in capsys.readouterr().err
+    assert Catalog.open(tmp_path / "out").product("p0").images == (host.good,)
+
+
+@pytest.mark.parametrize("settings", [{"fetch_images": True, "embed_images": False}, {"allow_private_hosts": True}])
+def test_arguments_that_exclude_each_other(tmp_path: Path, settings: dict[str, bool]) -> None:
+    table = write_shop(tmp_path / "shop.csv", [""])
+    with pytest.raises(CatalogError, match="--fetch"):
+        import_catalog(table, tmp_path / "out", format="csv", **settings)
+
+
+def test_an_import_that_was_stopped_does_not_fetch_again_what_it_has(
+    tmp_path: Path, host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_shop(tmp_path / "shop.csv", [f"{host.url}/{i}.png" for i in range(120)])
+    settings = {"format": "csv", "fetch_images": True, "allow_private_hosts": True, "show_progress": False}
+    added, add = [], importing.CatalogWriter.add_product
+
+    def stop_in_the_middle(writer: importing.CatalogWriter, product: Product, split: str) -> None:
+        added.append(product.id)
+        if len(added) > 60:
+            raise KeyboardInterrupt
+        add(writer, product, split)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(importing.CatalogWriter, "add_product", stop_in_the_middle)
+        import_catalog(table, tmp_path / "out", **settings)
+    asked = dict(host.asked)
+    assert len(asked) >= 60
+    result = import_catalog(table, tmp_path / "out", **settings)
+    assert result.products == 120
+    assert all(product.images == (host.good,) for product in result.catalog.products())
+    # Only what was under way when the import was stopped may be asked for twice.
+    assert sum(host.asked[path] == count for path, count in asked.items()) >= 60
+    assert not (tmp_path / ".out.fetched").exists()
+
+
+def test_what_is_kept_from_private_hosts_is_for_those_who_may_ask_them(tmp_path: Path, host: ImageHost) -> None:
+    with PictureFetcher(allow_private_hosts=True, keep=tmp_path) as fetcher:
+        assert fetcher.fetch(f"{host.url}/a.png") == fetcher.fetch(f"{host.url}/a.png") == host.good
+    assert host.asked["/a.png"] == 1
+    with PictureFetcher(keep=tmp_path) as fetcher, pytest.raises(FetchError, match="not on the public internet"):
+        fetcher.fetch(f"{host.url}/a.png")

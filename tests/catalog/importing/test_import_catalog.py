@@ -1,0 +1,290 @@
+"""Importing: what is good goes in, what is bad is listed with its reason, and a half import leaves nothing."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from moon2.catalog import shards
+from moon2.catalog.importing.columns import ColumnMapping, LogMapping
+from moon2.catalog.importing.import_catalog import ImportResult, import_catalog
+from moon2.catalog.store import Catalog, CatalogError
+
+Encode = Callable[..., bytes]
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[object]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def run(source: Path | str, out: Path, **settings: Any) -> ImportResult:
+    settings = {"format": "csv", "show_progress": False, **settings}
+    return import_catalog(source, out, **settings)
+
+
+def test_a_csv_with_picture_files_becomes_a_catalog(tmp_path: Path, picture: Encode) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/1.jpg").write_bytes(picture("navy", "JPEG"))
+    table = write_csv(
+        tmp_path / "shop.csv",
+        [
+            ("sku", "name", "category", "brand", "price", "image", "split"),
+            ("1", "Navy shirt", "Apparel > Shirts", "Puma", "₹ 1,299", "photos/1.jpg", "train"),
+            ("2", "Lamp", "Home > Lamps", "", "", "https://shop.example/2.jpg", "dev"),
+        ],
+    )
+    result = run(table, tmp_path / "out")
+    assert (result.products, result.rejected, result.dropped, result.reasons) == (2, 0, 0, {})
+    shirt, lamp = result.catalog.product("1"), result.catalog.product("2")
+    assert (shirt.title, shirt.category, shirt.price) == ("Navy shirt", ("Apparel", "Shirts"), 1299.0)
+    assert shirt.attributes == {"brand": "Puma"}
+    assert shirt.images == (picture("navy", "JPEG"),)
+    assert lamp.images == ("https://shop.example/2.jpg",)
+    assert result.catalog.ids("test") == ["2"]
+    assert str(result).endswith("out: 2 products, 0 log entries; nothing was put aside")
+
+
+def test_pictures_may_stay_where_they_are(tmp_path: Path, picture: Encode) -> None:
+    (tmp_path / "1.png").write_bytes(picture())
+    table = write_csv(tmp_path / "shop.csv", [("id", "image"), ("1", "1.png")])
+    result = run(table, tmp_path / "out", embed_images=False)
+    assert result.catalog.product("1").images == (str(tmp_path / "1.png"),)
+
+
+@pytest.mark.parametrize(
+    ("reason", "row"),
+    [
+        ("no_id", {"id": "", "title": "Shirt"}),
+        ("no_content", {"id": "1", "title": " "}),
+        ("duplicate_id", {"id": "good", "title": "Skirt"}),
+        ("text_too_long", {"id": "1", "title": "x" * 2_001}),
+        ("broken_encoding", {"id": "1", "title": "caf\ufffd"}),
+        ("bad_price", {"id": "1", "title": "Shirt", "price": "cheap"}),
+        ("bad_price", {"id": "1", "title": "Shirt", "price": "-3"}),
+        ("bad_split", {"id": "1", "title": "Shirt", "split": "holdout"}),
+        ("unreadable_picture", {"id": "1", "title": "Shirt", "images": [b"not a picture"]}),
+        ("unreadable_picture", {"id": "1", "title": "Shirt", "images": [b""]}),
+    ],
+)
+def test_a_bad_row_is_put_aside_with_its_reason(tmp_path: Path, reason: str, row: dict[str, Any]) -> None:
+    empty = {"title": "", "price": "", "split": "", "images": []}
+    pq.write_table(
+        pa.Table.from_pylist([{**empty, "id": "good", "title": "Good"}, {**empty, **row}]), tmp_path / "p.pq"
+    )
+    result = run(tmp_path / "p.pq", tmp_path / "out", format="parquet")
+    assert (result.products, result.rejected, result.reasons) == (1, 1, {reason: 1})
+    [reject] = Catalog.open(tmp_path / "out").rejects()
+    assert (reject.row, reject.reason) == (2, reason)
+    assert reject.message.startswith("p.pq row 2: ")
+    assert "\n" not in reject.message
+
+
+def test_a_picture_cut_short_is_found_by_decoding_it(tmp_path: Path, picture: Encode) -> None:
+    whole = picture("navy", "JPEG", (200, 200))
+    (tmp_path / "good.jpg").write_bytes(whole)
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    rows = [("id", "image"), ("1", "good.jpg"), ("2", "cut.jpg"), ("3", "nowhere.jpg")]
+    result = run(write_csv(tmp_path / "shop.csv", rows), tmp_path / "out")
+    assert result.catalog.ids() == ["1"]
+    assert result.reasons == {"unreadable_picture": 2}
+    assert "nowhere.jpg): there is no such file" in result.catalog.rejects()[1].message
+
+
+def test_a_fault_in_one_picture_or_the_description_costs_only_that(tmp_path: Path, picture: Encode) -> None:
+    rows = [
+        {"id": "1", "title": "Shirt", "images": [picture("navy"), b"broken", picture("red")], "description": "fine"},
+        {"id": "2", "title": "Skirt", "images": [picture("red")], "description": "caf\ufffd"},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "shop.parquet")
+    result = run(tmp_path / "shop.parquet", tmp_path / "out", format="parquet")
+    assert (result.products, result.rejected, result.dropped) == (2, 0, 2)
+    assert result.catalog.product("1").images == (picture("navy"), picture("red"))
+    assert result.catalog.product("2").description == ""
+    first, second = result.catalog.rejects()
+    assert (first.row, first.id, first.reason) == (1, "1", "unreadable_picture")
+    assert "image 1" in first.message and first.message.endswith("kept without it")
+    assert (second.reason, second.id) == ("broken_encoding", "2")
+
+
+def test_rows_of_another_encoding_are_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
+    lines = ["id,title", "1,Shirt", "2,Café au lait", "3,Skirt"]
+    (tmp_path / "shop.csv").write_bytes("\n".join(lines).encode("latin-1"))
+    result = run(tmp_path / "shop.csv", tmp_path / "out")
+    assert result.catalog.ids() == ["1", "3"]
+    assert result.reasons == {"broken_encoding": 1}
+    assert "save the source as UTF-8" in result.catalog.rejects()[0].message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_what_spreadsheets_write_is_read(tmp_path: Path, encoding: str, delimiter: str) -> None:
+    text = f'id{delimiter}title\r\n1{delimiter}"Café, ""crème""\nin two lines"\r\n'
+    (tmp_path / "shop.csv").write_bytes(text.encode(encoding))
+    assert run(tmp_path / "shop.csv", tmp_path / "out").catalog.product("1").title == 'Café, "crème"\nin two lines'
+
+
+def test_a_row_with_too_many_fields_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "shop.csv").write_text("id,title\n1,Shirt, navy\n2,Skirt\n")
+    result = run(tmp_path / "shop.csv", tmp_path / "out")
+    assert result.catalog.ids() == ["2"]
+    assert "shop.csv line 2: has 3 fields where the header has 2" in result.catalog.rejects()[0].message
+
+
+def test_a_folder_or_a_glob_of_tables_is_one_shop(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    for i in range(3):
+        write_csv(tmp_path / f"parts/{i}.csv", [("id", "title"), (i, f"Product {i}")])
+    assert run(tmp_path / "parts", tmp_path / "folder").catalog.ids() == ["0", "1", "2"]
+    assert run(str(tmp_path / "parts/[01].csv"), tmp_path / "glob").catalog.ids() == ["0", "1"]
+
+
+def test_a_hub_dataset_keeps_its_splits_and_its_picture_files(tmp_path: Path, picture: Encode) -> None:
+    features = datasets.Features(id=datasets.Value("int64"), name=datasets.Value("string"), image=datasets.Image())
+    for split, id in (("train", 1), ("validation", 2)):
+        row = {"id": [id], "name": ["Shirt"], "image": [{"bytes": picture("navy", "JPEG"), "path": None}]}
+        datasets.Dataset.from_dict(row, features=features).to_parquet(tmp_path / f"hub/{split}-0.parquet")
+    result = run(str(tmp_path / "hub"), tmp_path / "out", format="hub")
+    assert (result.catalog.ids("train"), result.catalog.ids("test")) == (["1"], ["2"])
+    assert result.catalog.product("2").images == (picture("navy", "JPEG"),)
+
+
+def test_a_catalog_can_be_imported_again(tmp_path: Path, picture: Encode) -> None:
+    (tmp_path / "1.png").write_bytes(picture())
+    rows = [("id", "title", "image", "brand"), ("1", "Shirt", "1.png", "Puma")]
+    first = run(write_csv(tmp_path / "shop.csv", rows), tmp_path / "first")
+    again = run(tmp_path / "first/products", tmp_path / "again", format="parquet")
+    assert list(again.catalog.products()) == list(first.catalog.products())
+
+
+def test_a_log_becomes_interactions(tmp_path: Path) -> None:
+    shop = write_csv(tmp_path / "shop.csv", [("id", "title"), *((f"p{i}", f"Product {i}") for i in range(4))])
+    log = write_csv(
+        tmp_path / "log.csv",
+        [
+            ("query", "seen", "bought", "left", "split"),
+            ("navy shirt", "", "p0", "p1 p2", ""),
+            ("", "p3", "p0;p1", "", "test"),
+            ("gone", "", "p9", "p1", ""),
+            ("nothing bought", "", "", "p1", ""),
+            ("contradiction", "", "p1", "p1", ""),
+            ("part gone", "p0", "p1", "p9 p2", ""),
+            ("photo gone", "p9", "p1", "", ""),
+            ("", "", "p1", "", ""),
+        ],
+    )
+    columns = LogMapping(product_id="seen", positives="bought", negatives="left")
+    result = run(shop, tmp_path / "out", log=log, log_columns=columns)
+    train, test = result.catalog.interactions("train"), result.catalog.interactions("test")
+    told = [(i.query.text, i.query.product_id, i.positive_ids, i.negative_ids) for i in (*train, *test)]
+    assert told == [
+        ("navy shirt", None, ("p0",), ("p1", "p2")),
+        ("part gone", "p0", ("p1",), ("p2",)),
+        ("", "p3", ("p0", "p1"), ()),
+    ]
+    assert (result.interactions, result.rejected, result.dropped) == (3, 5, 1)
+    assert result.reasons == {"unknown_product": 3, "no_positive": 1, "positive_is_negative": 1, "no_content": 1}
+    assert [(reject.row, reject.reason) for reject in result.catalog.rejects()] == [
+        (3, "unknown_product"),
+        (4, "no_positive"),
+        (5, "positive_is_negative"),
+        (6, "unknown_product"),
+        (7, "unknown_product"),
+        (8, "no_content"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [None, LogMapping(positives="purchases", negatives="exposures"), LogMapping(exposures="exposures")],
+)
+def test_what_was_bought_is_taken_out_of_the_exposures(tmp_path: Path, columns: LogMapping | None) -> None:
+    shop = write_csv(tmp_path / "shop.csv", [("id", "title"), *((f"p{i}", f"Product {i}") for i in range(4))])
+    rows = [
+        ("query", "exposures", "purchases"),
+        ("navy shirt", "p0 p1 p2", "p1"),
+        ("lamp", "p3", "p3"),
+        ("part gone", "p9 p1 p8 p2", "p8 p2"),
+    ]
+    result = run(shop, tmp_path / "out", log=write_csv(tmp_path / "log.csv", rows), log_columns=columns)
+    told = [(i.query.text, i.positive_ids, i.negative_ids) for i in result.catalog.interactions("train")]
+    assert told == [("navy shirt", ("p1",), ("p0", "p2")), ("lamp", ("p3",), ()), ("part gone", ("p2",), ("p1",))]
+    assert (result.rejected, result.reasons) == (0, {"unknown_product": 2})
+
+
+@pytest.mark.parametrize(
+    ("told", "content", "settings"),
+    [
+        ("has no column 'tittle', asked for as title; its columns are id, title", "id,title\n", {"columns": "tittle"}),
+        ("no product could be used; the table has no rows", "id,title\n", {}),
+        (r"no product could be used; the first: shop\.csv row 1: product '1': has neither", "id,title\n1,\n", {}),
+        ("is empty; its first line must name the columns", "", {}),
+        ("cannot be read as Parquet", "id,title\n", {"format": "parquet"}),
+        ("format 'xlsx' is not known; formats are csv, parquet, hub, fashion-log", "", {"format": "xlsx"}),
+        ("fashion-log knows its columns", "", {"format": "fashion-log", "columns": "title"}),
+        (r"log\.csv: there is no such file", "id,title\n1,Shirt\n", {"log": "log.csv"}),
+    ],
+)
+def test_what_cannot_be_imported_says_why_in_one_line(
+    tmp_path: Path, told: str, content: str, settings: dict[str, Any]
+) -> None:
+    (tmp_path / "shop.csv").write_text(content)
+    if "columns" in settings:
+        settings = {**settings, "columns": ColumnMapping(title=settings["columns"])}
+    with pytest.raises(CatalogError, match=told) as refused:
+        run(tmp_path / "shop.csv", tmp_path / "out", **settings)
+    assert "\n" not in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.csv"]
+
+
+def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"nowhere\.csv: there is no such file"):
+        run(tmp_path / "nowhere.csv", tmp_path / "out")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_import_leaves_no_catalog_and_the_next_one_works(
+    tmp_path: Path, picture: Encode, how: signal.Signals
+) -> None:
+    (tmp_path / "1.jpg").write_bytes(picture("navy", "JPEG", (1_000, 1_000)))
+    table = write_csv(tmp_path / "shop.csv", [("id", "image"), *((i, "1.jpg") for i in range(2_000))])
+    # A shell that runs the tests in its background makes every process below it ignore SIGINT.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from moon2.catalog.importing.import_catalog import import_catalog; import_catalog(*sys.argv[1:], format='csv')"
+    )
+    importing = subprocess.Popen([sys.executable, "-c", program, table, tmp_path / "out"], stderr=subprocess.DEVNULL)
+    while not (tmp_path / ".out.partial").exists() and importing.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(importing.pid, how)
+    assert importing.wait() != 0
+    assert not (tmp_path / "out").exists()
+    write_csv(table, [("id", "image"), ("1", "1.jpg")])
+    assert run(table, tmp_path / "out").products == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.jpg", "out", "shop.csv"]
+
+
+def test_large_pictures_are_written_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Encode
+) -> None:
+    image = picture("navy", "BMP", (50, 20))
+    monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 4 * len(image))
+    rows = [{"id": str(i), "images": [image]} for i in range(20)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "shop.parquet")
+    run(tmp_path / "shop.parquet", tmp_path / "out", format="parquet")
+    written = pq.ParquetFile(tmp_path / "out/products/train-00000.parquet").metadata
+    assert [written.row_group(group).num_rows for group in range(written.num_row_groups)] == [4] * 5

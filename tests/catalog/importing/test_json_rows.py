@@ -1,0 +1,57 @@
+"""Rows of JSON files: what cannot be a row costs that row, wherever it stands, and the others come."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moon2.catalog.importing import json_rows
+from moon2.catalog.importing.import_catalog import import_catalog
+from moon2.catalog.importing.sources import BadRow
+
+LONG = "1" + "0" * 5_000
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("layout", ["rows.jsonl", "rows.json", "list.json", "object.json"])
+@pytest.mark.parametrize("piece", [7, 1 << 16])
+def test_an_integer_of_thousands_of_digits_costs_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, place: int, piece: int
+) -> None:
+    monkeypatch.setattr(json_rows, "PIECE_CHARACTERS", piece)
+    rows = [json.dumps({"id": name, "title": "a lamp", "price": 7}) for name in "abc"]
+    rows[place] = rows[place].replace("7", LONG)
+    members = ", ".join(f'"{name}": {row}' for name, row in zip("abc", rows, strict=True))
+    texts = {"rows": "\n".join(rows), "list": f"[{', '.join(rows)}]", "object": f"{{{members}}}"}
+    (tmp_path / layout).write_text(texts[Path(layout).stem])
+    found = list(json_rows.json_rows(tmp_path / layout))
+    assert [row["id"] for row in found if isinstance(row, dict)] == [name for name in "abc" if name != "abc"[place]]
+    bad = found[place]
+    assert isinstance(bad, BadRow) and bad.reason == "bad_row"
+    assert f" {place + 1}: holds an integer of more than 4,300 digits" in bad.message
+
+
+def test_a_first_line_nested_too_deep_costs_that_line(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"id": ' + "[" * 100_000 + "]" * 100_000 + '}\n{"id": "b"}\n')
+    bad, good = json_rows.json_rows(tmp_path / "rows.jsonl")
+    assert isinstance(bad, BadRow) and good == {"id": "b"}
+
+
+def test_an_import_lists_rows_that_could_not_be_written_and_goes_on(tmp_path: Path) -> None:
+    row = {"id": "a", "doc_title": "shirt", "query": "x", "qid": "1", "query_image": "https://shop.example/1.jpg"}
+    rows = [
+        row,
+        {**row, "qid": "q\ud800"},
+        {**row, "qid": "2", "query_image": "https://shop.example/\ud800.jpg"},
+        {**row, "id": "b", "qid": "3", "doc_image": "https://shop.example/\ud800.jpg"},
+        {**row, "qid": "4"},
+    ]
+    lines = [json.dumps({"doc_image": "https://shop.example/a.jpg", **row}) for row in rows]
+    lines.insert(1, lines[0].replace('"1"', LONG))
+    (tmp_path / "mbe_test.jsonl").write_text("\n".join(lines))
+    result = import_catalog(tmp_path / "mbe_test.jsonl", tmp_path / "out", format="mbe", show_progress=False)
+    assert result.catalog.ids() == ["a"]
+    assert [interaction.query.id for interaction in result.catalog.interactions("test")] == ["1", "4"]
+    assert result.reasons == {"bad_row": 2, "broken_encoding": 3, "unknown_product": 1}

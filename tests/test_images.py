@@ -1,0 +1,167 @@
+"""Pictures in every form a shop has them become upright opaque RGB; those that cannot be read say so in one line."""
+
+from __future__ import annotations
+
+import io
+import random
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, features
+
+from moon2.images import FORMATS, ImageError, open_image
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format=format, **options)
+    return file.getvalue()
+
+
+def test_path_bytes_and_opened_picture_are_the_same(tmp_path: Path) -> None:
+    image = Image.new("RGB", (5, 7), RED)
+    path = tmp_path / "red.png"
+    image.save(path)
+    for form in (path, str(path), path.read_bytes(), image, Image.open(path)):
+        opened = open_image(form)
+        assert (opened.mode, opened.size, opened.getpixel((2, 3))) == ("RGB", (5, 7), RED)
+
+
+def test_transparent_parts_become_white() -> None:
+    cut_out = Image.new("RGBA", (2, 1), (*RED, 255))
+    cut_out.putpixel((0, 0), (0, 0, 0, 0))
+    for picture in (encoded(cut_out), encoded(cut_out.quantize()), cut_out):
+        opened = open_image(picture)
+        assert opened.getpixel((0, 0)) == WHITE
+        assert opened.getpixel((1, 0)) == RED
+
+
+def test_grey_with_transparency_becomes_white() -> None:
+    assert open_image(encoded(Image.new("LA", (2, 2), (0, 0)))).getpixel((0, 0)) == WHITE
+
+
+def test_orientation_flag_is_applied() -> None:
+    sideways = Image.new("RGB", (40, 20), "blue")
+    sideways.paste("red", (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90° clockwise
+    opened = open_image(encoded(sideways, "JPEG", exif=exif, quality=95))
+    assert opened.size == (20, 40)
+    red, _, blue = opened.getpixel((10, 5))
+    assert red > 200 > 50 > blue
+
+
+def test_cmyk_becomes_rgb() -> None:
+    opened = open_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
+    assert opened.mode == "RGB"
+    assert opened.getpixel((4, 4))[0] > 200
+    assert opened.getpixel((4, 4))[2] < 60
+
+
+def test_sixteen_bits_keep_their_shades() -> None:
+    ramp = Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(1, 64))
+    shades = np.asarray(open_image(encoded(ramp)))[0, :, 0].astype(int)
+    assert np.abs(shades - np.linspace(0, 255, 64)).max() <= 2
+
+
+def test_sixteen_bits_of_one_shade_keep_it() -> None:
+    white = Image.fromarray(np.full((4, 4), 65535, np.uint16))
+    assert open_image(encoded(white)).getpixel((1, 1)) == WHITE
+
+
+def test_animation_gives_its_first_picture() -> None:
+    frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
+    opened = open_image(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert opened.getpixel((3, 3)) == RED
+
+
+@pytest.mark.parametrize("format", [*FORMATS, "MPO"])
+def test_formats_of_shops_and_phones_open_whatever_the_file_is_called(format: str, tmp_path: Path) -> None:
+    if format == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow is built without AVIF")
+    more = {"save_all": True, "append_images": [Image.new("RGB", (16, 16))]} if format == "MPO" else {}
+    path = tmp_path / "shirt.eps"
+    path.write_bytes(encoded(Image.new("RGB", (16, 16), RED), format, **more))
+    for form in (path, path.read_bytes()):
+        assert np.abs(np.subtract(open_image(form).getpixel((8, 8)), RED)).max() <= 4
+
+
+@pytest.mark.parametrize("format", ["EPS", "PPM", "TGA", "PCX", "DDS", "SGI", "ICO"])
+def test_other_formats_are_refused_unread(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ghostscript, ran = tmp_path / "gs", tmp_path / "ran"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # looked for anew, as in a fresh process
+    picture = tmp_path / "shirt.jpg"
+    picture.write_bytes(encoded(Image.new("RGB", (20, 20), RED), format))
+    for form in (picture, picture.read_bytes()):
+        with pytest.raises(ImageError, match="cannot be read as a picture"):
+            open_image(form)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_damaged_pictures_open_or_are_a_picture_error(format: str) -> None:
+    if format == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow is built without AVIF")
+    whole, draw = encoded(Image.effect_noise((24, 24), 60).convert("RGB"), format), random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(draw.randint(1, 4)):
+            damaged[draw.randrange(min(len(damaged), 300))] = draw.randrange(256)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, that it makes the best of it
+            try:
+                assert open_image(bytes(damaged)).mode == "RGB"
+            except ImageError as error:
+                assert "\n" not in str(error)
+
+
+def test_a_machine_without_memory_is_no_fault_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(image: ImageFile.ImageFile) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", no_memory)
+    with pytest.raises(MemoryError):
+        open_image(encoded(Image.new("RGB", (4, 4)), "JPEG"))
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        (b"no picture at all", "cannot be read as a picture"),
+        (b"", "cannot be read as a picture"),
+        (encoded(Image.new("RGB", (64, 64), RED), "JPEG")[:300], "cannot be read as a picture"),
+        ("nowhere.jpg", "there is no such file"),
+        ("https://example.com/a.jpg", "is a URL"),
+        (".", "is a folder"),
+        (17, "expected a path, bytes or PIL image, got int"),
+    ],
+    ids=["text", "empty", "cut short", "missing", "URL", "folder", "number"],
+)
+def test_unreadable_picture_says_which_and_why(picture: Any, reason: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        open_image(picture, "product '17': image 0")
+    message = str(caught.value)
+    assert message.startswith("product '17': image 0")
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_opened_picture_cut_short_is_a_picture_error(tmp_path: Path) -> None:
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(encoded(Image.effect_noise((64, 64), 80), "JPEG")[:900])
+    with Image.open(path) as lazy, pytest.raises(ImageError, match="cannot be read"):
+        open_image(lazy, "picture")
+
+
+def test_huge_picture_is_refused_before_it_is_decoded() -> None:
+    header = encoded(Image.new("1", (9000, 9000)))
+    with pytest.raises(ImageError, match="9000 × 9000 pixels are more than 64000000"):
+        open_image(header)

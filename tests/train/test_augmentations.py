@@ -1,0 +1,319 @@
+"""Augmentations reach products in training, in the drawn proportion; never a query, never an evaluation."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from moon2 import Encoder, Product, Query
+from moon2.catalog.store import Catalog, write_catalog
+from moon2.catalog.triplets import Triplet, training_triplets
+from moon2.evaluate.evaluate import evaluate
+from moon2.images import open_image
+from moon2.model.processor import Item
+from moon2.recipe import AugmentationSettings, ImageTransformSettings, Recipe, RecipeError
+from moon2.train.augmentations import draw_augmentations
+from moon2.train.batches import TripletCollator, TripletStream
+from moon2.train.train import train
+
+WORDS = ["navy", "red", "green shirt"]
+
+
+def encoded(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def silent(about: str, what: str) -> None:
+    raise AssertionError(f"nothing was to be told: {about}: {what}")
+
+
+def enriched(product: Product) -> Product:
+    """The product with augmentations: a longer title, and its picture mirrored, upside down, and in grey."""
+    picture = Image.open(io.BytesIO(product.images[0])).convert("RGB")
+    variants = [ImageOps.mirror(picture), ImageOps.flip(picture), ImageOps.grayscale(picture).convert("RGB")]
+    return replace(
+        product,
+        enriched_title=f"finest {product.title} of cotton",
+        expanded_images=[encoded(variant) for variant in variants],
+        provenance={"enriched_title": "made by the test"},
+    )
+
+
+def copy_with(shop: Catalog, folder: Path, change: Callable[[Product], Product]) -> Catalog:
+    products = {"train": [change(product) for product in shop.products("train")]}
+    return write_catalog(folder, products, {"train": shop.interactions("train")}, title="Shop")
+
+
+@pytest.fixture(scope="module")
+def richer(shop: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """The shop with augmentations to every product but the red ones."""
+    return copy_with(
+        shop,
+        tmp_path_factory.mktemp("richer") / "data",
+        lambda product: product if product.id.startswith("red") else enriched(product),
+    )
+
+
+@pytest.fixture
+def new_stream(new_encoder: Callable[..., Encoder]) -> Callable[..., TripletStream]:
+    processor = new_encoder("input.max_text_tokens=20").processor
+
+    def make(catalog: Catalog, augment: ImageTransformSettings | None = None, **augmentations: object) -> TripletStream:
+        triplets = training_triplets(catalog)
+        settings = AugmentationSettings(**augmentations)
+        flips = augment or ImageTransformSettings()
+        length = 8 * len(triplets)
+        return TripletStream(triplets, catalog, processor, flips, length=length, seed=3, augmentations=settings)
+
+    return make
+
+
+def products_of(stream: TripletStream) -> Iterable[tuple[str, Item]]:
+    """Ids and items of all positives and negatives of a stream."""
+    for index in range(len(stream)):
+        example = stream[index]
+        assert example is not None
+        yield example.positive_id, example.positive
+        if example.negative is not None and example.negative_id is not None:
+            yield example.negative_id, example.negative
+
+
+def content(item: Item | None) -> tuple[str, str, list[bytes]] | None:
+    return item and (item.text, item.added_text, [image.tobytes() for image in item.images])
+
+
+def test_without_additions_in_use_the_stream_is_that_of_a_catalog_without_any(
+    shop: Catalog, richer: Catalog, new_stream: Callable[..., TripletStream]
+) -> None:
+    flips = ImageTransformSettings(flip=True, crop=0.2)
+    plain, ignoring = new_stream(shop, flips), new_stream(richer, flips, use="none", keep_original=0.0)
+    always_kept = new_stream(richer, flips, use="draw", keep_original=1.0)
+    for index in range(len(plain)):
+        one = plain[index]
+        for other in (ignoring[index], always_kept[index]):
+            assert one is not None and other is not None
+            for part in ("query", "positive", "negative"):
+                assert content(getattr(one, part)) == content(getattr(other, part))
+            assert (one.positive_id, one.negative_id) == (other.positive_id, other.negative_id)
+
+
+@pytest.mark.parametrize("use", ["concatenate", "draw"])
+def test_an_example_depends_on_seed_and_index_alone(
+    use: str, richer: Catalog, new_stream: Callable[..., TripletStream]
+) -> None:
+    flips = ImageTransformSettings(flip=True)
+    forward, backward = (new_stream(richer, flips, use=use, images=2) for _ in range(2))
+    last = range(len(forward))[::-1]
+    later = {index: [content(part) for part in parts(backward, index)] for index in last}
+    assert all([content(part) for part in parts(forward, index)] == later[index] for index in range(len(forward)))
+
+
+def parts(stream: TripletStream, index: int) -> list[Item | None]:
+    example = stream[index]
+    assert example is not None
+    return [example.query, example.positive, example.negative]
+
+
+def test_concatenated_are_the_enriched_title_and_some_expanded_images(
+    richer: Catalog, new_stream: Callable[..., TripletStream]
+) -> None:
+    stream = new_stream(richer, use="concatenate", keep_original=0.0, images=2)
+    chosen: Counter[tuple[int, ...]] = Counter()
+    for id, item in products_of(stream):
+        product = richer.product(id)
+        if id.startswith("red"):
+            assert (item.added_text, len(item.images)) == ("", 1)
+            continue
+        assert (item.text, item.added_text) == (product.title, product.enriched_title)
+        main, *added = item.images
+        assert main == open_image(product.images[0])
+        expanded = [open_image(picture) for picture in product.expanded_images]
+        if id == "navy-bag":  # all its pictures differ
+            chosen[tuple(expanded.index(picture) for picture in added)] += 1
+    assert set(chosen) == {(0, 1), (0, 2), (1, 2)}
+
+
+def test_drawn_ones_take_the_place_of_the_title_and_of_the_main_picture() -> None:
+    own, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "white")
+    expanded = [Image.new("RGB", (8, 8), colour) for colour in ("green", "blue")]
+    product = Product("1", "bag", images=[own, second], enriched_title="red bag", expanded_images=expanded)
+    random = np.random.default_rng(0)
+    settings = AugmentationSettings("draw", keep_original=0.4)
+    drawn = [draw_augmentations(product, settings, random, silent) for _ in range(4000)]
+    assert all(not one.added_text and not one.added_images for one in drawn)
+    assert all(len(one.product.images) == 2 and one.product.images[1] is second for one in drawn)
+    titles = Counter(one.product.title for one in drawn)
+    colours = Counter(one.product.images[0].getpixel((0, 0)) for one in drawn)
+    assert titles["red bag"] / 4000 == pytest.approx(0.6 / 2, abs=0.03)
+    assert colours[255, 0, 0] / 4000 == pytest.approx(0.4 + 0.6 / 3, abs=0.03)
+    assert colours[0, 0, 255] / 4000 == pytest.approx(0.6 / 3, abs=0.03)
+
+
+def test_the_original_is_kept_as_often_as_asked(richer: Catalog, new_stream: Callable[..., TripletStream]) -> None:
+    items = [item for id, item in products_of(new_stream(richer, use="concatenate", keep_original=0.3)) if id[0] != "r"]
+    kept = sum(not item.added_text for item in items) / len(items)
+    assert 0.2 < kept < 0.4
+    assert all(bool(item.added_text) == (len(item.images) == 4) for item in items)
+
+
+@pytest.mark.parametrize("use", ["concatenate", "draw"])
+def test_a_query_never_carries_additions(use: str, richer: Catalog, new_stream: Callable[..., TripletStream]) -> None:
+    """Not even one that shows the photo of a product which has some."""
+    stream = new_stream(richer, use=use, keep_original=0.0)
+    photo = open_image(richer.product("navy-shirt").images[0])
+    shown = 0
+    for index in range(len(stream)):
+        example = stream[index]
+        assert example is not None
+        assert not example.query.added_text and "finest" not in example.query.text and len(example.query.images) <= 1
+        if example.query.text == "in green":
+            assert example.query.images == [photo]
+            shown += 1
+    assert shown == 8
+
+
+@pytest.mark.parametrize("use", ["concatenate", "draw"])
+def test_products_are_told_apart_by_their_own_titles(
+    use: str, richer: Catalog, new_stream: Callable[..., TripletStream]
+) -> None:
+    stream = new_stream(richer, use=use, keep_original=0.0)
+    batch = TripletCollator(stream.processor)([stream[index] for index in range(len(stream))])["batch"]
+    assert batch.product_titles == [richer.product(id).title for id in batch.product_ids]
+
+
+def test_a_product_without_a_title_gets_the_enriched_one_as_its_text(
+    shop: Catalog, new_encoder: Callable[..., Encoder], tmp_path: Path
+) -> None:
+    catalog = copy_with(shop, tmp_path / "data", lambda product: replace(enriched(product), title=""))
+    triplets = [Triplet(Query("q", "navy"), "navy-bag", ("green-bag",), frozenset({"navy-bag"}))]
+    settings = AugmentationSettings("concatenate", keep_original=0.0)
+    processor = new_encoder().processor
+    stream = TripletStream(
+        triplets, catalog, processor, ImageTransformSettings(), length=1, seed=0, augmentations=settings
+    )
+    batch = TripletCollator(processor)([stream[0]])["batch"]
+    assert batch.product_titles == ["finest navy bag of cotton", "finest green bag of cotton"]
+    assert batch.items.has_text.all()
+
+
+def test_each_title_is_cut_at_its_own_length(new_encoder: Callable[..., Encoder]) -> None:
+    processor = new_encoder("input.max_text_tokens=5").processor
+    image = Image.new("RGB", (32, 32), "navy")
+    long = "navy shirt " * 20
+    items = [Item(long, [image]), Item(long, [image, image], long), Item("red", [image], "red"), Item("red", [], long)]
+    batch = processor.batch(items)
+    assert batch.text is not None and batch.joint is not None
+    assert batch.text.real.sum(dim=1).tolist()[:2] == [5, 10]
+    rows = [ids[real].tolist() for ids, real in zip(batch.text.ids, batch.text.real, strict=True)]
+    assert rows[1][:5] == rows[0]
+    red, line_break = (processor.tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("red", "\n"))
+    assert rows[2] == [*red, *line_break, *red]
+    words = (batch.joint.content & ~batch.joint.picture).sum(dim=1).tolist()
+    assert words == [len(row) for row in rows[:3]]
+
+
+def test_the_views_of_what_is_concatenated_are_those_of_separate_passes(
+    richer: Catalog, new_stream: Callable[..., TripletStream], new_encoder: Callable[..., Encoder]
+) -> None:
+    """r^i is of the original and expanded pictures, r^t of both titles, whether or not the other is there."""
+    encoder = new_encoder("input.max_text_tokens=20")
+    stream = new_stream(richer, use="concatenate", keep_original=0.0)
+    items = [item for _, item in products_of(stream)][:6]
+    assert any(item.added_text for item in items)
+    with torch.no_grad():
+        together = encoder.model(encoder.processor.batch(items))
+        pictures = encoder.model(encoder.processor.batch([Item("", item.images) for item in items]))
+        texts = encoder.model(encoder.processor.batch([Item(item.text, [], item.added_text) for item in items]))
+    torch.testing.assert_close(together.vectors["i"], pictures.vectors["i"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(together.vectors["t"], texts.vectors["t"], rtol=0, atol=1e-5)
+    assert not torch.allclose(together.vectors["i"][0], together.vectors["mm"][0], atol=1e-3)
+
+
+@pytest.mark.parametrize(("use", "images"), [("concatenate", 2), ("draw", 1)])
+def test_an_expanded_image_that_cannot_be_read_is_done_without(
+    use: str,
+    images: int,
+    shop: Catalog,
+    new_stream: Callable[..., TripletStream],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def spoil(product: Product) -> Product:
+        return replace(product, expanded_images=[b"no picture", product.images[0]][: 2 if use == "concatenate" else 1])
+
+    stream = new_stream(copy_with(shop, tmp_path / "data", spoil), use=use, keep_original=0.0)
+    assert {len(item.images) for _, item in products_of(stream)} == {images}
+    told = capsys.readouterr().err.splitlines()
+    line = "moon2: product 'navy-bag': expanded image 0: cannot be read as a picture (of no known format)"
+    assert [one for one in told if "navy-bag" in one] == [f"{line}; trained without it"]
+
+
+def test_flips_are_for_expanded_images_too(richer: Catalog, new_stream: Callable[..., TripletStream]) -> None:
+    stream = new_stream(richer, ImageTransformSettings(flip=True), use="concatenate", keep_original=0.0)
+    upside_down = open_image(richer.product("navy-bag").expanded_images[1])
+    sides = {
+        image.tobytes() == upside_down.tobytes()
+        for id, item in products_of(stream)
+        if id == "navy-bag"
+        for image in item.images[2:3]
+    }
+    assert sides == {True, False}
+
+
+@pytest.mark.parametrize("use", ["concatenate", "draw"])
+def test_a_run_with_additions_learns_from_them_and_resumes_to_the_same(
+    use: str, richer: Catalog, small_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    flips = "image_transforms.flip=true"
+    recipe = small_recipe("training.steps=3", "training.save_every=1", f"augmentations.use={use}", flips)
+    whole = train(recipe, richer, tmp_path / "whole").encoder.encode(WORDS)
+    without = small_recipe("training.steps=3", flips)
+    assert not np.array_equal(whole, train(without, richer, tmp_path / "without").encoder.encode(WORDS))
+    cut = tmp_path / "whole" / "checkpoints" / "checkpoint-3" / "trainer_state.json"
+    cut.write_text(cut.read_text()[:40])
+    assert np.array_equal(whole, train(recipe, richer, tmp_path / "whole", resume=True).encoder.encode(WORDS))
+
+
+def test_asking_for_additions_that_are_not_there_is_refused_at_once(
+    shop: Catalog, small_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=r"catalog has no augmentations.*run `moon2 augment") as caught:
+        train(small_recipe("augmentations.use=draw"), shop, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_does_not_go_on_with_other_additions(
+    richer: Catalog, small_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = small_recipe("training.steps=1", "augmentations.use=draw")
+    train(recipe, richer, tmp_path / "run")
+    others = copy_with(
+        richer,
+        tmp_path / "data",
+        lambda product: replace(product, enriched_title=product.enriched_title and "something else"),
+    )
+    with pytest.raises(RecipeError, match="was begun on other data"):
+        train(recipe, others, tmp_path / "run", resume=True)
+
+
+def test_evaluation_never_sees_additions(shop: Catalog, richer: Catalog, new_encoder: Callable[..., Encoder]) -> None:
+    encoder = new_encoder()
+    plain, more = ([catalog.product(id) for id in shop.ids()] for catalog in (shop, richer))
+    assert any(product.expanded_images for product in more)
+    for view, vectors in encoder.encode_views(plain).items():
+        assert np.array_equal(vectors, encoder.encode_views(more)[view])
+    assert np.array_equal(encoder.encode(plain), encoder.encode(more))
+    log, gallery = shop.interactions("train"), shop.ids()
+    scores = [evaluate(encoder, catalog, interactions=log, gallery_ids=gallery).recalls for catalog in (shop, richer)]
+    assert scores[0] == scores[1]

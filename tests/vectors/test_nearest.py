@@ -1,0 +1,94 @@
+"""Recall on cases small enough to count by hand."""
+
+import numpy as np
+import pytest
+
+from moon2.vectors.nearest import ranks, top_k
+
+
+def unit(*rows: list[float]) -> np.ndarray:
+    vectors = np.array(rows, dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def recall(queries, gallery, relevant, excluded, ks=(1, 5, 10)) -> dict[int, float]:
+    found = ranks(queries, gallery, relevant, excluded)
+    return {k: 100 * float(found.hits(k).mean()) for k in ks}
+
+
+# Four products at 0°, 30°, 60° and 90°; a query at 10° ranks them 0, 1, 2, 3.
+GALLERY = unit(*([np.cos(a), np.sin(a)] for a in np.radians([0, 30, 60, 90])))
+QUERY = unit([np.cos(np.radians(10)), np.sin(np.radians(10))])
+
+
+def test_recall_counts_queries_with_a_relevant_product_among_the_first_k() -> None:
+    queries = np.repeat(QUERY, 2, axis=0)
+    # The first query's nearest product is right, the second's only right ones stand third and fourth.
+    assert recall(queries, GALLERY, [[0], [2, 3]], [None, None], ks=(1, 2, 3)) == {1: 50.0, 2: 50.0, 3: 100.0}
+
+
+def test_a_querys_own_product_is_neither_right_nor_wrong() -> None:
+    assert recall(QUERY, GALLERY, [[1]], [None], ks=(1,)) == {1: 0.0}
+    assert recall(QUERY, GALLERY, [[1]], [0], ks=(1,)) == {1: 100.0}  # product 0 no longer stands before it
+    assert recall(QUERY, GALLERY, [[0, 3]], [0], ks=(1, 3)) == {1: 0.0, 3: 100.0}  # finding oneself is no success
+
+
+def test_a_query_without_relevant_products_is_left_out_and_told() -> None:
+    queries = np.repeat(QUERY, 3, axis=0)
+    found = ranks(queries, GALLERY, [[0], [], [2]], [None, None, 2])
+    assert found.scored.tolist() == [True, False, False]
+    assert found.hits(1).tolist() == [1.0]
+
+
+def test_a_constant_encoder_scores_as_guessing_does() -> None:
+    same = np.repeat(unit([1.0, 1.0]), 20, axis=0)
+    # One right product in 20: among the first k of a shuffled gallery with probability k / 20.
+    assert recall(same[:1], same, [[0]], [None]) == pytest.approx({1: 5.0, 5: 25.0, 10: 50.0})
+    # Two right in 19 (one is the query's own): 1 − (17/19)(16/18) at k = 2.
+    assert recall(same[:1], same, [[0, 7]], [3], ks=(2,))[2] == pytest.approx(100 * (1 - 17 / 19 * 16 / 18))
+
+
+def test_ties_below_a_better_product_share_the_places_that_remain() -> None:
+    # Product 0 is wrong and nearest; 1 and 2 tie for second place, one of them is right.
+    gallery = GALLERY[[0, 1, 1, 3]]
+    assert recall(QUERY, gallery, [[2]], [None], ks=(1, 2, 3)) == pytest.approx({1: 0.0, 2: 50.0, 3: 100.0})
+
+
+def test_the_order_of_the_gallery_does_not_matter() -> None:
+    random = np.random.default_rng(0)
+    gallery, queries = unit(*random.integers(-2, 3, (60, 3)) + 0.1), unit(*random.integers(-2, 3, (20, 3)) + 0.1)
+    relevant = [random.choice(60, 4, replace=False).tolist() for _ in queries]
+    order = random.permutation(60)
+    place = np.argsort(order)
+    moved = [[int(place[row]) for row in rows] for rows in relevant]
+    nobody = [None] * 20
+    assert recall(queries, gallery[order], moved, nobody) == pytest.approx(recall(queries, gallery, relevant, nobody))
+
+
+def test_blocks_change_nothing() -> None:
+    random = np.random.default_rng(1)
+    gallery, queries = unit(*random.normal(size=(50, 8))), unit(*random.normal(size=(17, 8)))
+    relevant = [random.choice(50, 3, replace=False).tolist() for _ in queries]
+    excluded = [int(row) if row % 2 else None for row in random.integers(0, 50, 17)]
+    whole = ranks(queries, gallery, relevant, excluded)
+    blocks = ranks(queries, gallery, relevant, excluded, query_block=5, gallery_block=7)
+    assert whole.above.tolist() == blocks.above.tolist()
+    assert whole.tied_relevant.tolist() == blocks.tied_relevant.tolist()
+    # And both are what a plain sort says.
+    scores = queries @ gallery.T
+    for row, (right, out) in enumerate(zip(relevant, excluded, strict=True)):
+        kept = [column for column in np.argsort(-scores[row]) if column != out]
+        assert whole.above[row] == min(kept.index(column) for column in right if column != out)
+
+
+def test_top_k_is_sorted_and_breaks_ties_by_row() -> None:
+    rows, scores = top_k(QUERY, GALLERY[[3, 1, 0, 1]], 3)
+    assert rows.tolist() == [[2, 1, 3]]
+    assert scores[0] == pytest.approx(np.cos(np.radians([10, 20, 20])), abs=1e-6)
+    assert top_k(QUERY, GALLERY, 2, excluded=[0])[0].tolist() == [[1, 2]]
+
+
+def test_a_diverged_encoder_is_named_not_ranked() -> None:
+    broken = np.array([[1.0, 0.0], [np.nan, 0.0]], dtype=np.float32)
+    with pytest.raises(ValueError, match="gallery vector 1 is not finite"):
+        recall(QUERY, broken, [[0]], [None])

@@ -1,0 +1,51 @@
+"""Tables of vectors: what is put in comes out in order, whether they lie in memory or in a file."""
+
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from moon2.vectors import table as tables
+from moon2.vectors.table import VectorTable, release
+
+
+@pytest.mark.parametrize("large", [1, 2**30], ids=["file", "memory"])
+def test_rows_come_out_in_order_and_those_of_nan_do_not(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "LARGE", large)
+    monkeypatch.setattr(tables, "BLOCK", 4)
+    rows = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    rows[[0, 7, 8, 9, 10, 11, 12, 49]] = np.nan
+    table = VectorTable(60, 3)
+    for numbers in (range(30, 50), range(10, 30), range(10)):
+        table.put(numbers, rows[list(numbers)])
+    numbers, found = table.finish()
+    assert isinstance(found, np.memmap) == (large == 1)
+    assert numbers.tolist() == [n for n in range(1, 49) if not 7 <= n <= 12]
+    release(found)
+    np.testing.assert_array_equal(found, rows[numbers])
+
+
+def test_a_row_put_twice_is_one_row() -> None:
+    table = VectorTable(2, 1)
+    table.put([0, 1], np.array([[1.0], [np.nan]], np.float32))
+    table.put([1, 1], np.array([[2.0], [3.0]], np.float32))
+    numbers, found = table.finish()
+    assert (numbers.tolist(), found.tolist()) == ([0, 1], [[1.0], [3.0]])
+
+
+def test_a_large_table_takes_no_memory_while_it_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    chunk, count = np.ones((16_384, 256), np.float32), 16  # 16 MiB a chunk, 256 in all
+
+    def resident() -> int:
+        return psutil.Process().memory_info().rss
+
+    before, most = resident(), 0
+    table = VectorTable(count * len(chunk), 256)
+    for number in range(count):
+        table.put(range(number * len(chunk), (number + 1) * len(chunk)), chunk)
+        most = max(most, resident() - before)
+    assert most < 100 * 2**20, f"{most / 2**20:.0f} MiB"
+    assert table.finish()[1][::4096].sum() == 256 * count * 4
