@@ -183,7 +183,8 @@ def _usage(function: Callable[..., Any], command: str) -> str:
 
 def _config_first(args: Sequence[str]) -> list[str]:
     """jsonargparse lets the later win; here a typed option wins over the file, wherever either stands."""
-    first, rest = [], list(args)
+    first: list[str] = []
+    rest = list(args)
     for index in range(len(args) - 1, -1, -1):
         width = 2 if args[index] == "--config" else 1 if args[index].startswith("--config=") else 0
         first[:0] = rest[index : index + width]

@@ -16,6 +16,7 @@ import yaml
 from moon2.errors import UserError
 from moon2.views import OBJECTIVES, Objective, parse_objective
 
+
 class RecipeError(UserError):
     """A recipe cannot be used; the message names the file, the key and the remedy."""
 

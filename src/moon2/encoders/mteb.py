@@ -21,8 +21,9 @@ from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ScoringFunction
 from tqdm import tqdm
 
+from moon2.encoders.load import load_own
 from moon2.images import open_image
-from moon2.model.encoder import Encoder
+from moon2.model.encoder import Encoder, class_path
 from moon2.model.processor import Item
 
 
@@ -41,7 +42,7 @@ class MoonMTEBEncoder(AbsEncoder):
     def __init__(
         self, model_name: str | Path, revision: str | None = None, *, device: str | None = None, **_: Any
     ) -> None:
-        self.model = Encoder.from_pretrained(model_name, device)
+        self.model = load_own(model_name, device)
         described = {
             "name": f"moon2/{_name(model_name)}",
             "revision": revision or _revision(self.model),
@@ -58,21 +59,21 @@ class MoonMTEBEncoder(AbsEncoder):
         """(items, D) float32 of unit length, in order.
 
         Args:
-            inputs: batches with "text", "image" or both, each a list; a text or picture may be None or empty. A row
+            inputs: batches with "text", "image" or both, each a list; a text or image may be None or empty. A row
                 that has neither gets a vector of zeros, which is as near to one thing as to another.
-            settings: of mteb; `show_progress_bar` is heeded, prompts are not: the encoder was trained without.
+            settings: of mteb; only `show_progress_bar` is used. The encoder was trained without prompts.
         """
         batches = tqdm(inputs, desc="encoding", disable=not settings.get("show_progress_bar", False))
-        found = [self._encode_batch(batch) for batch in batches]
-        return np.concatenate([np.zeros((0, self.model.dimension), np.float32), *found])
+        vectors = [self._encode_batch(batch) for batch in batches]
+        return np.concatenate([np.zeros((0, self.model.dimension), np.float32), *vectors])
 
     def _encode_batch(self, batch: dict[str, Any]) -> np.ndarray:
         size = len(next(iter(batch.values())))
         texts = batch.get("text") or [""] * size
-        pictures = batch.get("image") or [None] * size
+        images = batch.get("image") or [None] * size
         items = [
-            Item((text or "").strip(), [] if picture is None else [open_image(picture)])
-            for text, picture in zip(texts, pictures, strict=True)
+            Item((text or "").strip(), [] if image is None else [open_image(image)])
+            for text, image in zip(texts, images, strict=True)
         ]
         rows = [row for row, item in enumerate(items) if item.text or item.images]
         vectors = np.zeros((size, self.model.dimension), np.float32)
@@ -94,7 +95,7 @@ def _revision(encoder: Encoder) -> str:
     """The first half of a SHA-256 over whatever decides the encoder's vectors."""
     digest = hashlib.sha256()
     model, processor = encoder.model, encoder.processor
-    settings: list[Any] = [asdict(model.settings), model.fusion, model.pooling, asdict(processor.settings)]
+    settings: list[Any] = [asdict(model.settings), class_path(type(model)), model.pooling, asdict(processor.settings)]
     config: Any = model.backbone.config
     settings += [config.to_dict(), processor.image_processor.to_dict(), sorted(processor.tokenizer.get_vocab().items())]
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())

@@ -28,7 +28,7 @@ class BackboneError(UserError):
 
 @dataclass
 class Backbone:
-    """A dense vision-language model without its language head, and what turns text and pictures into its input."""
+    """A dense vision-language model without its language head, and what turns text and images into its input."""
 
     model: nn.Module
     family: Family
@@ -72,7 +72,7 @@ def load_backbone(source: str | Path, max_pixels: int, dtype: torch.dtype) -> Ba
         # Without its files a tokenizer comes up empty, and without a complaint.
         if len(tokenizer) <= config.image_token_id:
             raise ValueError(
-                f"its tokenizer has {len(tokenizer)} entries and no picture token; tokenizer.json may be missing"
+                f"its tokenizer has {len(tokenizer)} entries and no image token; tokenizer.json may be missing"
             )
         processor = family.image_processor(source, config, max_pixels)
     # Exception itself, because that is what the libraries for weights and tokenizers raise at a damaged file.

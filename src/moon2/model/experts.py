@@ -1,16 +1,18 @@
 """The modality-driven mixture of experts, and upcycling: how a dense decoder becomes one.
 
 Every decoder layer's gated MLP is copied into Z experts behind a router (Komatsuzaki et al., 2023, "Sparse
-Upcycling"). The router's weights for a token are renormalised over the k experts it is sent to, so they sum to one
-and, as long as the copies are equal, the layer computes exactly what the dense MLP did. The experts hold fused
-weights and speak transformers' experts interface, so its grouped kernels apply. Padding never reaches a router or an
-expert.
+Upcycling"). The router's weights for a token are renormalised over the k experts it is sent to, so they sum to one.
+As long as the copies are equal, the layer computes exactly what the dense MLP did. The experts hold fused weights and
+speak transformers' experts interface, so its grouped kernels apply. Padding never reaches a router or an expert.
+
+What the routers decide travels with the pass, as the argument `routing`. No layer keeps anything between two calls.
+
+Shapes: B rows, S tokens a row, T tokens that are not padding, D width, I inner width, Z experts, k active experts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,32 +20,42 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.integrations.moe import use_experts_implementation
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from moon2.recipe import ExpertSettings, RecipeError
 
 
-@dataclass
-class Routing:
-    """What the routers of one forward pass decided, layer by layer, for its T tokens.
+@dataclass(frozen=True)
+class LayerRouting:
+    """What one layer's router decided.
 
     Attributes:
-        places: [T] int64, where the tokens that are not padding stand in the flattened [B·S]; None routes every token.
-        probabilities: per layer [T, Z], softmax over all experts (differentiable).
-        gates: per layer [T, Z], G̃: the probabilities of the k chosen experts renormalised, others 0 (differentiable).
-        chosen: per layer [T, k] int64, the chosen experts.
+        probabilities: G [T, Z] float32, softmax over all experts (differentiable).
+        gates: G̃ [T, Z] float32, the probabilities of the k chosen experts renormalised, others 0 (differentiable).
+        chosen: [T, k] int64, the chosen experts.
     """
 
-    places: Tensor | None = None
-    probabilities: list[Tensor] = field(default_factory=list)
-    gates: list[Tensor] = field(default_factory=list)
-    chosen: list[Tensor] = field(default_factory=list)
+    probabilities: Tensor
+    gates: Tensor
+    chosen: Tensor
 
 
-class _RoutingSlot:
-    """Where the expert layers of one model find the record of the pass under way; no part of the weights."""
+@dataclass
+class Routing:
+    """Which tokens of a pass are routed, and what each layer with experts decided for them.
 
-    def __init__(self) -> None:
-        self.current: Routing | None = None
+    Attributes:
+        token_index: [T] int64, where the tokens that are not padding stand in the flattened [B·S].
+        layers: by the number of the decoder layer, in the order in which they ran.
+    """
+
+    token_index: Tensor
+    layers: dict[int, LayerRouting] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, attention_mask: Tensor) -> Routing:
+        """An empty record for a pass with this mask, [B, S] bool."""
+        return cls(attention_mask.flatten().nonzero().squeeze(1))
 
 
 @use_experts_implementation
@@ -53,7 +65,7 @@ class Experts(nn.Module):
     `gate_up_proj` [Z, 2I, D] holds each expert's gate over its up projection, `down_proj` [Z, D, I].
     """
 
-    def __init__(self, config: Any, count: int, width: int, inner: int, activation: Any) -> None:
+    def __init__(self, config: Any, count: int, width: int, inner: int, activation: nn.Module) -> None:
         super().__init__()
         self.num_experts = count
         self.act_fn = activation
@@ -72,19 +84,16 @@ class Experts(nn.Module):
 
 
 class ModalityExperts(nn.Module):
-    """Stands where a decoder layer's MLP stood: routes each token to k of Z experts.
+    """Takes the place of a decoder layer's MLP: routes each token to k of Z experts.
 
     G = softmax(W_g h) over Z experts, top k kept and renormalised to G̃, ĥ = Σ_z G̃_z f_z(h) (arXiv 2511.12449, MoE).
     """
 
-    def __init__(self, dense: Any, settings: ExpertSettings, config: Any, slot: _RoutingSlot) -> None:
+    def __init__(self, dense: Any, settings: ExpertSettings, config: Any) -> None:
         super().__init__()
         gate, up, down = dense.gate_proj.weight, dense.up_proj.weight, dense.down_proj.weight
-        if any(getattr(dense, name).bias is not None for name in ("gate_proj", "up_proj", "down_proj")):
-            raise RecipeError("the decoder's MLP has biases; moon2 upcycles gated MLPs without biases")
         inner, width = gate.shape
         self.active = settings.active
-        self.slot = slot
         self.router = nn.Linear(width, settings.count, bias=False, device=gate.device, dtype=gate.dtype)
         self.experts = Experts(config, settings.count, width, inner, dense.act_fn).to(gate.device, gate.dtype)
         with torch.no_grad():
@@ -92,25 +101,44 @@ class ModalityExperts(nn.Module):
             self.experts.gate_up_proj.copy_(_noisy_copies(torch.cat([gate, up]), settings))
             self.experts.down_proj.copy_(_noisy_copies(down, settings))
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[B, S, D] → [B, S, D]; rows of padding, where the pass names it, come out as zeros."""
-        routing = self.slot.current
-        places = None if routing is None else routing.places
-        flat = hidden.reshape(-1, hidden.shape[-1])
-        tokens = flat if places is None else flat.index_select(0, places)
+    def forward(self, tokens: Tensor) -> tuple[Tensor, LayerRouting]:
+        """[T, D] → [T, D], and what the router decided."""
         # The softmax over experts is taken in float32 whatever the weights are held in: k near-equal experts are
         # otherwise chosen by rounding.
         probabilities = self.router(tokens).float().softmax(dim=-1)
         weights, chosen = probabilities.topk(self.active, dim=-1)
         weights = weights / weights.sum(dim=-1, keepdim=True)
-        if routing is not None:
-            routing.probabilities.append(probabilities)
-            routing.gates.append(torch.zeros_like(probabilities).scatter(1, chosen, weights))
-            routing.chosen.append(chosen)
-        output = self.experts(tokens, chosen, weights.to(tokens.dtype)).to(hidden.dtype)
-        if places is not None:
-            output = torch.zeros_like(flat).index_copy(0, places, output)
-        return output.view_as(hidden)
+        gates = torch.zeros_like(probabilities).scatter(1, chosen, weights)
+        output = self.experts(tokens, chosen, weights.to(tokens.dtype))
+        return output, LayerRouting(probabilities, gates, chosen)
+
+
+class ExpertDecoderLayer(GradientCheckpointingLayer):
+    """A decoder layer of the backbone, with experts in place of its MLP. It takes over the other parts as they are."""
+
+    def __init__(self, dense: Any, number: int, settings: ExpertSettings, config: Any) -> None:
+        super().__init__()
+        self.number = number
+        self.self_attn = dense.self_attn
+        self.mlp = ModalityExperts(dense.mlp, settings, config)
+        self.input_layernorm = dense.input_layernorm
+        self.post_attention_layernorm = dense.post_attention_layernorm
+
+    def forward(self, hidden_states: Tensor, *, routing: Routing, **attention: Any) -> Tensor:
+        """[B, S, D] → [B, S, D]; padding passes the experts by.
+
+        Args:
+            hidden_states: of the layer before.
+            routing: names the tokens to route, and receives this layer's decisions.
+            attention: what the backbone hands to its attention: mask, positions, cache.
+        """
+        attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **attention)
+        hidden_states = hidden_states + attended
+        flat = self.post_attention_layernorm(hidden_states).reshape(-1, hidden_states.shape[-1])
+        output, decision = self.mlp(flat.index_select(0, routing.token_index))
+        routing.layers[self.number] = decision
+        output = torch.zeros_like(flat).index_copy(0, routing.token_index, output.to(flat.dtype))
+        return hidden_states + output.view_as(hidden_states)
 
 
 def _noisy_copies(weight: Tensor, settings: ExpertSettings) -> Tensor:
@@ -120,41 +148,26 @@ def _noisy_copies(weight: Tensor, settings: ExpertSettings) -> Tensor:
     return copies
 
 
-def upcycle(layers: nn.ModuleList, settings: ExpertSettings, config: Any) -> _RoutingSlot:
-    """Replaces the MLP of the named decoder layers by experts that start as copies of it, in place.
+def upcycle(layers: nn.ModuleList, settings: ExpertSettings, config: Any) -> None:
+    """Gives the named decoder layers experts that start as copies of their MLP, in place.
 
     Args:
         layers: the decoder's layers, each with a gated `mlp` (`gate_proj`, `up_proj`, `down_proj`).
         settings: Z, k, which layers, noise.
         config: the decoder's transformers config; its experts implementation is set to one this device can run.
 
-    Returns:
-        The slot through which `record_routing` listens to the routers.
-
     Raises:
-        RecipeError: a layer number is not there, or a layer's MLP is not gated.
+        RecipeError: a layer number is not there, or a layer's MLP cannot be copied.
     """
     chosen: Sequence[int] = range(len(layers)) if settings.layers is None else settings.layers
-    slot = _RoutingSlot()
     config._experts_implementation = "grouped_mm"
-    for index in chosen:
-        if not 0 <= index < len(layers):
-            raise RecipeError(f"experts.layers names layer {index}; this decoder has layers 0 to {len(layers) - 1}")
-        dense: Any = layers[index].mlp
-        if not all(hasattr(dense, name) for name in ("gate_proj", "up_proj", "down_proj")):
+    for number in chosen:
+        if not 0 <= number < len(layers):
+            raise RecipeError(f"experts.layers names layer {number}; this decoder has layers 0 to {len(layers) - 1}")
+        mlp: Any = layers[number].mlp
+        projections = [getattr(mlp, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
+        if any(projection is None or projection.bias is not None for projection in projections):
             raise RecipeError(
-                f"decoder layer {index} has a {type(dense).__name__}, not a gated MLP; it cannot be upcycled"
+                f"decoder layer {number} has a {type(mlp).__name__}; moon2 upcycles gated MLPs without biases"
             )
-        layers[index].mlp = ModalityExperts(dense, settings, config, slot)
-    return slot
-
-
-@contextmanager
-def record_routing(slot: _RoutingSlot, real: Tensor | None) -> Iterator[Routing]:
-    """Within the block, the expert layers route only the `real` [B, S] bool tokens and leave what they decided."""
-    routing = Routing(None if real is None else real.flatten().nonzero().squeeze(1))
-    slot.current = routing
-    try:
-        yield routing
-    finally:
-        slot.current = None
+        layers[number] = ExpertDecoderLayer(layers[number], number, settings, config)

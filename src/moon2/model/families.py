@@ -1,8 +1,8 @@
 """What differs between the families of vision-language models that moon2 can upcycle.
 
-Three things: how a picture becomes tensors, which tokens stand around it, and how positions count. Everything else
-(experts, views, pooling) is the same code for all. Pictures always stand before the text: a causal decoder's states
-over the pictures then do not depend on the text, which is what lets one pass serve two views.
+Three things: how an image becomes tensors, which tokens stand around it, and how positions count. Everything else
+(experts, views, pooling) is the same code for all. Images always stand before the text: a causal decoder's states over
+the images then do not depend on the text, so one pass serves two views.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from transformers import PreTrainedTokenizerBase
 
 from moon2.model.grouped_attention import GROUPED_ATTENTION
 
-Grid = tuple[int, int, int]  # frames, height and width of a picture, in patches
+Grid = tuple[int, int, int]
+"""Frames, height and width of an image, in patches."""
 
 
 @dataclass
-class Pictures:
-    """The pictures of a batch as a backbone wants them.
+class ImageInputs:
+    """The images of a batch as a backbone wants them.
 
     Attributes:
         tensors: keyword arguments of the backbone's forward.
-        tokens: visual tokens of each picture, after merging.
-        grids: the size of each picture in patches.
+        token_counts: visual tokens of each image, after merging.
+        grids: the size of each image in patches.
     """
 
     tensors: dict[str, Tensor]
-    tokens: list[int]
+    token_counts: list[int]
     grids: list[Grid]
 
 
@@ -43,26 +44,26 @@ class Family(Protocol):
     decoder: str
 
     def image_processor(self, source: str | Path, config: Any, max_pixels: int) -> Any:
-        """The checkpoint's image processor, without torchvision, limited to pictures of `max_pixels` pixels."""
+        """The checkpoint's image processor, without torchvision, limited to images of `max_pixels` pixels."""
 
-    def pictures(self, processor: Any, config: Any, images: Sequence[Image.Image]) -> Pictures:
+    def image_inputs(self, processor: Any, config: Any, images: Sequence[Image.Image]) -> ImageInputs:
         """RGB images → tensors."""
 
-    def around_picture(self, tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[list[int], list[int]]:
-        """Token ids that stand before and after a picture's tokens."""
+    def image_markers(self, tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[list[int], list[int]]:
+        """Token ids that stand before and after an image's tokens."""
 
     def prepare(self, model: Any) -> None:
-        """Sets the model up for many pictures a batch."""
+        """Sets the model up for many images a batch."""
 
-    def picture_vectors(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
-        """[pictures, D]: the mean of each picture's tokens as the decoder would get them."""
+    def image_features(self, model: Any, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        """Of each image, [tokens, D]: what the decoder would get in the places of its tokens."""
 
     def positions(self, model: Any, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
-        """Position ids of rows that begin with pictures of those grids, `length` tokens long; None: 0, 1, 2 …"""
+        """Position ids of rows that begin with images of those grids, `length` tokens long; None: 0, 1, 2 …"""
 
 
 class QwenFamily:
-    """Qwen2.5-VL and Qwen3-VL: pictures of any size, positions in three dimensions."""
+    """Qwen2.5-VL and Qwen3-VL: images of any size, positions in three dimensions."""
 
     decoder = "language_model"
 
@@ -78,15 +79,15 @@ class QwenFamily:
         processor.size = {"shortest_edge": min(largest, processor.size["shortest_edge"]), "longest_edge": largest}
         return processor
 
-    def pictures(self, processor: Any, config: Any, images: Sequence[Image.Image]) -> Pictures:
+    def image_inputs(self, processor: Any, config: Any, images: Sequence[Image.Image]) -> ImageInputs:
         # The processor refuses ribbons of more than 200 to 1; squeeze them to what it takes.
         images = [_less_than_200_to_1(image) for image in images]
         tensors = dict(processor(images=list(images), return_tensors="pt"))
         grids = [tuple(grid) for grid in tensors["image_grid_thw"].tolist()]
         unit = config.vision_config.spatial_merge_size**2
-        return Pictures(tensors, [frames * height * width // unit for frames, height, width in grids], grids)
+        return ImageInputs(tensors, [frames * height * width // unit for frames, height, width in grids], grids)
 
-    def around_picture(self, tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[list[int], list[int]]:
+    def image_markers(self, tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[list[int], list[int]]:
         # Released Qwen2.5-VL configs omit these two ids in some revisions; the tokens are always in the vocabulary.
         return _ids(tokenizer, "<|vision_start|>"), _ids(tokenizer, "<|vision_end|>")
 
@@ -94,9 +95,8 @@ class QwenFamily:
         if not model.visual.config._attn_implementation.startswith("flash"):
             model.visual.config._attn_implementation = GROUPED_ATTENTION
 
-    def picture_vectors(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
-        tokens = model.get_image_features(**tensors, return_dict=True).pooler_output
-        return torch.stack([picture.mean(dim=0) for picture in tokens])
+    def image_features(self, model: Any, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        return list(model.get_image_features(**tensors, return_dict=True).pooler_output)
 
     def positions(self, model: Any, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
         rows = torch.empty(3, len(grids), length, dtype=torch.long)
@@ -110,7 +110,8 @@ class QwenFamily:
     def _prefix(self, model: Any, grids: tuple[Grid, ...]) -> Tensor:
         config = model.config
         unit = config.vision_config.spatial_merge_size**2
-        if (unit, grids) not in self._prefix_positions:
+        known = self._prefix_positions.get((unit, grids))
+        if known is None:
             kinds: list[int] = []
             for frames, height, width in grids:
                 kinds += [0, *[1] * (frames * height * width // unit), 0]
@@ -119,45 +120,44 @@ class QwenFamily:
             positions, _ = model.get_rope_index(ids, mm_token_type_ids=types, image_grid_thw=torch.tensor(grids))
             if len(self._prefix_positions) > 10_000:
                 self._prefix_positions.clear()
-            self._prefix_positions[unit, grids] = positions[:, 0].long()
-        return self._prefix_positions[unit, grids]
+            known = self._prefix_positions[unit, grids] = positions[:, 0].long()
+        return known
 
 
 class SmolFamily:
-    """SmolVLM: every picture scaled to one square tile, positions in one dimension."""
+    """SmolVLM: every image scaled to one square tile, positions in one dimension."""
 
     decoder = "text_model"
 
     def image_processor(self, source: str | Path, config: Any, max_pixels: int) -> Any:
         from transformers import SmolVLMImageProcessorPil
 
-        # One tile a picture, of the size the vision tower was trained at: splitting into many tiles costs a shop
+        # One tile an image, of the size the vision tower was trained at: splitting into many tiles costs a shop
         # dozens of times the tokens for print that no product photo carries.
         side = {"longest_edge": config.vision_config.image_size}
         return SmolVLMImageProcessorPil.from_pretrained(
             source, do_image_splitting=False, max_image_size=side, size=side
         )
 
-    def pictures(self, processor: Any, config: Any, images: Sequence[Image.Image]) -> Pictures:
+    def image_inputs(self, processor: Any, config: Any, images: Sequence[Image.Image]) -> ImageInputs:
         tensors = processor(images=[list(images)], return_tensors="pt")
         side = config.vision_config.image_size // config.vision_config.patch_size
         tokens = side * side // config.scale_factor**2
         # Every tile is whole, so the mask of real pixels that the processor also gives is all ones.
-        return Pictures(
+        return ImageInputs(
             {"pixel_values": tensors["pixel_values"]}, [tokens] * len(images), [(1, side, side)] * len(images)
         )
 
-    def around_picture(self, tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[list[int], list[int]]:
+    def image_markers(self, tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[list[int], list[int]]:
         fence = "<fake_token_around_image>"
         return _ids(tokenizer, fence, "<global-img>"), _ids(tokenizer, fence)
 
     def prepare(self, model: Any) -> None:
         return None
 
-    def picture_vectors(self, model: Any, tensors: Mapping[str, Tensor]) -> Tensor:
-        tokens = torch.cat(model.get_image_features(**tensors, return_dict=True).pooler_output)
-        pictures = tensors["pixel_values"].shape[1]
-        return tokens.view(pictures, -1, tokens.shape[-1]).mean(dim=1)
+    def image_features(self, model: Any, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        tokens = torch.cat(list(model.get_image_features(**tensors, return_dict=True).pooler_output))
+        return list(tokens.view(tensors["pixel_values"].shape[1], -1, tokens.shape[-1]))
 
     def positions(self, model: Any, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
         return None

@@ -1,9 +1,9 @@
-"""Vision attention over many pictures at once.
+"""Vision attention over many images at once.
 
-The vision towers of the Qwen family pack all pictures of a batch into one sequence and, without a flash-attention
-kernel, attend to them one by one in a Python loop. Pictures of a shop mostly have few distinct sizes: here those of
-equal length are attended to in one call. The result is the same; on two CPU cores a batch of 192 small pictures takes
-a fraction of the time.
+The vision towers of the Qwen family pack all images of a batch into one sequence. Without a flash-attention kernel they
+attend to them one by one in a Python loop. A shop's images mostly have few distinct sizes: here those of equal length
+are attended to in one call. The result is the same; on two CPU cores a batch of 192 small images takes a fraction of
+the time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
-# transformers hands the lengths of the packed pictures only to implementations with "flash" in their name.
+# transformers hands the lengths of the packed images only to implementations with "flash" in their name.
 GROUPED_ATTENTION = "moon2_flash_grouped"
 
 

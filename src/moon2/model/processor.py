@@ -1,30 +1,38 @@
 """Records to tensors: what of a product or query reaches the model, and how it is laid out.
 
-An item's pictures stand before its text, each between its family's marker tokens. A batch is at most two padded
-passes: the *joint* pass (rows with pictures, and their text after them) and the *text* pass (text alone). Rows are
-padded on the right, where a causal decoder's padding can change nothing.
+An item's images stand before its text, each between its family's marker tokens. A batch is at most two padded passes:
+the *joint* pass (rows with images, and their text after them) and the *text* pass (text alone). Rows are padded on the
+right, where a causal decoder's padding can change nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from os import PathLike
+from typing import Any, TypeAlias
 
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from moon2.images import open_image
+from moon2.errors import UserError
+from moon2.images import ImageSource, is_image_array, open_image
 from moon2.model.families import Family, Grid
 from moon2.recipe import InputSettings
 from moon2.records import Product, Query
+from moon2.views import VIEWS, View
+
+
+class ItemError(UserError):
+    """Something given to be embedded cannot be; the message says what it is and what can be given."""
 
 
 @dataclass
 class Item:
-    """What the model sees of one record: its text, its opened pictures (RGB), or both.
+    """What the model sees of one record: its text, its opened images (RGB), or both.
 
     `added_text` follows the text and is cut at a length of its own: the enriched title, in training only.
     """
@@ -34,33 +42,39 @@ class Item:
     added_text: str = ""
 
 
+ItemSource: TypeAlias = "str | ImageSource | Mapping[str, Any] | Product | Query | Item"
+"""What can be embedded. A string is text, or an image if it is a data URI; a `Path`, bytes, a file-like object, a PIL
+image, an array or a tensor is an image; a dictionary has "text", "image" (one or a list), or both."""
+
+
 @dataclass
 class PassInputs:
     """One padded pass of B rows and S tokens.
 
     Attributes:
-        items: [B] int64, which item of the batch each row belongs to.
-        ids: [B, S] int64 token ids.
-        real: [B, S] bool, tokens that are not padding.
-        content: [B, S] bool, tokens that are pooled: words and parts of pictures, not the markers around a picture.
-        picture: [B, S] bool, tokens that are part of a picture.
-        grids: per row, the sizes of its pictures in patches.
-        tensors: the pictures, as keyword arguments of the backbone.
+        rows: [B] int64, which item of the batch each row belongs to.
+        input_ids: [B, S] int64.
+        attention_mask: [B, S] bool, tokens that are not padding.
+        pooling_mask: [B, S] bool, tokens that are pooled: text and image tokens, not the markers around an image.
+        image_mask: [B, S] bool, image tokens.
+        grids: per row, the sizes of its images in patches.
+        image_inputs: the images, as keyword arguments of the backbone.
     """
 
-    items: Tensor
-    ids: Tensor
-    real: Tensor
-    content: Tensor
-    picture: Tensor
+    rows: Tensor
+    input_ids: Tensor
+    attention_mask: Tensor
+    pooling_mask: Tensor
+    image_mask: Tensor
     grids: list[list[Grid]]
-    tensors: dict[str, Tensor]
+    image_inputs: dict[str, Tensor]
 
     def to(self, device: torch.device | str) -> PassInputs:
         """The same on another device."""
-        moved = {part.name: getattr(self, part.name) for part in fields(self)}
-        moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in moved.items()}
-        return replace(self, **{**moved, "tensors": {name: value.to(device) for name, value in self.tensors.items()}})
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        moved: dict[str, Any] = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+        moved["image_inputs"] = {name: value.to(device) for name, value in self.image_inputs.items()}
+        return replace(self, **moved)
 
 
 @dataclass
@@ -71,6 +85,11 @@ class ItemBatch:
     text: PassInputs | None
     has_text: Tensor
     has_images: Tensor
+
+    @property
+    def passes(self) -> list[PassInputs]:
+        """The passes there are."""
+        return [inputs for inputs in (self.joint, self.text) if inputs is not None]
 
     def to(self, device: torch.device | str) -> ItemBatch:
         """The same on another device."""
@@ -83,7 +102,7 @@ class ItemBatch:
 
 
 class Processor:
-    """Turns records into the tensors of one backbone."""
+    """Turns records into the tensors of one backbone. Threads may share it: no call changes it."""
 
     def __init__(
         self,
@@ -98,70 +117,68 @@ class Processor:
         self.family = family
         self.config = config
         self.settings = settings
-        self._before, self._after = family.around_picture(tokenizer, config)
+        self._before, self._after = family.image_markers(tokenizer, config)
         self._padding = tokenizer.pad_token_id or 0
+        # A copy of our own, because transformers' tokenizer changes its settings with every call. A shop's text is
+        # data: "<|image_pad|>" in a title is words, and must not stand for an image.
+        self._text_tokenizer: Tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._text_tokenizer.encode_special_tokens = True
+        self._text_tokenizer.no_truncation()
+        self._text_tokenizer.no_padding()
 
     def item(
         self,
-        record: Any,
-        change_image: Callable[[Image.Image], Image.Image] | None = None,
-        views: Collection[str] = ("t", "i", "mm"),
+        source: ItemSource,
+        transform_image: Callable[[Image.Image], Image.Image] | None = None,
+        views: Collection[View] = VIEWS,
     ) -> Item:
-        """What the model sees of a string, a picture, a `Product` or a `Query`.
+        """Opens what is to be embedded.
 
         Args:
-            record: a string is text; a PIL image or `Path` is a picture.
-            change_image: applied to each opened picture (training's flips and crops).
-            views: what will be asked of it; for "t" alone no picture is opened, for "i" alone the text is dropped.
+            source: see `ItemSource`.
+            transform_image: applied to each opened image (training's flips and crops).
+            views: what will be asked of it; for "t" alone no image is opened, for "i" alone the text is dropped.
+
+        Returns:
+            The item; empty where the source lacks the views asked for.
 
         Raises:
-            ImageError: a picture cannot be read.
-            TypeError: anything else than the above.
-            ValueError: nothing in it to embed. (What only lacks the views asked for comes back empty.)
+            ItemError: it is of another type, or there is nothing in it to embed.
+            ImageError: an image cannot be read.
         """
-        if isinstance(record, Item):
-            return record
-        pictures: tuple[Any, ...]
-        if isinstance(record, str):
-            text, pictures, where = record, (), "text"
-        elif isinstance(record, Product):
-            text, pictures, where = record.title, record.images, f"product {record.id!r}"
-        elif isinstance(record, Query):
-            pictures = () if record.image is None else (record.image,)
-            text, where = record.text, f"query {record.id!r}"
-        elif isinstance(record, Image.Image) or hasattr(record, "__fspath__"):
-            text, pictures, where = "", (record,), "picture"
-        else:
-            kind = type(record).__name__
-            raise TypeError(f"cannot embed a {kind}; give a string, a PIL image, a Path, a Product or a Query")
-        if not text.strip() and not pictures:
-            raise ValueError(f"{where}: has neither text nor a picture to embed")
+        if isinstance(source, Item):
+            return source
+        text, images, where = _text_and_images(source)
+        if not text.strip() and not images:
+            raise ItemError(f"{where}: has neither text nor an image to embed")
         limit = 0 if set(views) == {"t"} else self.settings.max_images
-        opened = [open_image(picture, f"{where}: image {index}") for index, picture in enumerate(pictures[:limit])]
-        if set(views) == {"i"}:
-            text = ""
-        if change_image is not None:
-            opened = [change_image(image) for image in opened]
-        return Item(text.strip(), opened)
+        opened = [open_image(image, f"{where}: image {index}") for index, image in enumerate(images[:limit])]
+        if transform_image is not None:
+            opened = [transform_image(image) for image in opened]
+        return Item("" if set(views) == {"i"} else text.strip(), opened)
 
     def batch(self, items: Sequence[Item], *, joint: bool = True, text: bool = True) -> ItemBatch:
         """Lays N items out as tensors.
 
         Args:
             items: what `item` made.
-            joint: make the pass over pictures with the text after them, for views i and mm.
-            text: make the pass over text alone, for view t; items without pictures are always in it.
+            joint: make the pass over images with the text after them, for views i and mm.
+            text: make the pass over text alone, for view t; items without images are always in it.
         """
-        has_text = torch.tensor([bool(item.text) for item in items])
-        has_images = torch.tensor([bool(item.images) for item in items])
         tokens = self._tokens(items)
-        with_pictures = [index for index, item in enumerate(items) if item.images] if joint else []
-        alone = [index for index, item in enumerate(items) if item.text and (text or not item.images)]
+        with_images = [index for index, item in enumerate(items) if item.images] if joint else []
+        text_only = [index for index, item in enumerate(items) if item.text and (text or not item.images)]
         return ItemBatch(
-            self._joint(items, tokens, with_pictures) if with_pictures else None,
-            self._text(tokens, alone) if alone else None,
-            has_text,
-            has_images,
+            self._joint_pass(items, tokens, with_images) if with_images else None,
+            self._text_pass(tokens, text_only) if text_only else None,
+            torch.tensor([bool(item.text) for item in items]),
+            torch.tensor([bool(item.images) for item in items]),
+        )
+
+    def text_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of an item's text begins and ends in it, in characters."""
+        return list(
+            self._text_tokenizer.encode(text, add_special_tokens=False).offsets[: self.settings.max_text_tokens]
         )
 
     def _tokens(self, items: Sequence[Item]) -> list[list[int]]:
@@ -175,42 +192,70 @@ class Processor:
         return tokens
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        limit = self.settings.max_text_tokens
-        # A shop's text is data: "<|image_pad|>" in a title is words, and must not stand for a picture.
-        options = {"add_special_tokens": False, "split_special_tokens": True, "truncation": True, "max_length": limit}
-        return self.tokenizer(list(texts), **options)["input_ids"]
+        encodings = self._text_tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [list(encoding.ids[: self.settings.max_text_tokens]) for encoding in encodings]
 
-    def _text(self, tokens: list[list[int]], rows: list[int]) -> PassInputs:
-        ids, real, content = self._pad([tokens[row] for row in rows], [[True] * len(tokens[row]) for row in rows])
-        return PassInputs(torch.tensor(rows), ids, real, content, torch.zeros_like(real), [[] for _ in rows], {})
+    def _text_pass(self, tokens: list[list[int]], rows: list[int]) -> PassInputs:
+        ids, mask, pooled = self._pad([tokens[row] for row in rows], [[True] * len(tokens[row]) for row in rows])
+        return PassInputs(torch.tensor(rows), ids, mask, pooled, torch.zeros_like(mask), [[] for _ in rows], {})
 
-    def _joint(self, items: Sequence[Item], tokens: list[list[int]], rows: list[int]) -> PassInputs:
-        pictures = self.family.pictures(
+    def _joint_pass(self, items: Sequence[Item], tokens: list[list[int]], rows: list[int]) -> PassInputs:
+        images = self.family.image_inputs(
             self.image_processor, self.config, [image for row in rows for image in items[row].images]
         )
         image_token = self.config.image_token_id
-        ids, content, grids, taken = [], [], [], 0
+        ids, pooled, grids, start = [], [], [], 0
         for row in rows:
-            number = len(items[row].images)
-            line: list[int] = []
-            marks: list[bool] = []
-            for visual in pictures.tokens[taken : taken + number]:
-                line += [*self._before, *[image_token] * visual, *self._after]
-                marks += [False] * len(self._before) + [True] * visual + [False] * len(self._after)
-            grids.append(pictures.grids[taken : taken + number])
-            taken += number
-            ids.append(line + tokens[row])
-            content.append(marks + [True] * len(tokens[row]))
-        padded, real, pooled = self._pad(ids, content)
-        picture = pooled & (padded == image_token)
-        return PassInputs(torch.tensor(rows), padded, real, pooled, picture, grids, pictures.tensors)
+            end = start + len(items[row].images)
+            row_ids: list[int] = []
+            row_pooled: list[bool] = []
+            for count in images.token_counts[start:end]:
+                row_ids += [*self._before, *[image_token] * count, *self._after]
+                row_pooled += [False] * len(self._before) + [True] * count + [False] * len(self._after)
+            grids.append(images.grids[start:end])
+            ids.append(row_ids + tokens[row])
+            pooled.append(row_pooled + [True] * len(tokens[row]))
+            start = end
+        input_ids, attention_mask, pooling_mask = self._pad(ids, pooled)
+        image_mask = pooling_mask & (input_ids == image_token)
+        return PassInputs(
+            torch.tensor(rows), input_ids, attention_mask, pooling_mask, image_mask, grids, images.tensors
+        )
 
-    def _pad(self, ids: list[list[int]], content: list[list[bool]]) -> tuple[Tensor, Tensor, Tensor]:
-        length = max(len(line) for line in ids)
-        padded = torch.full((len(ids), length), self._padding)
-        real, pooled = (torch.zeros(len(ids), length, dtype=torch.bool) for _ in range(2))
-        for row, (line, marks) in enumerate(zip(ids, content, strict=True)):
-            padded[row, : len(line)] = torch.tensor(line)
-            real[row, : len(line)] = True
-            pooled[row, : len(line)] = torch.tensor(marks)
-        return padded, real, pooled
+    def _pad(self, ids: list[list[int]], pooled: list[list[bool]]) -> tuple[Tensor, Tensor, Tensor]:
+        length = max(len(row) for row in ids)
+        input_ids = torch.full((len(ids), length), self._padding)
+        attention_mask, pooling_mask = (torch.zeros(len(ids), length, dtype=torch.bool) for _ in range(2))
+        for index, (row_ids, row_pooled) in enumerate(zip(ids, pooled, strict=True)):
+            input_ids[index, : len(row_ids)] = torch.tensor(row_ids)
+            attention_mask[index, : len(row_ids)] = True
+            pooling_mask[index, : len(row_ids)] = torch.tensor(row_pooled)
+        return input_ids, attention_mask, pooling_mask
+
+
+def is_one_item(source: object) -> bool:
+    """Whether it is one `ItemSource`, not an iterable of them."""
+    one = (str, bytes, bytearray, PathLike, Image.Image, Mapping, Product, Query, Item)
+    return isinstance(source, one) or is_image_array(source) or hasattr(source, "read")
+
+
+def _text_and_images(source: Any) -> tuple[str, tuple[ImageSource, ...], str]:
+    """Text, images, and how messages call it."""
+    if isinstance(source, Product):
+        return source.title, source.images, f"product {source.id!r}"
+    if isinstance(source, Query):
+        return source.text, () if source.image is None else (source.image,), f"query {source.id!r}"
+    if isinstance(source, Mapping):
+        if unknown := set(source) - {"text", "image"}:
+            raise ItemError(f"cannot embed a dictionary with {sorted(map(str, unknown))[0]!r}; give text and image")
+        image = source.get("image")
+        several = image if isinstance(image, (list, tuple)) else () if image is None else (image,)
+        return str(source.get("text") or ""), tuple(several), "item"
+    if isinstance(source, str) and not source.startswith("data:image/"):
+        return source, (), "text"
+    if is_one_item(source):
+        return "", (source,), "image"
+    raise ItemError(
+        f"cannot embed a {type(source).__name__}; give text, an image (path, bytes, PIL image, array), a Product, a "
+        f'Query or {{"text": …, "image": …}}'
+    )

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from moon2.objective.precision import at_least_float32
-from moon2.recipe import OBJECTIVES
+from moon2.recipe import AlignmentSettings
+from moon2.views import OBJECTIVES, Objective
 
 
 def expert_preference(matrix: Tensor) -> Tensor:
@@ -30,10 +31,10 @@ def expert_preference(matrix: Tensor) -> Tensor:
     return at_least_float32(matrix).softmax(dim=1)
 
 
-def objective_weights(matrix: Tensor, routing: Mapping[str, Tensor]) -> Tensor:
+def objective_weights(matrix: Tensor, routing: Mapping[Objective, Tensor]) -> Tensor:
     """ω_m = 1/|B_m| · Σ_{b∈B_m} Σ_z p_{z,m} · G̃_{z,b} (arXiv 2511.12449): the learned weight of each objective.
 
-    An objective without samples in this batch (no query has a picture, say) gets weight 0, and the experts' preferences
+    An objective without samples in this batch (no query has an image, say) gets weight 0, and the experts' preferences
     are taken over the other objectives alone. Otherwise W* would learn to hide weight where it costs nothing.
 
     Args:
@@ -44,25 +45,38 @@ def objective_weights(matrix: Tensor, routing: Mapping[str, Tensor]) -> Tensor:
     Returns:
         ω [5], float32 (float64 for a float64 matrix), each in (0, 1) where the objective has samples. They sum to 1
         when all objectives have the same mean routing, not in general.
-
-    Raises:
-        ValueError: W* has not one column an objective, or `routing` names another objective.
     """
-    if matrix.shape[1] != len(OBJECTIVES):
-        raise ValueError(f"objective_weights: the matrix has {matrix.shape[1]} columns; it must be {len(OBJECTIVES)}")
-    if unknown := sorted(set(routing) - set(OBJECTIVES)):
-        raise ValueError(f"objective_weights: there is no objective {unknown[0]!r}; they are {', '.join(OBJECTIVES)}")
-    absent = [name not in routing or routing[name].shape[0] == 0 for name in OBJECTIVES]
+    absent = [objective not in routing or routing[objective].shape[0] == 0 for objective in OBJECTIVES]
     if all(absent):
         return at_least_float32(matrix).sum(dim=0) * 0
     preference = expert_preference(matrix.masked_fill(torch.tensor(absent, device=matrix.device), float("-inf")))
     nothing = preference.new_zeros(())
     return torch.stack(
         [
-            nothing if absent[m] else (preference[:, m] * at_least_float32(routing[name]).mean(dim=0)).sum()
-            for m, name in enumerate(OBJECTIVES)
+            nothing if absent[m] else (preference[:, m] * at_least_float32(routing[objective]).mean(dim=0)).sum()
+            for m, objective in enumerate(OBJECTIVES)
         ]
     )
+
+
+def objective_shares(omega: Tensor, present: Tensor, settings: AlignmentSettings) -> Tensor:
+    """How the loss is divided among the objectives, by the recipe's balance mode.
+
+    Args:
+        omega: ω [M] from `objective_weights`.
+        present: [M] bool, the objectives that have samples.
+        settings: `paper` takes ω as it is, `guarded` puts a floor under it, `fixed` takes the recipe's own shares.
+
+    Returns:
+        [M], 0 where an objective has no samples. The shares sum to 1 under `guarded` and `fixed`.
+    """
+    if settings.balance == "guarded":
+        return guarded_weights(omega, settings.floor_share, present)
+    if settings.balance == "fixed":
+        chosen = settings.shares
+        shares = omega.new_tensor([chosen.get(objective, 0.0) for objective in OBJECTIVES]) * present
+        return shares / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny)
+    return omega * present
 
 
 def guarded_weights(omega: Tensor, floor_share: float, present: Tensor | None = None) -> Tensor:

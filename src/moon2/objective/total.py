@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moon2.objective.alignment import INTER_OBJECTIVES
-from moon2.objective.balance import guarded_weights
+from moon2.objective.balance import objective_shares
 from moon2.objective.precision import at_least_float32
-from moon2.recipe import OBJECTIVES, AlignmentSettings
+from moon2.recipe import AlignmentSettings
+from moon2.views import OBJECTIVES, Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class LossParts:
 
     total: Tensor
     """L_total."""
-    by_objective: dict[str, Tensor]
+    by_objective: dict[Objective, Tensor]
     """L_m for each of `OBJECTIVES`, before weighing; NaN for one that has no valid sample: it was not measured."""
-    weight_by_objective: dict[str, Tensor]
+    weight_by_objective: dict[Objective, Tensor]
     """What L_m was multiplied by: M·ω_m, 1 on average under `guarded`; 0 for one that has no valid sample."""
     load_balance: Tensor
     """L_aux, before ρ."""
@@ -34,14 +34,14 @@ class LossParts:
 
 
 def total_loss(
-    losses: Mapping[str, Tensor],
+    losses: Mapping[Objective, Tensor],
     omega: Tensor,
     load_balance: Tensor,
     sparsity: Tensor,
     settings: AlignmentSettings,
     *,
-    sample_weights: Tensor | None = None,
-    valid: Mapping[str, Tensor] | None = None,
+    sample_weights: Tensor,
+    valid: Mapping[Objective, Tensor],
 ) -> LossParts:
     """L_total = Σ_m M·ω_m · L_m + ρ · L_aux + ς · L_sparsity (arXiv 2511.12449; the factor M is ours).
 
@@ -51,7 +51,7 @@ def total_loss(
 
     ω_m is taken M-fold so that the loss has the same scale however many objectives there are. An objective that has no
     valid sample in the batch drops out: its L_m and weight are 0, M counts the others, and under `guarded` the others
-    share the whole weight among themselves. So one batch without pictures neither weakens the text objectives nor
+    share the whole weight among themselves. So one batch without images neither weakens the text objectives nor
     teaches W* to put weight on an objective that costs nothing. Under `fixed` the recipe's shares stand for ω.
 
     Args:
@@ -60,22 +60,16 @@ def total_loss(
         load_balance: L_aux, scalar.
         sparsity: L_sparsity, scalar.
         settings: the balance mode with its floor, ρ and ς.
-        sample_weights: w [B] for the three inter-product objectives, from `sample_weights`; all 1 when not given.
+        sample_weights: w [B] for the three inter-product objectives, from `moon2.objective.sample_filter`.
         valid: for an objective, [B_m] bool: which samples count; all of an objective not named.
-
-    Raises:
-        ValueError: `losses` or `valid` names an objective that there is not.
     """
-    masks = valid or {}
-    if unknown := sorted((set(losses) | set(masks)) - set(OBJECTIVES)):
-        raise ValueError(f"total_loss: there is no objective {unknown[0]!r}; they are {', '.join(OBJECTIVES)}")
     omega = at_least_float32(omega)
     means, present = [], []
-    for name in OBJECTIVES:
-        loss = at_least_float32(losses[name]) if name in losses else omega.new_zeros(0)
-        counts = torch.ones_like(loss, dtype=torch.bool) if masks.get(name) is None else masks[name]
+    for objective in OBJECTIVES:
+        loss = at_least_float32(losses[objective]) if objective in losses else omega.new_zeros(0)
+        counts = valid.get(objective, torch.ones_like(loss, dtype=torch.bool))
         weights = counts.to(loss)
-        if sample_weights is not None and name in INTER_OBJECTIVES and name in losses:
+        if objective.is_inter and objective in losses:
             weights = weights * sample_weights.to(loss)
         # Not `weights * loss` alone: 0 · inf is NaN, and a row that does not count may hold anything.
         weighted = torch.where(counts, weights * loss, torch.zeros_like(loss))
@@ -83,14 +77,7 @@ def total_loss(
         present.append(counts.any())
     mean, is_present = torch.stack(means), torch.stack(present)
 
-    if settings.balance == "guarded":
-        share = guarded_weights(omega, settings.floor_share, is_present)
-    elif settings.balance == "fixed":
-        shares = omega.new_tensor([settings.objectives.get(name, 0.0) for name in OBJECTIVES]) * is_present
-        share = shares / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny)
-    else:
-        share = omega * is_present
-    weight = is_present.sum() * share
+    weight = is_present.sum() * objective_shares(omega, is_present, settings)
     total = (weight * mean).sum() + settings.load_balance_weight * load_balance + settings.sparsity_weight * sparsity
     return LossParts(
         total=total,
