@@ -16,15 +16,15 @@ def test_merged_patches_make_the_grid_of_tokens() -> None:
 @pytest.mark.parametrize("size", [(80, 60), (81, 50), (3, 2), (1, 1)])
 def test_no_weight_is_lost_between_tokens_and_pixels(size: tuple[int, int]) -> None:
     weights = np.random.default_rng(0).random((4, 3))
-    found = spread(weights, size)
-    assert found.shape == size and found.sum() == pytest.approx(weights.sum())
+    result = spread(weights, size)
+    assert result.shape == size and result.sum() == pytest.approx(weights.sum())
 
 
-def test_a_token_lies_on_its_part_of_the_picture() -> None:
+def test_a_token_lies_on_its_part_of_the_image() -> None:
     weights = np.zeros((2, 3))
     weights[1, 2] = 6.0
-    found = spread(weights, (4, 6))
-    assert (found[2:, 4:] == 1.5).all() and found.sum() == 6.0
+    result = spread(weights, (4, 6))
+    assert (result[2:, 4:] == 1.5).all() and result.sum() == 6.0
 
 
 def words(text: str, tokens: list[tuple[int, int]]) -> list[tuple[str, list[int]]]:

@@ -48,7 +48,7 @@ class ExplainedWord:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an item got its vector, in numbers. Shares of one kind sum to one over images and words together.
+    """Why an item got its vector, in numbers. Attention sums to one over images and words together.
 
     Attributes:
         vector: [D] float32 of unit length, that of `Encoder.encode`.
