@@ -218,5 +218,5 @@ class Peer(MoonModel):
 def test_a_peer_is_refused_with_the_reason(product: Product) -> None:
     small = Recipe(backbone=BackboneSettings("tiny", tiny=TinySettings(vocabulary=300, width=32, layers=1)))
     peer = Encoder.from_recipe(small, WORDS, network=Peer)
-    with pytest.raises(ExplainError, match="a Peer is a peer"):
+    with pytest.raises(ExplainError, match="cannot explain a Peer"):
         explain(peer, product)

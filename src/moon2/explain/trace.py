@@ -69,7 +69,7 @@ def trace(encoder: Encoder, item: Item, target: Vectors | None = None) -> Trace:
     """
     if type(encoder.model) is not MoonModel:
         kind = type(encoder.model).__name__
-        raise ExplainError(f"a {kind} is a peer, which does not pool one joint pass; explain an encoder of moon2's own")
+        raise ExplainError(f"cannot explain a {kind}; a heatmap shows the one joint pass of moon2's own network")
     batch = encoder.processor.batch([item], text=False).to(encoder.device)
     inputs = batch.joint or batch.text
     assert inputs is not None
@@ -84,16 +84,13 @@ def trace(encoder: Encoder, item: Item, target: Vectors | None = None) -> Trace:
     for layer in layers:
         attention: nn.Module = layer.get_submodule("self_attn")
         attention.register_forward_hook(record_attention)
+    entering = DecoderInputs(getattr(model.backbone, model.family.decoder))
+    with torch.set_grad_enabled(target is not None):
+        views = model(batch, ("mm",))
     contributions = None
-    if target is None:
-        with torch.no_grad():
-            views = model(batch, ("mm",))
-    else:
-        entering = DecoderInputs(getattr(model.backbone, model.family.decoder))
-        with torch.enable_grad():
-            views = model(batch, ("mm",))
-            similarity = views.vectors["mm"][0] @ torch.as_tensor(target, device=encoder.device)
-            contributions = _numbers(entering.contributions(similarity, inputs.image_mask[0]))
+    if target is not None:
+        similarity = views.vectors["mm"][0] @ torch.as_tensor(target, device=encoder.device)
+        contributions = _numbers(entering.contributions(similarity, inputs.image_mask[0]))
     return Trace(
         vector=views.vectors["mm"][0].detach().float().cpu().numpy(),
         pooling_mask=inputs.pooling_mask[0].cpu().numpy(),

@@ -1,92 +1,190 @@
-"""Line charts as SVG text, to stand in an HTML page without any script, font or picture from elsewhere.
+"""Line and bar charts as numbers for the templates of `charts.html.j2`, which draw them as SVG.
 
-Drawn by hand rather than by a plotting library: five lines over steps need no more than this, the text stays text, and
-the chart takes the page's width, so it can be read on a phone. Lines differ in dash as well as in colour.
+Drawn this way rather than by a plotting library, the text stays text, the colours follow the page, and the chart takes
+the page's width, so it can be read on a phone. Positions are in units of the SVG's view box.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-WIDTH, HEIGHT = 440, 230
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 26
+WIDTH = 440
 MAX_POINTS = 150
-"""More points than this are averaged in runs of equal length: a phone shows no more, and noise hides the course."""
+"""More points than this are averaged in runs of equal length: a phone shows no more, and noise hides the trend."""
+BAR, GAP, GROUP_GAP = 15, 3, 13
+LONGEST_NAME = 12
+"""Characters of a group's name that fit before the bars."""
 
-# Dark enough on white to be told apart in print and by the colour-blind (Okabe and Ito's set, darkened). A style sheet
-# may say otherwise with --colour-0 and so on, as the report's does for dark screens.
-COLOURS = ("#0060a8", "#c14a00", "#00795a", "#a03c78", "#6b5200", "#3f3fbf", "#9c1c1c", "#333333")
-DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 2", "6 2 2 2")
-
-
-def paint(kind: str, number: int) -> str:
-    """A `style` attribute that gives "fill" or "stroke" the colour of that number."""
-    place = number % len(COLOURS)
-    return f'style="{kind}:var(--colour-{place},{COLOURS[place]})"'
+Point = tuple[float, float]
 
 
-Line = Sequence[tuple[float, float]]
+@dataclass(frozen=True)
+class Label:
+    """Text at a position; `anchor` is SVG's text-anchor."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str
 
 
-def line_chart(title: str, lines: Mapping[str, Line], *, low: float | None = None, high: float | None = None) -> str:
-    """A chart as an HTML figure: title, legend, and the lines over training steps.
+@dataclass(frozen=True)
+class Line:
+    """A line's name, its last value, and its points in the drawing."""
+
+    name: str
+    last: float
+    points: list[Point]
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Lines over training steps; `grid` holds the heights of the horizontal lines, from `left` to `right`."""
+
+    title: str
+    lines: list[Line]
+    grid: list[float]
+    labels: list[Label]
+    left: float = 46
+    right: float = WIDTH - 10
+    width: float = WIDTH
+    height: float = 230
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A score in percent, and its interval if there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class DrawnBar:
+    """A bar in the drawing: where it ends, its whisker from `low` to `high`, and the number of its measure."""
+
+    measure: int
+    value: float
+    y: float
+    end: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class BarChart:
+    """Bars in groups, one for each measure; `grid` holds the positions of the vertical lines, down to `bottom`.
+
+    `mark` is what a dashed line across all bars stands for, its value in percent, and its position.
+    """
+
+    title: str
+    description: str
+    measures: list[str]
+    bars: list[DrawnBar]
+    grid: list[float]
+    labels: list[Label]
+    bottom: float
+    mark: tuple[str, float, float] | None
+    left: float = 98
+    bar: float = BAR
+    width: float = WIDTH
+
+
+def line_chart(
+    title: str, lines: Mapping[str, Sequence[Point]], *, low: float | None = None, high: float | None = None
+) -> LineChart | None:
+    """Lines over training steps.
 
     Args:
-        title: what is drawn; escaped.
+        title: what is drawn.
         lines: name → points (step, value), by ascending step; points that are not finite are left out.
-        low, high: bounds of the value axis that it should have at least.
+        low, high: values that the axis has to include.
 
     Returns:
-        A `<figure>`; empty text when no line has a point.
+        The chart; None when no line has a point.
     """
     finite = {name: [(x, y) for x, y in line if math.isfinite(y)] for name, line in lines.items()}
+    drawn = {name: _averaged(line) for name, line in finite.items() if line}
+    if not drawn:
+        return None
     steps = [x for line in finite.values() for x, _ in line]
-    if not steps:
-        return ""
-    clean = {name: _thin(line) for name, line in finite.items() if line}
-    values = [y for line in clean.values() for _, y in line] + [y for y in (low, high) if y is not None]
+    values = [y for line in drawn.values() for _, y in line] + [y for y in (low, high) if y is not None]
     ticks = _ticks(min(values), max(values))
-    left, right = min(steps), max(max(steps), min(steps) + 1)
+    first, last = min(steps), max(max(steps), min(steps) + 1)
+    left, right, top, bottom = LineChart.left, LineChart.right, 8, LineChart.height - 26
+    x_of = _linear(first, last, left, right)
+    y_of = _linear(ticks[0], ticks[-1], bottom, top)
 
-    def x_of(step: float) -> float:
-        return LEFT + (step - left) / (right - left) * (WIDTH - LEFT - RIGHT)
-
-    def y_of(value: float) -> float:
-        return TOP + (ticks[-1] - value) / (ticks[-1] - ticks[0]) * (HEIGHT - TOP - BOTTOM)
-
-    parts = []
-    for tick in ticks:
-        parts.append(f'<path class="grid" d="M{LEFT} {y_of(tick):.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y_of(tick) + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
-    parts.append(f'<text x="{LEFT - 6}" y="{HEIGHT - 8}" text-anchor="end">step</text>')
-    for tick in _ticks(left, right, 4):
+    labels = [Label(left - 6, y_of(tick) + 4, f"{tick:.4g}", "end") for tick in ticks]
+    below = LineChart.height - 8
+    labels.append(Label(left - 6, below, "step", "end"))
+    for tick in _ticks(first, last, 4):
         # Far enough to the right to leave the word "step" alone.
-        if left <= tick <= right and x_of(tick) >= LEFT + 8:
-            anchor = "end" if x_of(tick) > WIDTH - 40 else "middle"
-            parts.append(f'<text x="{x_of(tick):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{tick:,.6g}</text>')
-    legend = []
-    for number, (name, line) in enumerate(clean.items()):
-        dash = DASHES[number % len(DASHES)]
-        style = f'fill="none" {paint("stroke", number)} stroke-width="2" stroke-dasharray="{dash}"'
-        points = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line)
-        if len(line) == 1:
-            parts.append(
-                f'<circle cx="{x_of(line[0][0]):.1f}" cy="{y_of(line[0][1]):.1f}" r="3" {paint("fill", number)}/>'
-            )
-        else:
-            parts.append(f'<polyline {style} stroke-linejoin="round" points="{points}"/>')
-        swatch = f'<svg class="swatch" viewBox="0 0 26 10" aria-hidden="true"><path d="M0 5H26" {style}/></svg>'
-        legend.append(f"<li>{swatch}{escape(name)} <b>{finite[name][-1][1]:.3g}</b></li>")
-    return (
-        f'<figure class="chart"><figcaption>{escape(title)}</figcaption><ul class="legend">{"".join(legend)}</ul>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}, over training steps">'
-        f"{''.join(parts)}</svg></figure>"
+        if first <= tick <= last and x_of(tick) >= left + 8:
+            labels.append(Label(x_of(tick), below, f"{tick:,.6g}", "end" if x_of(tick) > WIDTH - 40 else "middle"))
+    return LineChart(
+        title,
+        [Line(name, finite[name][-1][1], [(x_of(x), y_of(y)) for x, y in line]) for name, line in drawn.items()],
+        [y_of(tick) for tick in ticks],
+        labels,
     )
 
 
-def _thin(line: Line) -> Line:
+def bar_chart(
+    title: str,
+    groups: Mapping[str, Mapping[str, Bar]],
+    *,
+    high: float = 100.0,
+    mark: tuple[str, float] | None = None,
+) -> BarChart | None:
+    """Bars from 0 to `high` percent.
+
+    Args:
+        title: what is drawn.
+        groups: group → measure → its bar.
+        high: where the axis ends, in percent; no bar should be longer.
+        mark: what a dashed line across all bars stands for, and where it is, in percent.
+
+    Returns:
+        The chart; None when there is no bar.
+    """
+    groups = {name: bars for name, bars in groups.items() if bars}
+    if not groups:
+        return None
+    measures = list(dict.fromkeys(measure for bars in groups.values() for measure in bars))
+    x_of = _linear(0, high, BarChart.left, WIDTH - 50)
+    drawn: list[DrawnBar] = []
+    labels: list[Label] = []
+    y = 4.0
+    for name, bars in groups.items():
+        short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+        labels.append(Label(BarChart.left - 8, y + len(bars) * (BAR + GAP) / 2 + 3, short, "end"))
+        for measure, bar in bars.items():
+            ends = (None, None) if bar.low is None or bar.high is None else (x_of(bar.low), x_of(bar.high))
+            drawn.append(DrawnBar(measures.index(measure), bar.value, y, x_of(bar.value), *ends))
+            y += BAR + GAP
+        y += GROUP_GAP
+    bottom = y - GROUP_GAP + 4
+    ticks = [high * quarter / 4 for quarter in range(5)]
+    labels += [Label(x_of(tick), bottom + 14, f"{tick:g}{' %' if tick == high else ''}", "middle") for tick in ticks]
+    description = "; ".join(
+        f"{name}: " + ", ".join(f"{measure} {bar.value:.1f}" for measure, bar in bars.items())
+        for name, bars in groups.items()
+    )
+    marked = None if mark is None else (*mark, x_of(mark[1]))
+    return BarChart(title, description, measures, drawn, [x_of(tick) for tick in ticks], labels, bottom, marked)
+
+
+def _linear(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """The linear function that takes `low` to `start` and `high` to `end`."""
+    return lambda value: start + (value - low) / (high - low) * (end - start)
+
+
+def _averaged(line: Sequence[Point]) -> Sequence[Point]:
     run = math.ceil(len(line) / MAX_POINTS)
     if run <= 1:
         return line

@@ -1,97 +1,113 @@
-"""The report's queries with pictures: what they found, and for the hard ones what they should have found."""
+"""The report's queries with images: what they retrieved, and for the hard ones what they should have retrieved."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from moon2.catalog.store import Catalog, CatalogError
-from moon2.images import ImageError, open_image
-from moon2.records import Product, Query
+from moon2.images import ImageError, ImageSource, open_image
 
 THUMBNAIL = 144
-"""Longest side of a picture in the report, in pixels."""
+"""Longest side of an image in the report, in pixels."""
+QUERY_VIEWS = {"t→mm": "Words only", "i→mm": "Photo only", "mm→mm": "Words and photo"}
 
-ASKED_WITH = {"t→mm": "Words only", "i→mm": "Photo only", "mm→mm": "Words and photo"}
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A scaled-down image as a data URI."""
+
+    width: int
+    height: int
+    uri: str
 
 
-def example_cards(examples: Mapping[str, Sequence[Mapping[str, Any]]], catalog: Catalog) -> str:
-    """A card for each query: its words and photo, and for each form it was asked in the products it found.
+@dataclass(frozen=True)
+class Result:
+    """A product; `image` is text where there is nothing to show, `kind` is "right", "wrong" or "wanted"."""
+
+    title: str
+    image: Thumbnail | str
+    kind: str
+    mark: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Strip:
+    """What a query retrieved in one view, best first."""
+
+    view: str
+    summary: str
+    results: list[Result]
+    with_wanted: bool
+
+
+@dataclass(frozen=True)
+class Card:
+    """A query; `image` is None for a query of words alone."""
+
+    text: str
+    image: Thumbnail | str | None
+    strips: list[Strip] = field(default_factory=list)
+
+
+def example_cards(examples: Mapping[str, Sequence[Mapping[str, Any]]], catalog: Catalog) -> list[Card]:
+    """A card for each query, with a strip of products for each view that it was asked in.
 
     Args:
         examples: as `Evaluation.examples` or `Evaluation.hard`; an example with "relevant" shows that product too.
         catalog: where the queries and products are; what it no longer has is left out.
-
-    Returns:
-        HTML; empty text when there is nothing to show.
     """
     queries = {interaction.query.id: interaction.query for interaction in catalog.interactions("test")}
-    strips: dict[str, list[str]] = {}
+    cards: dict[str, Card] = {}
     for direction, some in examples.items():
         for example in some:
-            if example["query"] in queries:
-                strip = _strip(ASKED_WITH.get(direction, direction), example, catalog)
-                strips.setdefault(example["query"], []).append(strip)
-    return "".join(
-        f'<article>{_query(catalog.with_image(queries[id]))}<div class="strips">{"".join(some)}</div></article>'
-        for id, some in strips.items()
-    )
+            id = example["query"]
+            if id not in queries:
+                continue
+            if id not in cards:
+                query = catalog.with_image(queries[id])
+                image = None if query.image is None else _thumbnail(query.image)
+                cards[id] = Card(query.text.strip(), image)
+            cards[id].strips.append(_strip(QUERY_VIEWS.get(direction, direction), example, catalog))
+    return list(cards.values())
 
 
-def _query(query: Query) -> str:
-    picture = _picture(query.image, "the query's photo") if query.image is not None else ""
-    words = f"<q>{escape(query.text)}</q>" if query.text.strip() else "<i>no words</i>"
-    return f'<div class="query">{picture}<p><small>the query</small> {words}</p></div>'
+def _strip(view: str, example: Mapping[str, Any], catalog: Catalog) -> Strip:
+    results: list[Result] = []
+    for id, right, similarity in zip(example["results"], example["right"], example["similarities"], strict=True):
+        results += _result(catalog, id, "right" if right else "wrong", _mark(right), similarity)
+    if "relevant" not in example:
+        return Strip(view, f"{sum(example['right'])} of {len(results)} relevant", results, False)
+    rank = f"{example['rank']:,}"
+    wanted = _result(catalog, example["relevant"], "wanted", f"wanted: rank {rank}", example["similarity"])
+    return Strip(view, f"best relevant product at rank {rank}", [*results, *wanted], True)
 
 
-def _strip(asked_with: str, example: Mapping[str, Any], catalog: Catalog) -> str:
-    # Evaluations written before similarities were kept have none.
-    similarities = example.get("similarities") or [None] * len(example["results"])
-    items = []
-    for id, right, similarity in zip(example["results"], example["right"], similarities, strict=True):
-        mark = '<b class="mark">✓ relevant</b>' if right else '<span class="mark">✗ not relevant</span>'
-        items.append(_item(catalog, id, "right" if right else "wrong", mark, similarity))
-    wanted = ""
-    if "relevant" in example:
-        mark = f'<b class="mark">wanted: rank {example["rank"]:,}</b>'
-        wanted = _item(catalog, example["relevant"], "wanted", mark, example["similarity"])
-    hits = sum(example["right"])
-    said = f"best relevant product at rank {example['rank']:,}" if wanted else f"{hits} of {len(items)} relevant"
-    return f"<h3>{escape(asked_with)} <small>{said}</small></h3>{_list([*items, wanted], bool(wanted))}"
+def _mark(right: bool) -> str:
+    return "✓ relevant" if right else "✗ not relevant"
 
 
-def _list(items: Iterable[str], with_wanted: bool) -> str:
-    kind = ' class="six"' if with_wanted else ""
-    return f"<ol{kind}>{''.join(items)}</ol>"
-
-
-def _item(catalog: Catalog, id: str, kind: str, mark: str, similarity: float | None) -> str:
+def _result(catalog: Catalog, id: str, kind: str, mark: str, similarity: float) -> Iterator[Result]:
+    """The product, unless the catalog no longer has it."""
     try:
         product = catalog.product(id)
     except CatalogError:
-        return ""
-    figure = "" if similarity is None else f'<span class="mark">similarity {similarity:.2f}</span>'
-    return f'<li class="{kind}">{_thumbnail(product)}{mark}{figure}</li>'
+        return
+    image = _thumbnail(product.images[0]) if product.images else "no photo"
+    yield Result(product.title.strip() or product.id, image, kind, mark, similarity)
 
 
-def _thumbnail(product: Product) -> str:
-    name = product.title.strip() or product.id
-    picture = _picture(product.images[0], name) if product.images else '<span class="none">no photo</span>'
-    return f"{picture}<p>{escape(name)}</p>"
-
-
-def _picture(picture: Any, description: str) -> str:
-    """An `img` with the scaled-down picture inside it, or a word where it cannot be read."""
+def _thumbnail(source: ImageSource) -> Thumbnail | str:
     try:
-        image = open_image(picture)
+        image = open_image(source)
     except ImageError:
-        return '<span class="none">photo cannot be read</span>'
+        return "photo cannot be read"
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=80)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    size = f'width="{image.width}" height="{image.height}"'
-    return f'<img alt="{escape(description)}" {size} src="data:image/webp;base64,{data}">'
+    return Thumbnail(*image.size, f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}")
