@@ -80,11 +80,13 @@ def _run(args: list[str]) -> None:
     elif args[0] == "--version":
         print(f"moon2 {version('moon2')}")
     else:
-        command = next((name for name in COMMANDS if args[: len(name.split())] == name.split()), None)
-        if command is None:
-            kind = "option" if args[0].startswith("-") else "command"
-            raise UsageError(f"there is no {kind} {args[0]!r}; commands are {', '.join(COMMANDS)}: see `moon2 --help`")
-        result = call(COMMANDS[command], args[len(command.split()) :], command)
+        command = next((name for name in COMMANDS if args[: len(name.split())] == name.split()), args[0])
+        # A function of moon2 is a command too: so `moon2 compare` trains its peers.
+        path = command if re.fullmatch(r"moon2(\.\w+)+:\w+", command) else COMMANDS.get(command)
+        if path is None:
+            kind = "option" if command.startswith("-") else "command"
+            raise UsageError(f"there is no {kind} {command!r}; commands are {', '.join(COMMANDS)}: see `moon2 --help`")
+        result = call(path, args[len(command.split()) :], command)
         if result is not None:
             print(result)
 
@@ -127,7 +129,7 @@ def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
     from argparse import SUPPRESS, RawDescriptionHelpFormatter
 
     import docstring_parser
-    from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
     class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
         """Shows defaults, and prints the description as it is written."""
@@ -148,13 +150,13 @@ def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
         formatter_class=Formatter,
         exit_on_error=False,
     )
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options; those typed here win over it")
+    parser.add_argument("--config", action="config", help="YAML file of options; those typed here win over it")
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*flattened, *several, "layout"})
     if "layout" in types:
         parser.add_argument("--as", dest="layout", type=types["layout"], required=True, help=help_of["layout"])
     for name in sorted(several):
         element = get_args(types[name])[0]
-        parser.add_argument(f"--{name}", nargs="+", type=element, default=defaults[name].default, help=help_of[name])
+        parser.add_argument(f"--{name}", nargs="*", type=element, default=defaults[name].default, help=help_of[name])
     for kind in flattened.values():
         parser.add_class_arguments(kind, None)
     for action in parser._actions:

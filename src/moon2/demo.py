@@ -7,13 +7,19 @@ that was stopped goes on where it was, one that is done starts over.
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moon2.catalog.store import Catalog, CatalogError
+from moon2.evaluate.format import to_text
+from moon2.evaluate.result import Evaluation
+from moon2.evaluate.test_set import EvaluationError
+from moon2.files import write_text_atomic
 from moon2.recipe import (
     AlignmentSettings,
     BackboneSettings,
@@ -26,16 +32,57 @@ from moon2.recipe import (
     TrainingSettings,
     load_recipe,
 )
-from moon2.runs import RunError, quiet_libraries, read_evaluation, train_run, untrained_encoder
+from moon2.run_folder import RunError, RunFolder
 
 if TYPE_CHECKING:
-    from moon2.evaluate.result import Evaluation
     from moon2.model.encoder import Encoder
 
 PRODUCTS, QUERIES, SEED = 1_000, 1_200, 0
-# What a demo writes into its folder, and takes away when it starts over; anything else there is left alone.
-FOLDERS = ("shop", "model", "best", "best.new", "checkpoints", "tensorboard")
-FILES = ("demo.json", "recipe.yaml", "data.sha256", "history.jsonl", "baseline.json", "evaluation.json", "report.html")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What a demo leaves behind: its folder and its figures. It prints as what to do next."""
+
+    folder: Path
+    evaluation: Evaluation
+
+    def __str__(self) -> str:
+        folder = shlex.quote(str(self.folder))
+        return f"""{to_text(self.evaluation)}
+
+The report, with curves and what example queries find:  {RunFolder(self.folder).report}
+The encoder:  {RunFolder(self.folder).model}
+The shop:     {self.folder / "shop"}
+
+Next, in Python:
+   from moon2 import Encoder
+   encoder = Encoder.from_pretrained("{self.folder}")
+   vectors = encoder.encode(["striped shirt", "red handbag"])
+
+or with your own products:
+   moon2 import products.csv --as csv --out data/mine
+   moon2 train --config recipes/tiny.yaml --data data/mine --out runs/mine
+or look at one again:  moon2 evaluate {folder} --data {folder}/shop"""
+
+
+def demo(*, out: Path = Path("runs/demo")) -> DemoResult:
+    """Generate a shop, train on it, and show what was learned.
+
+    Takes minutes on two cores and needs no network. It ends with a table of scores and writes report.html. Stopped
+    in the middle and run again, it goes on; run again when it is done, it starts over.
+
+    example:
+      moon2 demo
+
+    Args:
+        out: folder of the demo, which it owns.
+
+    Raises:
+        RunError: the folder holds something else than a demo.
+    """
+    return run_demo(out, demo_recipe(), PRODUCTS)
 
 
 def demo_recipe() -> Recipe:
@@ -45,7 +92,7 @@ def demo_recipe() -> Recipe:
         experts=ExpertSettings(noise=0.5),
         # The shop's photos have 80 × 80 pixels.
         input=InputSettings(max_text_tokens=48, max_pixels=6400, max_images=1),
-        # The log is read eight times over; without this, pictures are learned by heart.
+        # The log is read eight times over; without this, images are learned by heart.
         image_transforms=ImageTransformSettings(flip=True, crop=0.1),
         alignment=AlignmentSettings(temperature_inter=0.07, temperature_intra=0.07),
         training=TrainingSettings(
@@ -62,84 +109,88 @@ def demo_recipe() -> Recipe:
     )
 
 
-def run_demo(out: str | Path = "runs/demo", recipe: Recipe | None = None, products: int = PRODUCTS) -> Path:
-    """Generates a shop, trains on it, scores the encoder before and after, and says what it does on the way.
-
-    Args:
-        out: the demo's folder.
-        recipe: another way to train than `demo_recipe()`.
-        products: size of the shop.
-
-    Returns:
-        The report.
-
-    Raises:
-        RunError: the folder holds something else than a demo.
-    """
+def run_demo(out: Path, recipe: Recipe, products: int) -> DemoResult:
+    """`demo` with another recipe and size of the shop."""
     started = time.monotonic()
-    folder = Path(out)
-    recipe = recipe or demo_recipe()
-    goes_on = _prepare(folder, recipe, products)
-    quiet_libraries()
-
+    run = RunFolder(out)
+    goes_on = _prepare(run, recipe, products)
     head = "moon2 demo, continued" if goes_on else "moon2 demo"
-    print(f"{head}: a shop, an encoder for it, and a report, all in {folder}.", flush=True)
+    logger.info("%s: a shop, an encoder for it, and a report, all in %s.", head, out)
 
     clock = time.monotonic()
-    catalog = _shop(folder / "shop", products)
-    test = catalog.interactions("test")
-    print(
-        f"1. The shop: {len(catalog):,} products with drawn photos, {len(catalog.interactions('train')):,} "
-        f"searches that ended in a purchase (some by mistake), and {len(test):,} test queries on "
-        f"{len(catalog.ids('test')):,} products that training never sees ({_since(clock)}).",
-        flush=True,
+    catalog = _shop(out / "shop", products)
+    logger.info(
+        "1. The shop: %s products with drawn photos, %s searches that ended in a purchase (some by mistake), and %s "
+        "test queries on %s products that training never sees (%s).",
+        f"{len(catalog):,}",
+        f"{len(catalog.interactions('train')):,}",
+        f"{len(catalog.interactions('test')):,}",
+        f"{len(catalog.ids('test')):,}",
+        _since(clock),
     )
 
-    baseline = _baseline(folder, recipe, catalog)
-    print(f"2. Before training, a relevant product is among the first ten for {_mean(baseline):.0f} of 100 queries.")
+    from moon2.train.train import run_training, untrained_encoder
+
+    baseline = _read(run.baseline)
+    if baseline is None:
+        baseline = _score(untrained_encoder(recipe, catalog), catalog, "before training", run.baseline)
+    logger.info(
+        "2. Before training, a relevant product is among the first ten for %.0f of 100 queries.", _mean(baseline)
+    )
 
     settings = recipe.training
-    print(f"3. Training: {settings.steps:,} steps of {settings.batch_size} triplets, from random weights.", flush=True)
-    result = train_run(recipe, folder / "shop", folder, resume=True)
-    weights = sum(weight.numel() for weight in result.encoder.model.parameters())
-    print(f"   Trained {weights / 1e6:.1f} million weights ({_since(time.monotonic() - result.seconds)}).", flush=True)
+    logger.info(
+        "3. Training: %s steps of %d triplets, from random weights.", f"{settings.steps:,}", settings.batch_size
+    )
+    result = run_training(recipe, catalog, out, resume=True)
+    logger.info("   Trained %.1f million weights (%.0f s).", result.parameters / 1e6, result.seconds)
 
-    evaluation = _evaluate(result.encoder, catalog, "after training", folder / "evaluation.json")
-    print(f"4. After training it is {_mean(evaluation):.0f} of 100. All scores, in percent:\n")
-    print(evaluation.to_text(), end="\n\n")
+    from moon2.evaluate.report.report import write_report
+    from moon2.model.encoder import Encoder
 
-    report = _report(folder, evaluation, baseline, catalog)
-    (folder / "demo.json").write_text(json.dumps({"products": products, "finished": True}))
-    print(f"5. Done ({_since(started)}).")
-    print(_what_next(folder, report))
-    return report
+    evaluation = _score(Encoder.from_pretrained(out), catalog, "after training", run.evaluation)
+    logger.info("4. After training it is %.0f of 100.", _mean(evaluation))
+    write_report(
+        run.report,
+        evaluation,
+        run.read_history(),
+        catalog,
+        baseline=baseline,
+        title="moon2 demo",
+        command="moon2 demo",
+    )
+    _mark(run, products, finished=True)
+    logger.info("5. Done (%s). All scores, in percent:\n", _since(started))
+    return DemoResult(out, evaluation)
 
 
-def _prepare(folder: Path, recipe: Recipe, products: int) -> bool:
+def _prepare(run: RunFolder, recipe: Recipe, products: int) -> bool:
     """Makes or clears the demo's folder; True if a demo that was stopped there goes on.
 
     Raises:
         RunError: it is not a demo's.
     """
-    mark = folder / "demo.json"
+    mark = run.path / "demo.json"
     if mark.is_file():
         try:
             unfinished = json.loads(mark.read_text()) == {"products": products, "finished": False}
-            if unfinished and load_recipe(folder / "recipe.yaml") == recipe:
+            if unfinished and load_recipe(run.recipe) == recipe:
                 return True
         except (json.JSONDecodeError, RecipeError):
-            pass  # cut short by a kill, or of another version: start over
-        for name in FOLDERS:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in FILES:
-            (folder / name).unlink(missing_ok=True)
-    elif folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise RunError(f"{folder}: holds something else than a demo; give another folder with --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps({"products": products, "finished": False}))
-    # Training takes a folder with its own recipe for a run to go on with, and so accepts the shop that is there first.
-    (folder / "recipe.yaml").write_text(recipe.to_yaml())
+            pass  # cut short by a kill: start over
+        shutil.rmtree(run.path / "shop", ignore_errors=True)
+        run.remove()
+    elif run.path.is_file() or (run.path.is_dir() and any(run.path.iterdir())):
+        raise RunError(f"{run.path}: holds something else than a demo; give another folder with --out")
+    run.path.mkdir(parents=True, exist_ok=True)
+    _mark(run, products, finished=False)
+    # Training takes a folder with its own recipe for a run to go on with, and so accepts the shop that is in it.
+    write_text_atomic(run.recipe, recipe.to_yaml())
     return False
+
+
+def _mark(run: RunFolder, products: int, *, finished: bool) -> None:
+    write_text_atomic(run.path / "demo.json", json.dumps({"products": products, "finished": finished}))
 
 
 def _shop(folder: Path, products: int) -> Catalog:
@@ -148,66 +199,31 @@ def _shop(folder: Path, products: int) -> Catalog:
     except CatalogError:
         from moon2.catalog.generated_shop.generate import write_shop
 
-        return write_shop(folder, products, QUERIES, SEED, overwrite=True)
+        write_shop(out=folder, products=products, queries=QUERIES, seed=SEED, overwrite=True)
+        return Catalog.open(folder)
 
 
-def _baseline(folder: Path, recipe: Recipe, catalog: Catalog) -> Evaluation:
-    path = folder / "baseline.json"
-    if path.is_file():
-        try:
-            return read_evaluation(path)
-        except RunError:
-            pass  # cut short by a kill
-    return _evaluate(untrained_encoder(recipe, catalog), catalog, "before training", path)
+def _read(path: Path) -> Evaluation | None:
+    """An evaluation of an earlier start; None where there is none, or a kill cut it short."""
+    try:
+        return Evaluation.read(path)
+    except EvaluationError:
+        return None
 
 
-def _evaluate(encoder: Encoder, catalog: Catalog, model: str, path: Path) -> Evaluation:
-    from moon2.evaluate.evaluate import evaluate
+def _score(encoder: Encoder, catalog: Catalog, when: str, path: Path) -> Evaluation:
+    from moon2.evaluate.score import score
 
-    evaluation = evaluate(encoder, catalog, show_progress=True, model=f"the tiny encoder {model}")
-    path.write_text(evaluation.to_json(), encoding="utf-8")
+    evaluation, _ = score(encoder, catalog, show_progress=True, model=f"the tiny encoder {when}")
+    evaluation.write(path)
     return evaluation
-
-
-def _report(folder: Path, evaluation: Evaluation, baseline: Evaluation, catalog: Catalog) -> Path:
-    from moon2.evaluate.report.report import write_report
-    from moon2.train.history import read_history
-
-    history = read_history(folder / "history.jsonl")
-    return write_report(
-        folder / "report.html",
-        evaluation,
-        history,
-        catalog,
-        baseline=baseline,
-        title="moon2 demo",
-        command="moon2 demo",
-    )
 
 
 def _mean(evaluation: Evaluation) -> float:
     """Mean R@10 over the directions, in percent."""
-    return sum(row[10] for row in evaluation.recalls.values()) / len(evaluation.recalls)
+    return sum(by_k[10] for by_k in evaluation.recalls.values()) / len(evaluation.recalls)
 
 
 def _since(moment: float) -> str:
     seconds = time.monotonic() - moment
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
-
-
-def _what_next(folder: Path, report: Path) -> str:
-    place = shlex.quote(str(folder))
-    return f"""
-   The report, with curves and what example queries find:  {report}
-   The encoder:  {folder / "model"}
-   The shop:     {folder / "shop"}
-
-Next, in Python:
-   from moon2 import Encoder
-   encoder = Encoder.from_pretrained("{folder}")
-   vectors = encoder.encode(["striped shirt", "red handbag"])
-
-or with your own products:
-   moon2 import products.csv --as csv --out data/mine
-   moon2 train --config recipes/tiny.yaml --data data/mine --out runs/mine
-or look at one again:  moon2 evaluate {place} --data {place}/shop"""

@@ -83,6 +83,14 @@ class RunFolder:
         shutil.rmtree(self.best, ignore_errors=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
 
+    def remove(self) -> None:
+        """Removes what a run has; anything else in the folder stays."""
+        for folder in (self.tensorboard, self.checkpoints, self.best, self.model):
+            shutil.rmtree(folder, ignore_errors=True)
+        files = (self.recipe, self.data_fingerprint, self.history, self.evaluation, self.baseline, self.report)
+        for file in (*files, self.report_markdown):
+            file.unlink(missing_ok=True)
+
     def newest_checkpoint(self) -> tuple[Path, int] | None:
         """The newest whole checkpoint and its step, or None."""
         return _newest(self.checkpoints)

@@ -1,1 +1,1 @@
-"""Scoring an encoder: retrieval in five directions, zero-shot prediction, and the report that shows both."""
+"""How well an encoder does: retrieval in five directions, zero-shot labels, their intervals, and the report."""

@@ -1,7 +1,7 @@
-"""What an evaluation is about: which queries, among which products, and a fingerprint by which both are known again.
+"""What an evaluation is about: which queries, among which products, and a fingerprint of both.
 
-Ids of queries and products repeat between shops, and a limit makes the gallery another one. Figures of two models, and
-an evaluation and the catalog it is shown with, are therefore put side by side only where the fingerprints are equal.
+Ids of queries and products repeat between shops, and a limit makes another gallery. So the figures of two models, or an
+evaluation and a catalog, are put side by side only where the fingerprints are equal.
 """
 
 from __future__ import annotations
@@ -9,45 +9,63 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from moon2.catalog.store import Catalog
+from moon2.errors import UserError
 from moon2.records import Interaction
 
 Item = TypeVar("Item")
 
 
-def chosen(
-    catalog: Catalog,
-    limit: int | None = None,
-    interactions: Sequence[Interaction] | None = None,
-    gallery_ids: Sequence[str] | None = None,
-) -> tuple[list[str], list[Interaction]]:
-    """The ids of the gallery's products, and the queries with their relevant products.
+class EvaluationError(UserError):
+    """An evaluation cannot be made or read; one line with what, where and what to do."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The ids of the gallery's products, and the queries with their relevant products."""
+
+    __test__ = False  # pytest takes classes called Test… for tests
+
+    gallery: list[str]
+    interactions: list[Interaction]
+    fingerprint: str
+
+
+def read_test_set(catalog: Catalog, limit: int | None = None) -> TestSet:
+    """The test queries of a catalog, among the products of its `test` split (of all where there is none).
+
+    Images are not read. Co-augmentation leaves the test part as it is, and so the fingerprint too.
 
     Args:
-        catalog: the gallery is its `test` split, all of it where there is none; the queries are its test queries.
-        limit: at most this many of each, evenly spaced.
-        interactions: other queries than the catalog's.
-        gallery_ids: another gallery.
+        catalog: one with interactions of split "test", whose positives are all relevant products of the query.
+        limit: at most this many queries and products, both evenly spaced.
+
+    Returns:
+        The set. Its fingerprint is a SHA-256 over ids, text and positives of the queries, ids and titles of the
+        products.
+
+    Raises:
+        EvaluationError: there is no test query, or `limit` is below 1.
     """
-    ids = evenly(catalog.ids(_split(catalog)) if gallery_ids is None else gallery_ids, limit)
-    found = catalog.interactions("test") if interactions is None else list(interactions)
+    if limit is not None and limit < 1:
+        raise EvaluationError(f"limit is {limit}; it must be 1 or more, or not given to use everything")
+    split = "test" if "test" in catalog.splits else None
+    gallery = _evenly(catalog.ids(split), limit)
+    members = set(gallery)
+    interactions = catalog.interactions("test")
+    if not interactions:
+        raise EvaluationError(
+            f"catalog {catalog.folder}: has no test interactions, so there is nothing to score; import it again with "
+            f"test queries and the ids of their relevant products"
+        )
     if limit is not None:
         # A query whose relevant products were not sampled would only be left out later.
-        there = set(ids)
-        found = evenly([it for it in found if there.intersection(it.positive_ids)], limit)
-    return ids, found
-
-
-def fingerprint(catalog: Catalog, limit: int | None = None) -> str:
-    """SHA-256 over what `chosen` gives: ids, words and positives of the queries, ids and titles of the products.
-
-    Pictures are not read. Co-augmentation leaves the test part as it is, and so the fingerprint too.
-    """
-    ids, interactions = chosen(catalog, limit)
+        interactions = _evenly([it for it in interactions if members.intersection(it.positive_ids)], limit)
     digest = hashlib.sha256()
 
     def add(*values: object) -> None:
@@ -56,19 +74,14 @@ def fingerprint(catalog: Catalog, limit: int | None = None) -> str:
     for interaction in interactions:
         query = interaction.query
         add(query.id, query.text, query.product_id, interaction.positive_ids)
-    there = set(ids)
-    for row in catalog.rows(_split(catalog), ["id", "title"]):
-        if row["id"] in there:
+    for row in catalog.rows(split, ["id", "title"]):
+        if row["id"] in members:
             add(row["id"], row["title"] or "")
-    return digest.hexdigest()
+    return TestSet(gallery, interactions, digest.hexdigest())
 
 
-def evenly(items: Sequence[Item], limit: int | None) -> list[Item]:
+def _evenly(items: Sequence[Item], limit: int | None) -> list[Item]:
     """At most `limit` items, evenly spaced, in order."""
     if limit is None or limit >= len(items):
         return list(items)
     return [items[round(position)] for position in np.linspace(0, len(items) - 1, limit)]
-
-
-def _split(catalog: Catalog) -> str | None:
-    return "test" if "test" in catalog.splits else None

@@ -1,0 +1,1 @@
+"""Many runs compared: the method with its peers, and without each of its parts."""

@@ -1,74 +1,82 @@
-"""Runs as processes: some side by side, each on its own core, all of them ended when the experiment ends."""
+"""Runs as processes: some side by side, all of them ended when the experiment ends.
+
+A run goes on for minutes or hours. If the experiment that started it is killed, even by a signal that nobody can catch,
+its runs must end too, or the same command given again would meet them still at work. So each run is started as
+`python -m moon2.experiments.processes PARENT ARGS…`, moon2's command line in a process that watches its parent.
+"""
 
 from __future__ import annotations
 
 import os
+import runpy
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from queue import Queue
 from typing import TypeVar
 
 Work = TypeVar("Work")
+SECONDS_BETWEEN_CHECKS = 0.5
 
 
 class Processes:
-    """The processes under way.
+    """The processes that are running.
 
     Args:
-        at_once: how many; where more than one, each has one core and one thread.
+        at_once: how many; where more than one, each computes with one thread.
     """
 
     def __init__(self, at_once: int) -> None:
         self.at_once = at_once
-        self._lock = threading.Lock()
-        self._under_way: set[subprocess.Popen[bytes]] = set()
-        self._stopped = False
-        self._cores: Queue[int] = Queue()
-        available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        for number in range(at_once if available and at_once > 1 else 0):
-            self._cores.put(available[number % len(available)])
-
-    @property
-    def stopped(self) -> bool:
+        self.stopped = False
         """Whether the experiment was interrupted, so that processes end before they are done."""
-        return self._stopped
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
 
-    def moon2(self, typed: Sequence[str], log: Path) -> int:
-        """Runs one `moon2` command, adds what it prints to `log`, and gives its exit status."""
+    def moon2(self, args: Sequence[str], log: Path) -> int:
+        """Runs one `moon2` command, adds what it prints to `log`, and gives its exit code."""
         environment = os.environ | ({"OMP_NUM_THREADS": "1"} if self.at_once > 1 else {})
-        command = [sys.executable, "-m", "moon2.experiments.child", str(os.getpid()), *typed]
+        command = [sys.executable, "-m", "moon2.experiments.processes", str(os.getpid()), *args]
         with log.open("a") as file:
             with self._lock:
-                if self._stopped:
+                if self.stopped:
                     return -1
                 process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
-                self._under_way.add(process)
+                self._running.add(process)
             try:
                 return process.wait()
             finally:
                 with self._lock:
-                    self._under_way.discard(process)
+                    self._running.discard(process)
 
     def for_each(self, work: Sequence[Work], do: Callable[[Work], None]) -> None:
-        """Does all of the work, `at_once` pieces at a time. Interrupted, ends the processes and starts no other."""
-        pool = ThreadPoolExecutor(self.at_once, initializer=self._pin)
+        """Does all of the work, `at_once` pieces at a time. Interrupted, it ends the processes and starts no other."""
+        pool = ThreadPoolExecutor(self.at_once)
         try:
             for done in as_completed([pool.submit(do, piece) for piece in work]):
                 done.result()
         except BaseException:
             with self._lock:
-                self._stopped = True
-                for process in self._under_way:
+                self.stopped = True
+                for process in self._running:
                     process.terminate()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _pin(self) -> None:
-        # On Linux this is the thread's own affinity, and the processes it starts inherit it.
-        if not self._cores.empty():
-            os.sched_setaffinity(0, {self._cores.get()})
+
+def _end_with(parent: int) -> None:
+    """Ends this process when `parent`, a process id, is no longer its parent; an orphan is given another."""
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_CHECKS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with, args=[int(sys.argv[1])], daemon=True).start()
+    sys.argv[:2] = ["moon2"]
+    runpy.run_module("moon2", run_name="__main__", alter_sys=True)

@@ -1,19 +1,19 @@
 """Many runs: each variant with each seed, trained and scored as a user would do it, some side by side.
 
-A run is a folder and a row. Rows are kept in one file that is written anew after every run, so that a comparison that
-was stopped goes on with the runs that are missing, and a run that was cut short goes on from its last checkpoint.
+A run is a folder and a row. Rows are kept in one file that is rewritten after every run. So a comparison that was
+stopped goes on with the runs that are missing, and a run that was cut short goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +31,9 @@ from moon2.experiments.processes import Processes
 from moon2.experiments.variants import OURS, SAME_BUDGET, Variant
 from moon2.files import exclusive_lock, write_text_atomic
 from moon2.recipe import Recipe
-from moon2.train.history import read_history
+from moon2.run_folder import RunFolder
 
+logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
@@ -49,7 +50,7 @@ class Experiment:
         data: the catalog.
         recipe: the whole method; its own steps are the budget of a run.
         seeds: each variant is trained once with each.
-        at_once: runs side by side; where more than one, each has one core and one thread.
+        at_once: runs side by side; where more than one, each computes with one thread.
         known_noise: ids of queries whose purchase is known to be false, for variants with a share of noise.
         command: how it was started, for the record.
     """
@@ -79,7 +80,10 @@ class Job:
 
 
 def run_same_steps(experiment: Experiment, variants: Sequence[Variant]) -> list[Row]:
-    """Every variant for as many steps, and so on the same triplets; gives the rows of those that did not fail.
+    """Every variant for as many steps, and so on the same triplets.
+
+    Returns:
+        The rows of the runs that did not fail.
 
     Raises:
         ExperimentError: the folder holds another experiment.
@@ -92,94 +96,109 @@ def run_same_steps(experiment: Experiment, variants: Sequence[Variant]) -> list[
 def run_same_budget(
     experiment: Experiment, variants: Sequence[Variant], rows: Sequence[Row], budget: Literal["tokens", "seconds"]
 ) -> list[Row]:
-    """Every variant of `rows` for as many tokens, or as many seconds, as MOON2.0 took there; gives their rows likewise.
+    """Every variant of `rows` for as many tokens, or as many seconds, as MOON2.0 took there.
 
     The steps are those that fit by what a step of the variant took in `rows`, and the cosine of the learning rate spans
     them. A variant within a tenth of MOON2.0's budget is not run again.
+
+    Returns:
+        The rows of the runs that did not fail.
 
     Raises:
         ExperimentError: as `run_same_steps`.
     """
     steps = experiment.recipe.training.steps
-    taken = {v.name: [row[budget] for row in rows if row["variant"] == v.name and row[budget]] for v in variants}
-    variants = [v for v in variants if taken[v.name]]
-    fitting = {v.name: round(steps * median(taken[OURS]) / median(taken[v.name])) for v in variants}
+    spent = {v.name: [row[budget] for row in rows if row["variant"] == v.name and row[budget]] for v in variants}
+    variants = [variant for variant in variants if spent[variant.name]]
+    fitting = {v.name: round(steps * median(spent[OURS]) / median(spent[v.name])) for v in variants}
     fitting = {name: steps if abs(fit / steps - 1) < SAME_BUDGET else max(1, fit) for name, fit in fitting.items()}
     return _run(experiment, [Job(v, seed, fitting[v.name]) for seed in experiment.seeds for v in variants])
 
 
+def source_commit() -> str:
+    """The commit of moon2's own source tree, with "+" where it was changed since; "" where it has none."""
+    source = Path(__file__).parent.parent
+
+    def git(*words: str) -> str:
+        result = subprocess.run(["git", "-C", str(source), *words], capture_output=True, text=True, check=False)
+        return result.stdout.strip()
+
+    try:
+        head = git("rev-parse", "--short", "HEAD")
+        return head + ("+" if head and git("status", "--porcelain", "--", ".") else "")
+    except OSError:  # there is no git
+        return ""
+
+
 def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
-    """The rows of the jobs, in their order; those that the folder has are not run again, a failed one is said."""
-    with exclusive_lock(experiment.folder.absolute(), "experiment"):
-        return _run_missing(experiment, jobs)
+    """The rows of the jobs, in their order; those that the folder has are not run again, a failure is logged."""
+    with exclusive_lock(experiment.folder, "experiment"):
+        rows = {row["run"]: row for row in _known_rows(experiment)}
+        for job in jobs:
+            known = rows.get(job.name)
+            wanted = (job.variant.trainer, list(job.variant.settings), _log_hash(experiment, job))
+            if known and (known["trainer"], known["settings"], known["log"]) != wanted:
+                raise ExperimentError(
+                    f"{experiment.folder}: {job.name} was run with other settings or on another log; give another --out"
+                )
+        missing = [job for job in jobs if job.name not in rows]
+        for job in missing:
+            _data(experiment, job)  # before any runs side by side, which may share it
+        lock, processes = threading.Lock(), Processes(experiment.at_once)
+        with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", desc="experiment") as bar:
 
+            def measure(job: Job) -> None:
+                try:
+                    row = _train_and_score(experiment, job, processes)
+                except (UserError, OSError, KeyError, StatisticsError) as error:
+                    if not processes.stopped:
+                        logger.warning("%s", " ".join(str(error).split()))
+                    return
+                with lock:
+                    rows[job.name] = row
+                    _write_rows(experiment, list(rows.values()))
+                recall = mean(by_k["10"] for by_k in row["recall"].values())
+                logger.info("%s, seed %d, %d steps: mean R@10 %.1f", job.variant.name, job.seed, job.steps, recall)
+                bar.update()
 
-def _run_missing(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
-    by_name = {row["run"]: row for row in _rows_there(experiment)}
-    for job in jobs:
-        known = by_name.get(job.name)
-        if known and (known["settings"], known.get("log", "")) != (list(job.variant.settings), _log(experiment, job)):
-            raise ExperimentError(
-                f"{experiment.folder}: {job.name} was run with other settings or on another log; give another --out"
-            )
-    missing = [job for job in jobs if job.name not in by_name]
-    for job in missing:
-        _data(experiment, job)  # before any runs side by side, which may share it
-    lock, processes = threading.Lock(), Processes(experiment.at_once)
-    with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", desc="experiment") as bar:
-
-        def measure(job: Job) -> None:
-            try:
-                row = _train_and_score(experiment, job, processes)
-            except (ValueError, OSError, KeyError, StatisticsError) as error:
-                if not processes.stopped:
-                    tqdm.write(f"moon2: {' '.join(str(error).split())}", file=sys.stderr)
-                return
-            with lock:
-                by_name[job.name] = row
-                _write(experiment, list(by_name.values()))
-            recall = mean(by_direction["10"] for by_direction in row["recall"].values())
-            tqdm.write(f"{job.variant.name}, seed {job.seed}, {job.steps} steps: mean R@10 {recall:.1f}", sys.stderr)
-            bar.update()
-
-        processes.for_each(missing, measure)
-    return [by_name[job.name] for job in jobs if job.name in by_name]
+            processes.for_each(missing, measure)
+        return [rows[job.name] for job in jobs if job.name in rows]
 
 
 def _train_and_score(experiment: Experiment, job: Job, processes: Processes) -> Row:
     """One run in its own folder by moon2's own commands, and what came of it."""
-    folder = experiment.folder / "runs" / job.name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    recipe = folder.parent.parent / "recipe.yaml"
+    run = RunFolder(experiment.folder / "runs" / job.name)
+    run.path.parent.mkdir(parents=True, exist_ok=True)
     # Held-out queries would choose among checkpoints differently for each variant: here the last weights count.
-    settings = [f"training.steps={job.steps}", f"training.seed={job.seed}", "training.evaluate_every=0"]
-    typed = [word for setting in (*settings, *job.variant.settings) for word in _option(setting)]
-    data = str(_data(experiment, job))
-    train = ["train", "--config", str(recipe), "--data", data, "--out", str(folder), "--resume", *typed]
-    evaluate = ["evaluate", str(folder), "--data", str(experiment.data)]
-    commits = _commits(folder)
-    log = folder.with_suffix(".log")
+    common = (f"training.steps={job.steps}", f"training.seed={job.seed}", "training.evaluate_every=0")
+    options = [f"--{setting}" for setting in (*common, *job.variant.settings)]
+    where = ["--data", str(_data(experiment, job)), "--out", str(run.path), "--resume"]
+    train = [job.variant.trainer, "--config", str(experiment.folder / "recipe.yaml"), *where, *options]
+    evaluate = ["evaluate", str(run.path), "--data", str(experiment.data)]
+    commits = _commits(run)
+    log = run.path.with_suffix(".log")
     for command in (train, evaluate):
         if processes.moon2(command, log):
             raise ExperimentError(f"{job.name}: moon2 {command[0]} failed; {log} says why")
-    evaluation = Evaluation.from_json((folder / "evaluation.json").read_text(encoding="utf-8"))
-    history = read_history(folder / "history.jsonl")
+    evaluation = Evaluation.read(run.evaluation)
+    history = run.read_history()
     speed = median(line["triplets_per_second"] for line in history if "triplets_per_second" in line)
     triplets = job.steps * experiment.recipe.training.batch_size
     return {
         "run": job.name,
         "variant": job.variant.name,
+        "trainer": job.variant.trainer,
         "settings": list(job.variant.settings),
         "log_noise": job.variant.log_noise,
-        "log": _log(experiment, job),
+        "log": _log_hash(experiment, job),
         "seed": job.seed,
         "steps": job.steps,
         "triplets": triplets,
         "tokens": round(job.steps * mean(line["tokens"] for line in history if "tokens" in line)),
         "seconds": round(triplets / speed, 1),
         "at_once": experiment.at_once,
-        "parameters": _parameters(folder / "model"),
-        "recall": {d: {str(k): recall for k, recall in row.items()} for d, row in evaluation.recalls.items()},
+        "parameters": _parameters(run.model),
+        "recall": {name: {str(k): recall for k, recall in by_k.items()} for name, by_k in evaluation.recalls.items()},
         "accuracy": {task: views["mm"]["accuracy"] for task, views in evaluation.zero_shot.items() if "mm" in views},
         "queries": evaluation.queries,
         "gallery": evaluation.gallery,
@@ -188,12 +207,7 @@ def _train_and_score(experiment: Experiment, job: Job, processes: Processes) -> 
     }
 
 
-def _option(setting: str) -> tuple[str, str]:
-    name, _, value = setting.partition("=")
-    return f"--{name}", value
-
-
-def _log(experiment: Experiment, job: Job) -> str:
+def _log_hash(experiment: Experiment, job: Job) -> str:
     """What tells one training log from another: "" for the catalog's own, else a hash of what it is made from."""
     if job.variant.log_noise is None:
         return ""
@@ -207,18 +221,18 @@ def _data(experiment: Experiment, job: Job) -> Path:
     share = job.variant.log_noise
     if share is None:
         return experiment.data
-    folder = experiment.folder / "data" / f"noise-{share:g}-{_log(experiment, job)}"
+    folder = experiment.folder / "data" / f"noise-{share:g}-{_log_hash(experiment, job)}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_noisy_catalog(Catalog.open(experiment.data), folder, share, known=experiment.known_noise)
     return folder
 
 
-def _commits(folder: Path) -> str:
+def _commits(run: RunFolder) -> str:
     """The commit by which a run was begun, and any by which it went on after a stop."""
-    record = folder.with_suffix(".commit")
+    record = run.path.with_suffix(".commit")
     known = record.read_text().split() if record.exists() else []
-    commits = list(dict.fromkeys([*known, commit()]))
+    commits = list(dict.fromkeys([*known, source_commit()]))
     record.write_text("\n".join(commits))
     return ", ".join(commits)
 
@@ -234,7 +248,7 @@ def _parameters(model: Path) -> int:
     return total
 
 
-def _rows_there(experiment: Experiment) -> list[Row]:
+def _known_rows(experiment: Experiment) -> list[Row]:
     """The rows of an earlier start of the same experiment; writes down the recipe of a new one."""
     if experiment.folder.exists() and not experiment.folder.is_dir():
         raise ExperimentError(f"{experiment.folder}: is a file; give a folder with --out")
@@ -245,32 +259,16 @@ def _rows_there(experiment: Experiment) -> list[Row]:
         experiment.folder.mkdir(parents=True, exist_ok=True)
         recipe.write_text(experiment.recipe.to_yaml(), encoding="utf-8")
         return []
-    held = json.loads(results.read_text(encoding="utf-8"))
-    if held["data"] != str(experiment.data):
-        raise ExperimentError(f"{results}: holds runs on {held['data']}, not {experiment.data}; give another --out")
-    return list(held["runs"])
+    content = json.loads(results.read_text(encoding="utf-8"))
+    if content["data"] != str(experiment.data):
+        raise ExperimentError(f"{results}: holds runs on {content['data']}, not {experiment.data}; give another --out")
+    return list(content["runs"])
 
 
-def _write(experiment: Experiment, rows: Sequence[Row]) -> None:
-    """Writes `results.json` whole or not at all."""
-    held = {
+def _write_rows(experiment: Experiment, rows: Sequence[Row]) -> None:
+    content = {
         "data": str(experiment.data),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "runs": list(rows),
     }
-    write_text_atomic(experiment.folder / "results.json", json.dumps(held, ensure_ascii=False, indent=1))
-
-
-def commit() -> str:
-    """The commit of moon2's own source tree, with "+" where it was changed since; "" where it has none."""
-    here = Path(__file__).parent.parent
-
-    def git(*words: str) -> str:
-        found = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=False)
-        return found.stdout.strip()
-
-    try:
-        head = git("rev-parse", "--short", "HEAD")
-        return head + ("+" if head and git("status", "--porcelain", "--", ".") else "")
-    except OSError:  # there is no git
-        return ""
+    write_text_atomic(experiment.folder / "results.json", json.dumps(content, ensure_ascii=False, indent=1))

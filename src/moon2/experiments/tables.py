@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from moon2.evaluate.result import DIRECTIONS
-from moon2.experiments.variants import OURS, SAME_BUDGET, Variant, name_of
+from moon2.evaluate.format import markdown_table
+from moon2.experiments.variants import OURS, SAME_BUDGET, Variant, name_with_noise
+from moon2.views import DIRECTIONS
 
 Row = Mapping[str, Any]
 MEAN = "mean"
 """Of R@10 over the five directions."""
-COLUMNS = (*DIRECTIONS, MEAN, "class", "attribute")
+NAMES = tuple(map(str, DIRECTIONS))
+COLUMNS = (*NAMES, MEAN, "class", "attribute")
 PUBLISHED: dict[str, tuple[float, ...]] = {
     "MOON2.0": (63.09, 91.08, 94.21, 73.12, 64.91, 68.08, 84.29),
     "without MoE": (51.29, 74.59, 78.45, 62.16, 56.21, 62.55, 75.62),
@@ -27,23 +29,23 @@ seed."""
 
 def scores(row: Row) -> dict[str, float]:
     """One run, in percent: R@10 by direction and their mean, the accuracy of class and the mean of attributes."""
-    found = {direction: recall["10"] for direction, recall in row["recall"].items()}
-    if len(found) == len(DIRECTIONS):
-        found[MEAN] = mean(found.values())
+    columns = {direction: recall["10"] for direction, recall in row["recall"].items()}
+    if len(columns) == len(DIRECTIONS):
+        columns[MEAN] = mean(columns.values())
     attributes = [accuracy for task, accuracy in row["accuracy"].items() if task != "class"]
     if "class" in row["accuracy"]:
-        found["class"] = row["accuracy"]["class"]
+        columns["class"] = row["accuracy"]["class"]
     if attributes:
-        found["attribute"] = mean(attributes)
-    return found
+        columns["attribute"] = mean(attributes)
+    return columns
 
 
 def by_variant(rows: Sequence[Row]) -> dict[str, dict[int, Row]]:
     """Rows by variant and seed, in the order of the rows."""
-    found: dict[str, dict[int, Row]] = {}
+    groups: dict[str, dict[int, Row]] = {}
     for row in rows:
-        found.setdefault(row["variant"], {})[row["seed"]] = row
-    return found
+        groups.setdefault(row["variant"], {})[row["seed"]] = row
+    return groups
 
 
 def means_table(rows: Sequence[Row]) -> str:
@@ -54,23 +56,24 @@ def means_table(rows: Sequence[Row]) -> str:
     """
     groups = by_variant(rows)
     values = {name: _columns(seeds) for name, seeds in groups.items()}
-    comparable = {name: found for name, found in values.items() if _noise(groups[name]) is None}
+    comparable = {name: columns for name, columns in values.items() if _noise(groups[name]) is None}
     best = {
-        c: max((mean(found[c].values()) for found in comparable.values() if c in found), default=0) for c in COLUMNS
+        column: max((mean(columns[column].values()) for columns in comparable.values() if column in columns), default=0)
+        for column in COLUMNS
     }
-    lines = _head("R@10 and accuracy, %", "seeds", *COLUMNS, "parameters", "tokens", "seconds")
+    lines = []
     for name, seeds in groups.items():
         cells = []
         for column in COLUMNS:
-            found = list(values[name].get(column, {}).values())
-            first = name in comparable and found and mean(found) == best[column]
-            cells.append(_bold(spread(found), bool(first)) if found else "–")
+            scored = list(values[name].get(column, {}).values())
+            is_best = name in comparable and scored and mean(scored) == best[column]
+            cells.append((f"**{spread(scored)}**" if is_best else spread(scored)) if scored else "–")
         size = mean(row["parameters"] for row in seeds.values()) / 1e6
         tokens = [row["tokens"] for row in seeds.values() if row["tokens"]]
-        told = f"{mean(tokens) / 1e6:.2f}M" if tokens else "–"
+        millions = f"{mean(tokens) / 1e6:.2f}M" if tokens else "–"
         seconds = mean(row["seconds"] for row in seeds.values())
-        lines.append(_line(name, str(len(seeds)), *cells, f"{size:.1f}M", told, f"{seconds:.0f}"))
-    return "\n".join(lines)
+        lines.append((name, str(len(seeds)), *cells, f"{size:.1f}M", millions, f"{seconds:.0f}"))
+    return markdown_table(("R@10 and accuracy, %", "seeds", *COLUMNS, "parameters", "tokens", "seconds"), lines)
 
 
 def differences_table(rows: Sequence[Row], base: str = OURS) -> str:
@@ -80,26 +83,24 @@ def differences_table(rows: Sequence[Row], base: str = OURS) -> str:
     against `base` on the log as it is.
     """
     groups = by_variant(rows)
-    lines = _head(f"{base} less …", "seeds", *COLUMNS)
+    lines = []
     for name, seeds in groups.items():
-        same_log = name_of(base, _noise(seeds))
+        same_log = name_with_noise(base, _noise(seeds))
         against = groups.get(base if name == same_log else same_log, {})
         shared = against.keys() & seeds.keys()
         if name == base or not shared:
             continue
         ours, theirs = _columns(against), _columns(seeds)
         cells = [_difference(ours.get(column, {}), theirs.get(column, {})) for column in COLUMNS]
-        lines.append(_line(name, str(len(shared)), *cells))
-    return "\n".join(lines) if len(lines) > 2 else ""
+        lines.append((name, str(len(shared)), *cells))
+    return markdown_table((f"{base} less …", "seeds", *COLUMNS), lines) if lines else ""
 
 
 def published_table(variants: Sequence[Variant]) -> str:
     """Markdown: the rows of the published table that the variants repeat, to be read beside ours."""
-    wanted = dict.fromkeys(variant.published for variant in variants if variant.published)
-    lines = _head("published, on MBE2.0", *DIRECTIONS, "class", "attribute")
-    for name in wanted:
-        lines.append(_line(name, *("–" if value != value else f"{value:.1f}" for value in PUBLISHED[name])))
-    return "\n".join(lines)
+    names = dict.fromkeys(variant.published for variant in variants if variant.published)
+    lines = [(name, *("–" if value != value else f"{value:.1f}" for value in PUBLISHED[name])) for name in names]
+    return markdown_table(("published, on MBE2.0", *NAMES, "class", "attribute"), lines)
 
 
 def verdict(rows: Sequence[Row]) -> str:
@@ -113,7 +114,7 @@ def verdict(rows: Sequence[Row]) -> str:
         return ""
     clear, unclear, behind = [], [], []
     for column in COLUMNS:
-        others = {name: found[column] for name, found in groups.items() if name != OURS and column in found}
+        others = {name: columns[column] for name, columns in groups.items() if name != OURS and column in columns}
         own = groups[OURS].get(column)
         if not own or not others:
             continue
@@ -134,7 +135,7 @@ def verdict(rows: Sequence[Row]) -> str:
 
 
 def timing_notes(rows: Sequence[Row]) -> str:
-    """In words, what makes seconds hard to compare: runs timed beside others and alone, or a budget that was missed."""
+    """In words, what makes seconds hard to compare: some runs timed beside others, or a budget that was missed."""
     notes = []
     if len({row.get("at_once") for row in rows}) > 1:
         notes.append("Some runs were timed with others beside them and some without, so their seconds do not compare.")
@@ -153,11 +154,11 @@ def spread(values: Sequence[float], sign: str = "") -> str:
 
 def _columns(seeds: Mapping[int, Row]) -> dict[str, dict[int, float]]:
     """By column and seed, what each run that has it scored, in the order of seeds."""
-    found: dict[str, dict[int, float]] = {}
+    columns: dict[str, dict[int, float]] = {}
     for seed in sorted(seeds):
         for column, value in scores(seeds[seed]).items():
-            found.setdefault(column, {})[seed] = value
-    return found
+            columns.setdefault(column, {})[seed] = value
+    return columns
 
 
 def _noise(seeds: Mapping[int, Row]) -> float | None:
@@ -168,15 +169,3 @@ def _noise(seeds: Mapping[int, Row]) -> float | None:
 def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> str:
     both = sorted(ours.keys() & theirs.keys())
     return spread([ours[seed] - theirs[seed] for seed in both], "+") if both else "–"
-
-
-def _head(*cells: str) -> list[str]:
-    return [_line(*cells), "|---" + "|---:" * (len(cells) - 1) + "|"]
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _bold(text: str, best: bool) -> str:
-    return f"**{text}**" if best else text

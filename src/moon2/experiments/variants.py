@@ -1,7 +1,7 @@
 """What is compared: every variant of the method, and every peer, is a list of settings over one recipe.
 
-So a peer sees the same triplets, pictures, tokenizer, optimiser and schedule as MOON2.0; what differs stands here. Each
-peer gets a dense network of the size that is active in ours, as far as the backbone can be resized (`tiny` can; a
+So a peer sees the same triplets, images, tokenizer, optimizer and schedule as MOON2.0; what differs is listed here.
+Each peer gets a dense network of the size that is active in ours, as far as the backbone can be resized (`tiny` can; a
 pretrained one keeps its own width).
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from moon2.recipe import OBJECTIVES, Recipe
+from moon2.recipe import Recipe
+from moon2.views import INTER_OBJECTIVES, INTRA_OBJECTIVES, Objective
 
 OURS = "MOON2.0"
+PEERS = "moon2.experiments.peers"
 SAME_BUDGET = 0.1
 """Runs whose tokens or seconds differ by less than this share count as of equal budget."""
 MOON_MIXTURE = {"i→mm": 12.0, "t→mm": 3.0, "mm→mm": 2.0}
@@ -25,65 +27,80 @@ class Variant:
     """One way to train.
 
     Attributes:
-        name: as it stands in the tables.
+        name: as it is called in the tables.
         settings: recipe settings such as `filter.enabled=false` over the experiment's own recipe.
         log_noise: share of false purchases in the log it learns from; None: the log as it is.
         published: the row of the published table that it repeats, "" for none.
+        trainer: the command that trains it: `train`, or a peer's function as "module:function".
     """
 
     name: str
-    settings: tuple[str, ...] = field(default=())
+    settings: tuple[str, ...] = ()
     log_noise: float | None = None
     published: str = ""
+    trainer: str = "train"
 
 
 def peers(recipe: Recipe) -> list[Variant]:
     """MOON2.0 as the recipe has it, and the ways to train that a team would try instead."""
     dense = _dense(recipe, recipe.experts.active)
     equal = ("alignment.balance=fixed", "filter.enabled=false", "augmentations.use=none")
-    single = f"alignment.objectives={json.dumps({'mm→mm': 1}, ensure_ascii=False)}"
     mixture = f"alignment.objectives={json.dumps(MOON_MIXTURE, ensure_ascii=False)}"
     return [
         Variant(OURS, published="MOON2.0"),
-        Variant("CLIP-style dual encoder", (*dense, "backbone.fusion=late", *equal)),
-        Variant("single InfoNCE (VLM2Vec-style)", (*dense, single, "alignment.partial_queries=true", *equal)),
+        Variant("CLIP-style dual encoder", (*dense, *equal), trainer=f"{PEERS}.two_towers:train"),
+        Variant(
+            "single InfoNCE (VLM2Vec-style)",
+            (*dense, 'alignment.objectives={"mm→mm": 1}', "augmentations.use=none"),
+            trainer=f"{PEERS}.single_loss:train",
+        ),
         Variant("fixed 12:3:2 mixture (MOON)", (mixture, *equal), published="MOON (predecessor)"),
-        Variant("sentence-transformers", (*dense, "training.trainer=sentence-transformers", "augmentations.use=none")),
+        Variant(
+            "sentence-transformers",
+            (*dense, "augmentations.use=none"),
+            trainer=f"{PEERS}.sentence_transformers:train",
+        ),
     ]
 
 
-def ablations(recipe: Recipe, *, augmentations: bool, noise: Sequence[float] = ()) -> list[Variant]:
+def ablations(recipe: Recipe, *, augmented: bool, noise: Sequence[float] = ()) -> list[Variant]:
     """MOON2.0 as the recipe has it, and without each of its parts.
 
     Args:
         recipe: the whole method.
-        augmentations: the catalog was augmented; a recipe that leaves its augmentations aside is then tried with them.
+        augmented: the catalog was augmented; a recipe that does not use its augmentations is then tried with them.
         noise: shares of false purchases at which the method is tried with and without the filter.
     """
-    between, within = (_objectives(recipe, part) for part in (OBJECTIVES[:3], OBJECTIVES[3:]))
-    found = [
+    variants = [
         Variant(OURS, published="MOON2.0"),
         *_without_experts(recipe),
-        Variant("without inter-product alignment", (within,), published="without dual-level alignment"),
-        Variant("without intra-product alignment", (between,), published="without dual-level alignment"),
+        Variant(
+            "without inter-product alignment",
+            (_objectives(recipe, INTRA_OBJECTIVES),),
+            published="without dual-level alignment",
+        ),
+        Variant(
+            "without intra-product alignment",
+            (_objectives(recipe, INTER_OBJECTIVES),),
+            published="without dual-level alignment",
+        ),
         Variant("without learned weights", ("alignment.balance=fixed",)),
         Variant("without filtering", ("filter.enabled=false",), published="without filtering"),
     ]
     if recipe.augmentations.use != "none":
-        found.append(
-            Variant("without co-augmentation", ("augmentations.use=none",), published="without co-augmentation")
-        )
-    elif augmentations:
-        found.append(Variant("with co-augmentation", ("augmentations.use=draw",)))
+        name = "without co-augmentation"
+        variants.append(Variant(name, ("augmentations.use=none",), published=name))
+    elif augmented:
+        variants.append(Variant("with co-augmentation", ("augmentations.use=draw",)))
     for share in noise:
-        found.append(Variant(name_of(OURS, share), (), share))
-        found.append(Variant(name_of("without filtering", share), ("filter.enabled=false",), share))
-    return found
+        variants.append(Variant(name_with_noise(OURS, share), (), share))
+        variants.append(Variant(name_with_noise("without filtering", share), ("filter.enabled=false",), share))
+    return variants
 
 
-def name_of(what: str, log_noise: float | None) -> str:
+def name_with_noise(name: str, log_noise: float | None) -> str:
     """How a variant is called that learns from a log with a chosen share of noise; None: the log as it is."""
-    return what if log_noise is None else f"{what}, {100 * log_noise:g}% noise"
+    return name if log_noise is None else f"{name}, {100 * log_noise:g}% noise"
 
 
 def _without_experts(recipe: Recipe) -> list[Variant]:
@@ -108,6 +125,7 @@ def _resizable(recipe: Recipe) -> bool:
     return recipe.backbone.name == "tiny" and recipe.experts.layers is None
 
 
-def _objectives(recipe: Recipe, names: Sequence[str]) -> str:
+def _objectives(recipe: Recipe, objectives: Sequence[Objective]) -> str:
+    names = [str(objective) for objective in objectives]
     kept = {name: share for name, share in recipe.alignment.objectives.items() if name in names}
     return f"alignment.objectives={json.dumps(kept, ensure_ascii=False)}"

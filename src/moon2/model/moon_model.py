@@ -85,11 +85,11 @@ class MoonModel(nn.Module):
             passes.append(routing)
             weights: dict[View, Tensor] = {"i": batch.joint.image_mask, "mm": self.joint_weights(batch.joint)}
             for view in weights.keys() & parts.keys():
-                parts[view].append((batch.joint.rows, *_pool(states, weights[view], batch.joint, routing)))
+                parts[view].append((batch.joint.rows, *pool(states, weights[view], batch.joint, routing)))
         if batch.text is not None:
             states, routing = self.run(batch.text)
             passes.append(routing)
-            vectors, gates = _pool(states, batch.text.pooling_mask, batch.text, routing)
+            vectors, gates = pool(states, batch.text.pooling_mask, batch.text, routing)
             if "t" in parts:
                 parts["t"].append((batch.text.rows, vectors, gates))
             if "mm" in parts:
@@ -134,7 +134,7 @@ class MoonModel(nn.Module):
         return output.last_hidden_state, routing
 
 
-def _pool(states: Tensor, weights: Tensor, inputs: PassInputs, routing: Routing) -> tuple[Tensor, Tensor]:
+def pool(states: Tensor, weights: Tensor, inputs: PassInputs, routing: Routing) -> tuple[Tensor, Tensor]:
     """Means over the tokens by weight (bool or float [B, S]): states [B, S, D] → [B, D], gates → [B, Z], float32."""
     with torch.autocast(states.device.type, enabled=False):
         weights = weights.float()

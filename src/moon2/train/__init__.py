@@ -1,0 +1,1 @@
+"""Learning an encoder from a catalog and its search log."""

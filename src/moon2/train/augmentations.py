@@ -1,8 +1,8 @@
 """Augmentations in training: what `moon2 augment` made of a product, concatenated to it or drawn in its place.
 
-The paper concatenates: a product's input is its title and enriched title, its picture and n_c expanded ones. Drawing
-one of each in their place (ours) costs only the longer text. Either way some products are given as they are,
-since at test time none has augmentations; queries never have any.
+The paper concatenates: a product's input is its title and enriched title, its image and n_c expanded ones. Drawing one
+of each in their place (ours) costs only the longer text. Either way some products are given as they are, since at test
+time none is augmented. Queries never are.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from moon2.images import ImageError, open_image
 from moon2.recipe import AugmentationSettings, RecipeError
 from moon2.records import Product
 
+Warn = Callable[[str, str], None]
+
 
 @dataclass
-class DrawnProduct:
+class AugmentedProduct:
     """A product as one step gives it.
 
     Attributes:
         product: what stands in its place; the product itself unless something was drawn instead of its own.
         added_text: concatenated after its title.
-        added_images: concatenated after its pictures; RGB.
+        added_images: concatenated after its images; RGB.
     """
 
     product: Product
@@ -35,59 +37,57 @@ class DrawnProduct:
 
 
 def draw_augmentations(
-    product: Product, settings: AugmentationSettings, random: np.random.Generator, tell: Callable[[str, str], None]
-) -> DrawnProduct:
+    product: Product, settings: AugmentationSettings, random: np.random.Generator, warn: Warn
+) -> AugmentedProduct:
     """Draws whether and with which augmentations a product is given; without any it stays as it is.
 
     Args:
-        product: with its own title and pictures, and what was added to it.
+        product: with its own title and images, and what was added to it.
         settings: `augmentations` of the recipe.
         random: only drawn from where augmentations are used.
-        tell: called with a key and a line about an expanded image that cannot be read; that one is done without.
+        warn: called with a key and a line about an expanded image that cannot be read and is left out.
     """
     if settings.use == "none" or random.random() < settings.keep_original:
-        return DrawnProduct(product)
+        return AugmentedProduct(product)
     if settings.use == "concatenate":
-        return _concatenated(product, settings.images, random, tell)
-    return DrawnProduct(_replaced(product, random, tell))
+        return _concatenate(product, settings.images, random, warn)
+    return AugmentedProduct(_replace(product, random, warn))
 
 
-def _concatenated(
-    product: Product, number: int, random: np.random.Generator, tell: Callable[[str, str], None]
-) -> DrawnProduct:
-    places = list(range(len(product.expanded_images)))
-    if len(places) > number:
-        places = sorted(int(place) for place in random.choice(len(places), number, replace=False))
-    images = [image for place in places if (image := _open(product, place, tell)) is not None]
+def _concatenate(product: Product, count: int, random: np.random.Generator, warn: Warn) -> AugmentedProduct:
+    numbers = list(range(len(product.expanded_images)))
+    if len(numbers) > count:
+        numbers = sorted(int(number) for number in random.choice(len(numbers), count, replace=False))
+    images = [image for number in numbers if (image := _open(product, number, warn)) is not None]
     text = (product.enriched_title or "").strip()
     if text and not product.title.strip():
-        return DrawnProduct(replace(product, title=text), "", images)
-    return DrawnProduct(product, text, images)
+        return AugmentedProduct(replace(product, title=text), "", images)
+    return AugmentedProduct(product, text, images)
 
 
-def _replaced(product: Product, random: np.random.Generator, tell: Callable[[str, str], None]) -> Product:
+def _replace(product: Product, random: np.random.Generator, warn: Warn) -> Product:
     text = (product.enriched_title or "").strip()
     if text and random.random() < 0.5:
         product = replace(product, title=text)
     if product.images and product.expanded_images:
-        place = int(random.integers(len(product.expanded_images) + 1)) - 1  # −1 is the product's own main picture
-        image = _open(product, place, tell) if place >= 0 else None
+        number = int(random.integers(len(product.expanded_images) + 1)) - 1  # −1 is the product's own main image
+        image = _open(product, number, warn) if number >= 0 else None
         if image is not None:
             product = replace(product, images=(image, *product.images[1:]))
     return product
 
 
-def _open(product: Product, place: int, tell: Callable[[str, str], None]) -> Image.Image | None:
-    where = f"product {product.id!r}: expanded image {place}"
+def _open(product: Product, number: int, warn: Warn) -> Image.Image | None:
+    where = f"product {product.id!r}: expanded image {number}"
     try:
-        return open_image(product.expanded_images[place], where)
+        return open_image(product.expanded_images[number], where)
     except ImageError as error:
-        tell(where, f"{error}; trained without it")
+        warn(where, f"{error}; trained without it")
         return None
 
 
 def require_augmentations(catalog: Catalog, settings: AugmentationSettings) -> None:
-    """Says before a run begins that the augmentations it was asked to use are not there.
+    """Refuses a run, before it begins, that asks for augmentations which are not there.
 
     Raises:
         RecipeError: not one product to train on has an enriched title or an expanded image.

@@ -1,30 +1,61 @@
-"""Muon for the weight matrices, AdamW for the rest: what a small model needs to learn within minutes.
+"""The recipe's optimizer: AdamW, or Muon for the weight matrices with AdamW for the rest.
 
-Muon (Jordan et al., 2024) replaces a matrix's momentum by the nearest orthogonal matrix, so that every direction
-moves alike. PyTorch has it for single matrices; experts are stacks of matrices [Z, rows, columns], so the update here
-works on the last two dimensions. Updates are scaled to AdamW's usual size (Liu et al., 2025, arXiv 2502.16982), so
-one learning rate serves both.
+Muon (Jordan et al., 2024) replaces a matrix's momentum by the nearest orthogonal matrix, so that every direction moves
+alike: a small model learns within minutes. PyTorch has it for single matrices; experts are stacks of matrices
+[Z, rows, columns], so the update here works on the last two dimensions. Updates are scaled to AdamW's usual size (Liu
+et al., 2025, arXiv 2502.16982), so one learning rate serves both.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import Trainer
+from torch import Tensor, nn
 
-from moon2.recipe import Recipe
+from moon2.recipe import TrainingSettings
 
 MOMENTUM = 0.95
 # The polynomial a·s + b·s³ + c·s⁵ drives every singular value s of (0, 1] close to 1 within five rounds; figures of
 # Jordan et al., who tuned them for speed rather than exactness.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
+# A shorter memory of gradients' sizes than the usual 0.999: these runs are of hundreds of steps.
+BETAS = (0.9, 0.99)
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """The optimizer that the recipe names, for all parameters that are trained.
+
+    Norms, biases and W* do not decay: decay would draw W*'s preferences back to equal ones.
+    """
+    named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    decayed = {name for name, weight in named.items() if weight.dim() > 1 and not name.endswith("dual_alignment")}
+    if settings.optimizer == "muon":
+        return MuonWithAdamW(
+            _muon_groups(named, decayed, settings.weight_decay), lr=settings.learning_rate, betas=BETAS
+        )
+    groups = [
+        {
+            "params": [weight for name, weight in named.items() if name in decayed],
+            "weight_decay": settings.weight_decay,
+        },
+        {"params": [weight for name, weight in named.items() if name not in decayed], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=BETAS, fused=True)
+
+
+def learning_rate_at(step: int, settings: TrainingSettings) -> float:
+    """The learning rate of a step counted from 0: a linear warm-up from 0, then a cosine to 0 at the last step."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * step / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return settings.learning_rate * max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+def orthogonalize(matrices: Tensor) -> Tensor:
     """Newton–Schulz iteration: [..., rows, columns] → the same shape with singular values near 1 (0.7 to 1.2)."""
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
@@ -67,49 +98,18 @@ class MuonWithAdamW(torch.optim.AdamW):
             state["step"] = torch.zeros(())
             state["momentum"] = torch.zeros_like(parameter)
         momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        update = orthogonalised(gradient.lerp(momentum, MOMENTUM))
+        update = orthogonalize(gradient.lerp(momentum, MOMENTUM))
         size = 0.2 * max(parameter.shape[-2:]) ** 0.5
         parameter.mul_(1 - learning_rate * decay).add_(update, alpha=-learning_rate * size)
 
 
-def parameter_groups(model: torch.nn.Module, decay: float, decayed: set[str]) -> list[dict[str, Any]]:
-    """Hidden weight matrices for Muon; embeddings, routers, W*, norms and biases for AdamW.
-
-    Args:
-        model: the network.
-        decay: weight decay of Muon's matrices and of the parameters named in `decayed`.
-        decayed: names of the AdamW parameters that decay.
-    """
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    # An embedding's rows, a router's and W* are looked up or compared one by one; orthogonalising mixes them.
+def _muon_groups(named: dict[str, nn.Parameter], decayed: set[str], decay: float) -> list[dict[str, Any]]:
+    """Hidden weight matrices for Muon; embeddings, routers, W*, norms and biases for AdamW."""
+    # An embedding's rows, a router's and W* are looked up or compared one by one; orthogonalizing mixes them.
     apart = ("embed", "router", "dual_alignment")
-    matrices = [name for name, parameter in named if parameter.dim() in (2, 3) and not any(p in name for p in apart)]
-    rest = [name for name, _ in named if name not in set(matrices)]
-    by_name = dict(named)
+    hidden = {name for name, weight in named.items() if weight.dim() in (2, 3) and not any(p in name for p in apart)}
     return [
-        {"params": [by_name[name] for name in matrices], "weight_decay": decay, "muon": True},
-        {"params": [by_name[name] for name in rest if name in decayed], "weight_decay": decay},
-        {"params": [by_name[name] for name in rest if name not in decayed], "weight_decay": 0.0},
+        {"params": [named[name] for name in named if name in hidden], "weight_decay": decay, "muon": True},
+        {"params": [named[name] for name in named if name in decayed - hidden], "weight_decay": decay},
+        {"params": [named[name] for name in named if name not in decayed | hidden], "weight_decay": 0.0},
     ]
-
-
-class RecipeOptimizer(Trainer):
-    """A trainer, or a parent of one, that has a `recipe` and takes the recipe's optimiser."""
-
-    recipe: Recipe
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW, or Muon with AdamW where the recipe says so."""
-        settings = self.args
-        if self.optimizer is None and self.recipe.training.optimizer == "muon":
-            network: Any = self.model if model is None else model
-            decayed = set(self.get_decay_parameter_names(network))
-            groups = parameter_groups(network, settings.weight_decay, decayed)
-            self.optimizer = MuonWithAdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.adam_beta2))
-        made: torch.optim.Optimizer = super().create_optimizer(model)
-        return made
-
-    def get_decay_parameter_names(self, model: Any) -> list[str]:
-        """All matrices but W*: decay would draw its preferences back to equal ones."""
-        names: list[str] = super().get_decay_parameter_names(model)
-        return [name for name in names if not name.endswith("dual_alignment")]

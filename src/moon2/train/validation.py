@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 import numpy as np
+from tqdm import tqdm
 
+from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import Triplet
+from moon2.encoders.protocol import VectorEncoder
 from moon2.records import Interaction
+from moon2.vectors.embed import embed_products, embed_queries
+from moon2.vectors.retrieval import rank_directions
 
 GALLERY = 2_000
 """Products searched for a held-out query: enough to tell checkpoints apart, few enough to embed often."""
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +39,8 @@ class HeldOut:
 def hold_out(triplets: Sequence[Triplet], product_ids: Sequence[str], queries: int, seed: int) -> HeldOut:
     """Holds `queries` queries out, with all triplets that ask the same; at most a tenth of the queries.
 
-    Products of the gallery stay in training as other queries' products, so the scores compare checkpoints of one
-    run; they are no measure of how well the encoder does on products that it never saw.
+    Products of the gallery stay in training as other queries' products, so the scores compare checkpoints of one run.
+    They do not measure how well the encoder does on products that it never saw.
 
     Args:
         triplets: the whole training log.
@@ -41,32 +48,47 @@ def hold_out(triplets: Sequence[Triplet], product_ids: Sequence[str], queries: i
         queries: how many to hold out.
         seed: the same seed holds out the same ones.
     """
-    asked = [_asked(triplet) for triplet in triplets]
-    ids = sorted(set(asked))
+    keys = [_query_key(triplet) for triplet in triplets]
+    distinct = sorted(set(keys))
     random = np.random.default_rng((seed, 3))
-    held = {ids[place] for place in random.permutation(len(ids))[: min(queries, len(ids) // 10)]}
+    held = {distinct[index] for index in random.permutation(len(distinct))[: min(queries, len(distinct) // 10)]}
     by_query: dict[tuple[str, str, str], list[Triplet]] = {}
-    for key, triplet in zip(asked, triplets, strict=True):
+    for key, triplet in zip(keys, triplets, strict=True):
         if key in held:
             by_query.setdefault(key, []).append(triplet)
     interactions = []
-    for found in by_query.values():
+    for group in by_query.values():
         # Everything known to answer the query counts as right, not only what this row of the log bought.
-        known = {id for triplet in found for id in (triplet.positive_id, *triplet.known_positive_ids)}
-        positives = tuple(sorted(known - {found[0].query.product_id}))
-        negatives = tuple(id for id in found[0].negative_ids if id not in known)
+        known = {id for triplet in group for id in (triplet.positive_id, *triplet.known_positive_ids)}
+        positives = tuple(sorted(known - {group[0].query.product_id}))
+        negatives = tuple(id for id in group[0].negative_ids if id not in known)
         if positives:
-            interactions.append(Interaction(found[0].query, positives, negatives))
+            interactions.append(Interaction(group[0].query, positives, negatives))
     gallery = dict.fromkeys(id for it in interactions for id in (*it.positive_ids, *it.negative_ids))
-    for place in random.permutation(len(product_ids)):
+    for index in random.permutation(len(product_ids)):
         if len(gallery) >= GALLERY:
             break
-        gallery.setdefault(product_ids[int(place)])
-    kept = [triplet for key, triplet in zip(asked, triplets, strict=True) if key not in held]
-    return HeldOut(kept, interactions, list(gallery))
+        gallery.setdefault(product_ids[int(index)])
+    training = [triplet for key, triplet in zip(keys, triplets, strict=True) if key not in held]
+    return HeldOut(training, interactions, list(gallery))
 
 
-def _asked(triplet: Triplet) -> tuple[str, str, str]:
-    """Triplets of the same words and the same picture shown ask the same, whatever their ids."""
+def validate(encoder: VectorEncoder, catalog: Catalog, held_out: HeldOut) -> dict[str, float]:
+    """R@10 of each direction on the held-out queries, in percent, and their mean as "score"."""
+    bar: tqdm[None] = tqdm(disable=True)
+    products, _ = embed_products(encoder, catalog, held_out.gallery_ids, BATCH_SIZE, bar)
+    asked = [interaction.query for interaction in held_out.interactions]
+    queries = embed_queries(encoder, catalog, asked, BATCH_SIZE, bar)
+    ranks = rank_directions(queries, products, held_out.interactions, held_out.gallery_ids)
+    recalls = {
+        f"{direction} R@10": 100 * float(result.ranks.hits(10).mean())
+        for direction, result in ranks.items()
+        if result.scored
+    }
+    return {"score": mean(recalls.values()) if recalls else 0.0, **recalls}
+
+
+def _query_key(triplet: Triplet) -> tuple[str, str, str]:
+    """Triplets with the same words and the same product shown ask the same, whatever their ids."""
     query = triplet.query
     return " ".join(query.text.casefold().split()), query.product_id or "", "" if query.image is None else query.id

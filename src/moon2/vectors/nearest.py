@@ -1,10 +1,9 @@
-"""Nearest neighbours and recall, in blocks, so that memory does not grow with queries × gallery.
+"""Exact nearest neighbours and ranks, in blocks, so that memory does not grow with queries × gallery.
 
-Notable here is how ties are scored. Vectors that are all alike, or several products with one title, give equal
-similarities, and whatever order a sort leaves them in would then decide the figure. Tied products are instead taken to
-be shuffled: a query counts with the probability that a relevant product is among the first k. That is deterministic,
-does not depend on the order of the gallery, and gives an encoder that maps everything to one point exactly what
-guessing gives.
+Ties are scored as if tied products were shuffled. Vectors that are all alike, or several products with one title, give
+equal similarities, and the order in which a sort leaves them would otherwise decide the figure. A query counts with the
+probability that a relevant product is among the first k. That is deterministic and does not depend on the order of the
+gallery. An encoder that maps everything to one point gets exactly what guessing gets.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A peer's training: sentence-transformers' own trainer and cached ranking loss on moon2's network.
+"""sentence-transformers' own trainer and cached ranking loss on moon2's network.
 
-It sees the same triplets with the same picture changes in the same folder layout, so that what differs is the method:
-queries and products as they are, InfoNCE over the batch, no known positives left out, no filter, no objectives.
+What differs from moon2 is the method: queries and products as they are, InfoNCE over the batch, no known positives left
+out, no filter, no objectives.
 """
 
 from __future__ import annotations
@@ -14,61 +14,85 @@ import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
-from transformers import ProgressCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
 
+from moon2.catalog.store import Catalog
 from moon2.encoders.sentence_transformers import MoonModule
-from moon2.model.encoder import Encoder
-from moon2.recipe import Recipe
-from moon2.train.arguments import common_arguments
+from moon2.recipe import Recipe, require
+from moon2.run_folder import RunFolder
 from moon2.train.batches import TripletExample, TripletStream
-from moon2.train.history import HistoryFile
-from moon2.train.optimizer import RecipeOptimizer
-from moon2.train.progress import TrainingBar
+from moon2.train.optimizer import learning_rate_at, make_optimizer
+from moon2.train.run_log import RunLog
+from moon2.train.train import PreparedRun, TrainingResult, finish_run, prepare_run, training_lock
 
-# Items a pass: what the cached loss needs to hold at a time.
-PASS_SIZE = 64
+# Items in a forward pass: what the cached loss holds at a time.
+MINI_BATCH = 64
 
 
-def run_sentence_trainer(
-    recipe: Recipe, encoder: Encoder, folder: Path, stream: TripletStream, checkpoint: Path | None
-) -> int:
-    """Trains the encoder in place; gives the optimiser steps done.
+def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> TrainingResult:
+    """Train with sentence-transformers' trainer on a catalog; see `moon2 train`.
 
     Args:
-        recipe: steps, batch size, optimiser, temperature (ε of the losses between products), seed.
-        encoder: its joint vectors are trained.
-        folder: of the run; gets `checkpoints/` and `history.jsonl`.
-        stream: the examples, of which step s gets a batch in the library's own random order.
-        checkpoint: where to go on from.
+        data: folder of the catalog.
+        out: folder of the run.
+        recipe: every setting; filter, objectives and balance are not used, and `training.evaluate_every` must be 0.
+        resume: go on from the last checkpoint in the run's folder, if there is one.
     """
-    settings = recipe.training
-    arguments = SentenceTransformerTrainingArguments(
-        **common_arguments(settings, folder),
-        report_to=[],
-    )
+    every = recipe.training.evaluate_every
+    require(every == 0, "training.evaluate_every", every, "0 for sentence-transformers' trainer")
+    started = time.monotonic()
+    run = RunFolder(out)
+    with training_lock(out):
+        prepared = prepare_run(recipe, Catalog.open(data), run, resume=resume)
+        _optimize(prepared, run)
+        return finish_run(prepared, run, time.monotonic() - started)
+
+
+def _optimize(prepared: PreparedRun, run: RunFolder) -> None:
+    recipe, settings, encoder = prepared.recipe, prepared.recipe.training, prepared.encoder
     module = MoonModule(encoder)
     model = SentenceTransformer(modules=[module], device=str(encoder.device))
-    loss = CachedMultipleNegativesRankingLoss(
-        model, scale=1 / recipe.alignment.temperature_inter, mini_batch_size=PASS_SIZE
+    optimizer = make_optimizer(encoder.model, settings)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_at(step, settings) / settings.learning_rate
     )
-    trainer = _Trainer(
-        recipe=recipe,
+    # The library numbers its checkpoints itself, and writes trainer_state.json last.
+    whole = [path.parent for path in run.checkpoints.glob("checkpoint-*/trainer_state.json")]
+    newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    trainer = SentenceTransformerTrainer(
         model=model,
-        args=arguments,
-        # The library wants a dataset of columns; the places in our own stream are all it needs to hold.
-        train_dataset=Dataset.from_dict({"place": list(range(len(stream)))}),
-        data_collator=_Columns(stream, model),
-        loss=loss,
-        callbacks=[HistoryFile(folder / "history.jsonl"), TrainingBar()],
+        args=SentenceTransformerTrainingArguments(
+            output_dir=str(run.checkpoints),
+            max_steps=settings.steps,
+            per_device_train_batch_size=settings.batch_size,
+            max_grad_norm=settings.max_grad_norm,
+            bf16=settings.bf16,
+            # The trainer refuses mixed precision on a CPU that it was not told to use.
+            use_cpu=not torch.accelerator.is_available(),
+            save_strategy="steps",
+            save_steps=settings.save_every,
+            save_total_limit=2,
+            logging_steps=1,
+            seed=settings.seed,
+            report_to=[],
+        ),
+        # The library wants a dataset of columns; the numbers of our own examples are all it needs to hold.
+        train_dataset=Dataset.from_dict({"index": list(range(len(prepared.stream)))}),
+        data_collator=_Collator(prepared.stream, model),
+        loss=CachedMultipleNegativesRankingLoss(
+            model, scale=1 / recipe.alignment.temperature_inter, mini_batch_size=MINI_BATCH
+        ),
+        optimizers=(optimizer, schedule),
+        callbacks=[log := _Log(prepared, run)],
     )
-    trainer.remove_callback(ProgressCallback)
-    module.network.register_forward_hook(trainer.count_tokens)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    return int(trainer.state.global_step)
+    for callback in (ProgressCallback, PrinterCallback):
+        trainer.remove_callback(callback)
+    module.network.register_forward_hook(log.count_tokens)
+    trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
 
 
-class _Columns:
-    """Places in the stream → the features of anchors, positives and negatives, as the library's losses want them."""
+class _Collator:  # in place of the library's own, which reads text columns
+    """Numbers in the stream → the features of anchors, positives and negatives, as the library's losses want them."""
 
     # The library asks its collators for this.
     valid_label_columns: tuple[str, ...] = ()
@@ -78,7 +102,7 @@ class _Columns:
         self.model = model
 
     def __call__(self, rows: list[dict[str, int]]) -> dict[str, Any]:
-        read: list[TripletExample] = [found for row in rows if (found := self.stream[row["place"]]) is not None]
+        read: list[TripletExample] = [example for row in rows if (example := self.stream[row["index"]]) is not None]
         columns = {
             "anchor": [example.query for example in read],
             "positive": [example.positive for example in read],
@@ -92,25 +116,34 @@ class _Columns:
         }
 
 
-class _Trainer(RecipeOptimizer, SentenceTransformerTrainer):
-    """The library's trainer with the recipe's optimiser and a log of tokens and throughput."""
+class _Log(TrainerCallback):
+    """Hands what the library logs at each step to moon2's own log."""
 
-    def __init__(self, *, recipe: Recipe, **options: Any) -> None:
-        self.recipe = recipe
-        super().__init__(**options)
-        self._clock, self._step, self._tokens = time.monotonic(), self.state.global_step, 0
+    def __init__(self, prepared: PreparedRun, run: RunFolder) -> None:
+        self.settings = prepared.recipe.training
+        self.run = run
+        self.log: RunLog | None = None
+        self.tokens = 0
 
     def count_tokens(self, _: Any, arguments: tuple[Any, ...], __: Any) -> None:
         """A forward hook of the network. The cached loss runs it twice, first without gradient: that does not count."""
         if torch.is_grad_enabled():
-            items = arguments[0]
-            self._tokens += sum(int(inputs.real.sum()) for inputs in (items.joint, items.text) if inputs is not None)
+            self.tokens += sum(int(inputs.attention_mask.sum()) for inputs in arguments[0].passes)
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the tokens of a step and the triplets a second since the last line."""
-        if "loss" in logs:
-            steps, seconds = self.state.global_step - self._step, time.monotonic() - self._clock
-            logs["triplets_per_second"] = steps * self.recipe.training.batch_size / max(seconds, 1e-9)
-            logs["tokens"] = self._tokens / max(steps, 1)
-            self._clock, self._step, self._tokens = time.monotonic(), self.state.global_step, 0
-        super().log(logs, start_time)
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Opens the log where the checkpoint ends."""
+        self.log = RunLog(self.run, self.settings, state.global_step)
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
+        """Adds a step's loss; the library's summary at the end has none."""
+        if self.log is not None and "loss" in (logs or {}):
+            names = ("loss", "grad_norm", "learning_rate")
+            parts = {name: torch.tensor(float(logs[name])) for name in names if name in logs}
+            parts["tokens"] = torch.tensor(float(self.tokens))
+            self.log.add_step(state.global_step, parts, self.settings.batch_size)
+            self.tokens = 0
+
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Closes the log."""
+        if self.log is not None:
+            self.log.__exit__(None, None, None)

@@ -1,0 +1,134 @@
+"""An evaluation as tables for people: plain text for a terminal, and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moon2.evaluate.per_query import KS
+from moon2.evaluate.result import Evaluation
+from moon2.views import DIRECTIONS, View
+
+SHOWN_VIEWS: tuple[View, ...] = ("mm", "i", "t")
+"""The order of views in tables: what a shop searches first."""
+MEASURES = ("accuracy", "precision", "recall", "f1")
+RETRIEVAL_HEAD = ("retrieval", *(f"R@{k}" for k in KS), f"R@{KS[-1]} 95 %", "queries")
+ZERO_SHOT_HEAD = ("zero-shot", "view", "accuracy", "precision", "recall", "F1", "accuracy 95 %")
+HARD_HEAD = ("hardest", "query", "relevant product", "its rank", "first result")
+
+Row = tuple[str, ...]
+
+
+def to_text(evaluation: Evaluation) -> str:
+    """The tables for a terminal, at most 80 columns wide save for long labels."""
+    parts = [summary(evaluation), "", text_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
+    if evaluation.zero_shot:
+        parts += ["", text_table(ZERO_SHOT_HEAD, zero_shot_rows(evaluation), left=2)]
+    return "\n".join([*parts, *(["", *notes(evaluation)] if notes(evaluation) else [])])
+
+
+def to_markdown(evaluation: Evaluation) -> str:
+    """The tables as Markdown."""
+    parts = [summary(evaluation), "", markdown_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
+    if evaluation.zero_shot:
+        parts += ["", markdown_table(ZERO_SHOT_HEAD, zero_shot_rows(evaluation), left=2)]
+    if evaluation.expert_use:
+        head = ("routing, percent", *(view for view in SHOWN_VIEWS if view in evaluation.expert_use))
+        parts += ["", markdown_table(head, expert_rows(evaluation))]
+    if evaluation.hard:
+        parts += ["", markdown_table(HARD_HEAD, _hard_rows(evaluation), left=3)]
+    return "\n".join([*parts, *(["", *(f"- {note}" for note in notes(evaluation))] if notes(evaluation) else [])])
+
+
+def summary(evaluation: Evaluation) -> str:
+    """One line that says what was scored."""
+    limited = f", a sample of at most {evaluation.limit} of each" if evaluation.limit is not None else ""
+    return (
+        f"{evaluation.model} on {evaluation.catalog}: {evaluation.gallery:,} products in the gallery, "
+        f"{evaluation.queries:,} queries{limited}; {evaluation.seconds:.1f} s"
+    )
+
+
+def retrieval_rows(evaluation: Evaluation) -> list[Row]:
+    """Direction, R@1, R@5, R@10, its interval, queries scored; "–" where nothing could be scored."""
+    return [
+        (
+            direction,
+            *(_number(evaluation.recalls.get(direction, {}).get(k)) for k in KS),
+            _interval(evaluation.intervals.get(direction, {}).get(KS[-1])),
+            f"{evaluation.scored.get(direction, 0):,}",
+        )
+        for direction in map(str, DIRECTIONS)
+    ]
+
+
+def zero_shot_rows(evaluation: Evaluation) -> list[Row]:
+    """Task, view, accuracy, precision, recall, F1, the accuracy's interval."""
+    return [
+        (
+            f"{task} ({evaluation.labels.get(task, 0)} labels)",
+            view,
+            *(_number(views[view].get(name)) for name in MEASURES),
+            _interval(evaluation.accuracy_intervals.get(task, {}).get(view)),
+        )
+        for task, views in evaluation.zero_shot.items()
+        for view in SHOWN_VIEWS
+        if view in views
+    ]
+
+
+def expert_rows(evaluation: Evaluation) -> list[Row]:
+    """Expert, and its share of the routing in each view, in percent."""
+    shares_by_view = [evaluation.expert_use[view] for view in SHOWN_VIEWS if view in evaluation.expert_use]
+    return [
+        (f"expert {number}", *(f"{100 * share:.1f}" for share in shares))
+        for number, shares in enumerate(zip(*shares_by_view, strict=True))
+    ]
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """One sentence for every kind of item that was left out, directions with the same counts together."""
+    directions: dict[str, list[str]] = {}
+    for direction, reasons in evaluation.left_out.items():
+        for reason, count in reasons.items():
+            directions.setdefault(f"{count:,} {reason}", []).append(direction)
+    lines = [f"left out of {', '.join(names)}: {items}" for items, names in directions.items()]
+    for task, views in evaluation.left_out_of_task.items():
+        lines += [f"left out of {task} ({view}): {count:,} products" for view, count in views.items() if count]
+    return lines
+
+
+def text_table(head: Row, rows: Sequence[Row], left: int = 1) -> str:
+    """Columns under a rule; the first `left` of them are aligned left, the others right."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+
+    def line(row: Row) -> str:
+        cells = (
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([line(head), "  ".join("─" * width for width in widths), *map(line, rows)])
+
+
+def markdown_table(head: Row, rows: Sequence[Row], left: int = 1) -> str:
+    """The same as Markdown."""
+    rule = "|".join("---" if column < left else "---:" for column in range(len(head)))
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, *rows)]
+    return "\n".join([lines[0], f"|{rule}|", *lines[1:]])
+
+
+def _hard_rows(evaluation: Evaluation) -> list[Row]:
+    return [
+        (direction, row["query"], row["relevant"], f"{row['rank']:,}", *row["results"][:1])
+        for direction, rows in evaluation.hard.items()
+        for row in rows
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return "–" if bounds is None else f"{bounds[0]:.1f}–{bounds[1]:.1f}"

@@ -1,0 +1,207 @@
+"""Scores an encoder on a catalog's test queries: five retrieval directions and zero-shot labels.
+
+The gallery is every product of the `test` split (of the whole catalog where there is none), less the product whose
+photo the query shows. Nothing is dropped in silence: an item that lacks the view a direction needs is left out of that
+direction alone, and counted in `Evaluation.left_out`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from moon2.catalog.benchmark.card import declared_attributes
+from moon2.catalog.store import Catalog
+from moon2.encoders.protocol import VectorEncoder
+from moon2.evaluate.examples import Examples
+from moon2.evaluate.expert_use import expert_use
+from moon2.evaluate.per_query import KS, QueryScores, occurrences
+from moon2.evaluate.result import Evaluation
+from moon2.evaluate.significance import interval
+from moon2.evaluate.test_set import EvaluationError, TestSet, read_test_set
+from moon2.evaluate.zeroshot import label_scores
+from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
+from moon2.vectors.labels import nearest_label
+from moon2.vectors.retrieval import DirectionRanks, rank_directions
+from moon2.vectors.table import release
+from moon2.views import DIRECTIONS, VIEWS, Objective, View
+
+COLOUR_ATTRIBUTES = ("base_colour", "colour", "color")
+"""Attributes predicted when none are named: the first of these that the catalog has."""
+VIEW_NAMES = {"t": "text", "i": "a readable image", "mm": "both text and a readable image"}
+
+
+def score(
+    encoder: VectorEncoder,
+    catalog: Catalog,
+    *,
+    batch_size: int = 64,
+    show_progress: bool = False,
+    limit: int | None = None,
+    attributes: Sequence[str] = (),
+    label_prompt: str = "{}",
+    model: str = "",
+) -> tuple[Evaluation, dict[str, QueryScores]]:
+    """Scores an encoder on the test queries of a catalog.
+
+    Args:
+        encoder: makes the vectors.
+        catalog: one with test queries, see `read_test_set`.
+        batch_size: items the encoder works on at a time.
+        show_progress: draws a bar on stderr.
+        limit: for a quick look, use at most this many gallery products and this many queries. A smaller gallery is an
+            easier one: such figures compare only with others of the same limit.
+        attributes: attributes to predict; when none are named, those that benchmark.json declares, in a catalog without
+            one a colour attribute.
+        label_prompt: how a label is put into words, such as "a photo of {}".
+        model: what to call the encoder in the tables.
+
+    Returns:
+        The figures; and what each query scored, by direction, and whether each product's label is right, by task and
+        view such as "class (mm)".
+
+    Raises:
+        EvaluationError: there are no test queries, none can be scored, no vector is finite, or no product has one of
+            the attributes.
+    """
+    started = time.perf_counter()
+    test_set = read_test_set(catalog, limit)
+    ids, interactions = test_set.gallery, test_set.interactions
+    named = list(attributes) or declared_attributes(catalog.folder)
+    if attributes:
+        _require_attributes(attributes, catalog)
+    with tqdm(total=len(ids) + len(interactions), desc="encoding", unit="item", disable=not show_progress) as bar:
+        read = COLOUR_ATTRIBUTES if named is None else named
+        gallery, labels = embed_products(encoder, catalog, ids, batch_size, bar, read)
+        queries = embed_queries(encoder, catalog, [it.query for it in interactions], batch_size, bar)
+    if not any(len(vectors.rows) for vectors in gallery.values()):
+        raise EvaluationError(
+            f"the encoder gives no usable vector for any product of {catalog.folder}; has its training diverged?"
+        )
+    ranks = rank_directions(queries, gallery, interactions, ids)
+    per_query = _query_scores(ranks, test_set)
+    if not per_query:
+        raise EvaluationError(
+            f"catalog {catalog.folder}: no test query has a relevant product in the gallery of {len(ids):,}; check "
+            f"that positive ids of split test are ids of products of split {catalog.splits[-1]}"
+        )
+    tasks = {
+        name: _score_task(encoder, gallery, ids, values, label_prompt, batch_size)
+        for name, values in _tasks(labels, named).items()
+    }
+    examples = Examples(queries, gallery, interactions, ids)
+    random, hard = examples.random(), examples.hard(ranks)
+    release(*(vectors.matrix for views in (queries, gallery) for vectors in views.values()))
+    use, use_products = expert_use(encoder, catalog, ids, batch_size)
+    evaluation = Evaluation(
+        model=model or str(getattr(encoder, "name", "") or type(encoder).__name__),
+        catalog=catalog.folder.name,
+        gallery=len(ids),
+        queries=len(interactions),
+        recalls={
+            name: {k: 100 * float(hits.mean()) for k, hits in row.hits.items()} for name, row in per_query.items()
+        },
+        scored={str(direction): len(ranks[direction].scored) for direction in DIRECTIONS},
+        left_out={str(direction): _left_out(direction, ranks[direction], test_set) for direction in DIRECTIONS},
+        zero_shot={name: task.scores for name, task in tasks.items()},
+        labels={name: task.labels for name, task in tasks.items()},
+        left_out_of_task={name: task.left_out for name, task in tasks.items()},
+        examples=random,
+        hard=hard,
+        expert_use={str(view): shares for view, shares in use.items()},
+        expert_use_products=use_products,
+        seconds=time.perf_counter() - started,
+        intervals={
+            name: {k: [100 * bound for bound in interval(hits)] for k, hits in row.hits.items()}
+            for name, row in per_query.items()
+        },
+        accuracy_intervals={
+            name: {view: [100 * bound for bound in interval(row.hits[1])] for view, row in task.correct.items()}
+            for name, task in tasks.items()
+        },
+        limit=limit,
+        fingerprint=test_set.fingerprint,
+    )
+    correct = {f"{name} ({view})": row for name, task in tasks.items() for view, row in task.correct.items()}
+    return evaluation, per_query | correct
+
+
+@dataclass
+class _TaskScores:
+    """One task: how many labels there are, and by view what was scored and what was left out."""
+
+    labels: int
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    correct: dict[str, QueryScores] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def _query_scores(ranks: Mapping[Objective, DirectionRanks], test_set: TestSet) -> dict[str, QueryScores]:
+    query_ids = [interaction.query.id for interaction in test_set.interactions]
+    occurrence = occurrences(query_ids)
+    scores = {}
+    for direction, result in ranks.items():
+        if numbers := result.scored:
+            hits = {k: result.ranks.hits(k) for k in KS}
+            ids, counts = [query_ids[number] for number in numbers], [occurrence[number] for number in numbers]
+            scores[str(direction)] = QueryScores(ids, counts, hits)
+    return scores
+
+
+def _left_out(direction: Objective, result: DirectionRanks, test_set: TestSet) -> dict[str, int]:
+    counts = {
+        f"queries without {VIEW_NAMES[direction.query]}": len(test_set.interactions) - len(result.queries),
+        f"gallery products without {VIEW_NAMES[direction.product]}": len(test_set.gallery) - result.products,
+        "queries without a relevant product in the gallery": len(result.queries) - len(result.scored),
+    }
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _require_attributes(attributes: Sequence[str], catalog: Catalog) -> None:
+    """Refuses an attribute that no product has, before the long work."""
+    known = {pair["key"] for row in catalog.rows(None, ["attributes"]) for pair in row["attributes"] or ()}
+    for name in attributes:
+        if name not in known:
+            raise EvaluationError(
+                f"{catalog.folder}: no product has the attribute {name!r}; there are {', '.join(sorted(known))}"
+            )
+
+
+def _tasks(labels: Mapping[str, list[str | None]], attributes: Sequence[str] | None) -> dict[str, list[str | None]]:
+    """Task → every gallery product's label; what has fewer than two labels is no task."""
+    if attributes is None:
+        attributes = [name for name in COLOUR_ATTRIBUTES if any(labels[name])][:1]
+    tasks = {name: labels[name] for name in ("class", *attributes)}
+    return {name: values for name, values in tasks.items() if len(set(values) - {None}) > 1}
+
+
+def _score_task(
+    encoder: VectorEncoder,
+    gallery: Mapping[View, Vectors],
+    ids: Sequence[str],
+    truth: Sequence[str | None],
+    label_prompt: str,
+    batch_size: int,
+) -> _TaskScores:
+    names = sorted({label for label in truth if label is not None})
+    row_of = {label: row for row, label in enumerate(names)}
+    labels = encoder.encode([label_prompt.replace("{}", label) for label in names], batch_size=batch_size)
+    task = _TaskScores(len(names))
+    for view in VIEWS:
+        vectors = gallery.get(view, NO_VECTORS)
+        answers = np.array([-1 if label is None else row_of[label] for label in truth])[vectors.rows]
+        labelled = np.flatnonzero(answers >= 0)
+        task.left_out[view] = len(truth) - len(labelled)
+        if not len(labelled):
+            continue
+        predicted = nearest_label(vectors.matrix, labels, labelled)
+        task.scores[view] = label_scores(predicted, answers[labelled])
+        products = [ids[row] for row in vectors.rows[labelled].tolist()]
+        hits = {1: (predicted == answers[labelled]).astype(np.float64)}
+        task.correct[view] = QueryScores(products, [0] * len(products), hits)
+        release(vectors.matrix)
+    return task
