@@ -35,7 +35,7 @@ from torch import nn
 
 from moon2.catalog.generated_shop.backgrounds import room
 from moon2.catalog.store import Catalog
-from moon2.experiments.runner import commit
+from moon2.experiments.runner import source_commit
 from moon2.explain.draw.panels import panels
 from moon2.explain.draw.png import draw_png
 from moon2.explain.explain import explain
@@ -48,7 +48,7 @@ from moon2.model.encoder import Encoder
 from moon2.model.families import decoder_layers
 from moon2.recipe import load_recipe
 from moon2.records import Product
-from moon2.runs import untrained_encoder
+from moon2.train.train import untrained_encoder
 
 FILLER = ("high", "quality", "women", "best", "new", "arrival")
 ROLES = ("brand", "type", "colour", "filler", "other")
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen, on_paper = pasted_products(catalog, options.photos)
     result = {
         "command": shlex.join(["python", "benchmarks/heatmap_focus.py", *(arguments or sys.argv[1:])]),
-        "commit": commit(),
+        "commit": source_commit(),
         "photos": {"in rooms": photo_focus(encoders, chosen), "on paper": photo_focus(encoders, on_paper)},
         "titles": {order: title_focus(encoders, chosen, order) for order in ("appended", "mixed")},
         "rank_correlation_with_trained": sanity(trained, chosen[:60]),

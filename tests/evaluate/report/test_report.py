@@ -17,7 +17,7 @@ from moon2.catalog.store import Catalog, write_catalog
 from moon2.cli import main
 from moon2.evaluate.report.report import write_report
 from moon2.evaluate.result import Evaluation
-from moon2.evaluate.test_set import fingerprint
+from moon2.evaluate.test_set import read_test_set
 from moon2.records import Interaction, Product, Query
 from moon2.views import DIRECTIONS, OBJECTIVES
 
@@ -66,7 +66,7 @@ def evaluation(catalog: Catalog) -> Evaluation:
         zero_shot={"base_colour": {"mm": scores, "t": scores}},
         labels={"base_colour": 7},
         examples={"t→mm": [example], "i→mm": [example]},
-        fingerprint=fingerprint(catalog),
+        fingerprint=read_test_set(catalog).fingerprint,
     )
 
 
@@ -204,8 +204,8 @@ def test_the_command_writes_a_page_and_tables(
     run.mkdir()
     assert main(args) == 2 and "moon2 evaluate" in capsys.readouterr().err
 
-    (run / "evaluation.json").write_text(evaluation.to_json())
-    (run / "baseline.json").write_text(replace(evaluation, recalls={}).to_json())
+    evaluation.write(run / "evaluation.json")
+    replace(evaluation, recalls={}).write(run / "baseline.json")
     (run / "history.jsonl").write_text("\n".join(map(json.dumps, HISTORY)))
     assert main(args) == 0
     assert capsys.readouterr().out.strip() == str(run / "report.html")
@@ -215,5 +215,5 @@ def test_the_command_writes_a_page_and_tables(
 
     (run / "baseline.json").write_text("{")
     assert main(args) == 2 and "baseline.json" in capsys.readouterr().err
-    (run / "evaluation.json").write_text(replace(evaluation, fingerprint="of another catalog").to_json())
+    replace(evaluation, fingerprint="of another catalog").write(run / "evaluation.json")
     assert main(args) == 2 and "other test queries or products" in capsys.readouterr().err

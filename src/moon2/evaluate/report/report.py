@@ -15,11 +15,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from moon2.catalog.store import Catalog
-from moon2.errors import UserError
+from moon2.evaluate.format import MEASURES, notes, to_markdown
+from moon2.evaluate.per_query import KS
 from moon2.evaluate.report.charts import Bar, BarChart, LineChart, Point, bar_chart, line_chart
 from moon2.evaluate.report.examples import example_cards
 from moon2.evaluate.result import Evaluation
-from moon2.evaluate.test_set import fingerprint
+from moon2.evaluate.test_set import read_test_set
 from moon2.files import write_text_atomic
 from moon2.run_folder import RunError, RunFolder
 from moon2.views import DIRECTIONS
@@ -67,20 +68,20 @@ def report(run: Path, *, data: Path) -> Path:
     if not folder.evaluation.is_file():
         raise RunError(f"{run}: has no evaluation.json; run `moon2 evaluate {run} --data {data}` first")
     catalog = Catalog.open(data)
-    evaluation = _read_evaluation(folder.evaluation)
-    if evaluation.fingerprint != fingerprint(catalog, evaluation.limit):
+    evaluation = Evaluation.read(folder.evaluation)
+    if evaluation.fingerprint != read_test_set(catalog, evaluation.limit).fingerprint:
         raise RunError(
             f"{data}: has other test queries or products than {run} was evaluated on (catalog "
             f"{evaluation.catalog!r}); give that catalog, or run `moon2 evaluate {run} --data {data}` first"
         )
     title = f"moon2: {run.resolve().name}"
-    write_text_atomic(folder.report_markdown, f"# {title}\n\n{evaluation.to_markdown()}\n")
+    write_text_atomic(folder.report_markdown, f"# {title}\n\n{to_markdown(evaluation)}\n")
     return write_report(
         folder.report,
         evaluation,
         folder.read_history(),
         catalog,
-        baseline=_read_evaluation(folder.baseline) if folder.baseline.is_file() else None,
+        baseline=Evaluation.read(folder.baseline) if folder.baseline.is_file() else None,
         title=title,
         command=shlex.join(["moon2", "report", str(run), "--data", str(data)]),
     )
@@ -117,12 +118,11 @@ def write_report(
         baseline=baseline,
         products=len(catalog),
         steps=max((int(row["step"]) for row in history if "step" in row), default=0),
-        cutoffs=sorted({k for recalls in evaluation.recalls.values() for k in recalls}),
-        measures=list(
-            dict.fromkeys(name for task in evaluation.zero_shot.values() for row in task.values() for name in row)
-        ),
+        cutoffs=KS,
+        measures=MEASURES,
         directions={str(direction): DIRECTION_WORDS[str(direction)] for direction in DIRECTIONS},
         views=VIEW_WORDS,
+        notes=notes(evaluation),
         recall_chart=_recall_chart(evaluation),
         accuracy_chart=_accuracy_chart(evaluation),
         training_charts=_training_charts(history),
@@ -134,13 +134,6 @@ def write_report(
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(target, html)
     return target
-
-
-def _read_evaluation(path: Path) -> Evaluation:
-    try:
-        return Evaluation.from_json(path.read_text(encoding="utf-8"))
-    except UserError as error:
-        raise RunError(f"{path}: {error}") from None
 
 
 def _recall_chart(evaluation: Evaluation) -> BarChart | None:
