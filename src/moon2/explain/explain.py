@@ -29,7 +29,7 @@ def explain(
             rollout, Abnar & Zuidema 2020) and averages the experts over them.
 
     Raises:
-        ExplainError: there is no such layer, the vector cannot be a query's, or the network is a peer's.
+        ExplainError: no such layer, a query vector of another shape or without a direction, or a peer's network.
         ItemError, ImageError, EncoderError: the item or the query cannot be embedded.
     """
     depth = len(decoder_layers(encoder.model.backbone, encoder.model.family)[0])

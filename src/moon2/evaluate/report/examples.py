@@ -56,7 +56,7 @@ class Card:
 
 
 def example_cards(examples: Mapping[str, Sequence[Mapping[str, Any]]], catalog: Catalog) -> list[Card]:
-    """A card for each query, with a strip of products for each view that it was asked in.
+    """A card for each query, with a strip of products for each of its views.
 
     Args:
         examples: as `Evaluation.examples` or `Evaluation.hard`; an example with "relevant" shows that product too.
