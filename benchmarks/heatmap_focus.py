@@ -41,7 +41,7 @@ from moon2.explain.draw.png import draw_png
 from moon2.explain.explain import explain
 from moon2.explain.explanation import Explanation
 from moon2.explain.rollout import pooled_attention
-from moon2.explain.token_layout import spread, token_grids
+from moon2.explain.token_layout import token_grids
 from moon2.explain.trace import trace
 from moon2.images import open_image
 from moon2.model.encoder import Encoder
@@ -139,14 +139,20 @@ def shopper_query(product: Product) -> str:
 
 
 def maps_of(encoder: Encoder, product: Product) -> dict[str, np.ndarray]:
-    """Per method the map over the image's pixels, summing to one."""
+    """Per method the map over the image's patches, summing to one."""
     explanation = explain(encoder, product, shopper_query(product))
     traced = trace(encoder, encoder.processor.item(product))
     pooled = pooled_attention(traced.attentions, traced.pooling_mask)[traced.image_mask]
-    cells = pooled.reshape(token_grids(traced.grids, len(pooled))[0])
-    attention, slopes = explanation.image_maps[0], np.abs(explanation.gradient_maps[0])
-    maps = dict(zip(METHODS, (attention, spread(cells, attention.shape), slopes), strict=True))
+    [image] = explanation.images
+    maps = dict(
+        zip(METHODS, (image.attention, pooled.reshape(image.attention.shape), np.abs(image.gradient)), strict=True)
+    )
     return {method: values / values.sum() for method, values in maps.items()}
+
+
+def covered(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """[h, w]: which share of each patch the mask [H, W] covers."""
+    return cv2.resize(mask.astype(np.float64), shape[::-1], interpolation=cv2.INTER_AREA)
 
 
 def photo_focus(encoders: dict[str, Encoder], chosen: Sequence[Masked]) -> dict:
@@ -154,17 +160,14 @@ def photo_focus(encoders: dict[str, Encoder], chosen: Sequence[Masked]) -> dict:
     area = np.array([mask.mean() for _, mask in chosen])
     best = []
     for product, mask in chosen:
-        item = encoders["trained"].processor.item(product)
-        inputs = encoders["trained"].processor.batch([item], text=False).joint
-        shape = token_grids(inputs.grids[0], int(inputs.image_mask.sum()))[0]
-        cells = [spread(np.eye(shape[0] * shape[1])[cell].reshape(shape), mask.shape) for cell in range(np.prod(shape))]
-        best.append(max(float((cell * mask).sum()) for cell in cells))
+        inputs = encoders["trained"].processor.batch([encoders["trained"].processor.item(product)], text=False).joint
+        best.append(covered(mask, token_grids(inputs.grids[0], int(inputs.image_mask.sum()))[0]).max())
     result: dict = {"photos": len(chosen), "area": float(area.mean()), "ceiling": lift(np.array(best), area)}
     for name, encoder in encoders.items():
         shares = {method: [] for method in METHODS}
         for product, mask in chosen:
             for method, values in maps_of(encoder, product).items():
-                shares[method].append(float(values[mask].sum()))
+                shares[method].append(float((values * covered(mask, values.shape)).sum()))
         result[name] = {method: lift(np.array(values), area) for method, values in shares.items()}
     return result
 

@@ -7,15 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from moon2.explain.rollout import Numbers
-from moon2.explain.token_layout import spread
 from moon2.model.encoder import Vectors
-
-Map = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -69,17 +64,3 @@ class Explanation:
     experts: dict[str, Numbers]
     query: str
     similarity: float | None
-
-    @property
-    def image_maps(self) -> list[Map]:
-        """Per image [H, W] float32: the attention on each pixel."""
-        return [_pixels(image, image.attention) for image in self.images]
-
-    @property
-    def gradient_maps(self) -> list[Map]:
-        """Per image [H, W] float32: gradient × input on each pixel, signed; no maps without a query."""
-        return [_pixels(image, image.gradient) for image in self.images if image.gradient is not None]
-
-
-def _pixels(image: ExplainedImage, shares: Numbers) -> Map:
-    return spread(shares, (image.image.height, image.image.width)).astype(np.float32)

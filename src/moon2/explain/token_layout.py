@@ -10,9 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
-from moon2.explain.rollout import Numbers
 from moon2.model.families import Grid
 
 Span = tuple[int, int]
@@ -27,19 +24,6 @@ def token_grids(grids: Sequence[Grid], tokens: int) -> list[tuple[int, int]]:
     patches = sum(frames * height * width for frames, height, width in grids)
     merge = round((patches / tokens) ** 0.5) if tokens else 1
     return [(frames * height // merge, width // merge) for frames, height, width in grids]
-
-
-def spread(weights: Numbers, size: tuple[int, int]) -> Numbers:
-    """Token weights [h, w] evenly over the pixels of an image of `size` (height, width): [H, W] with the same sum."""
-    return _overlap(size[0], weights.shape[0]) @ weights @ _overlap(size[1], weights.shape[1]).T
-
-
-def _overlap(pixels: int, cells: int) -> Numbers:
-    """[pixels, cells]: which share of each cell each pixel covers; columns sum to one."""
-    edges = np.arange(pixels + 1) / pixels * cells
-    low = np.maximum(edges[:-1, None], np.arange(cells)[None, :])
-    high = np.minimum(edges[1:, None], np.arange(1, cells + 1)[None, :])
-    return np.maximum(high - low, 0.0)
 
 
 def word_spans(text: str, tokens: Sequence[Span]) -> list[tuple[Span, list[int]]]:
