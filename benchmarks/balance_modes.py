@@ -56,9 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (out / "balance.json").write_text(json.dumps({"command": command, "runs": rows}, ensure_ascii=False, indent=1))
     text = table(rows)
     print(text)
-    charts = [
-        line_chart(f"M·ω, {row['mode']}, seed {row['seed']}", row["weights"], low=0.0, high=2.0) for row in rows
-    ]
+    charts = [line_chart(f"M·ω, {row['mode']}, seed {row['seed']}", row["weights"], low=0.0, high=2.0) for row in rows]
     page = TEMPLATES.from_string(Path(__file__).with_suffix(".html.j2").read_text())
     (out / "balance.html").write_text(page.render(text=text, charts=charts))
 

@@ -1,7 +1,7 @@
-"""Line and bar charts as numbers for the templates of `charts.html.j2`, which draw them as SVG.
+"""Line and bar charts as data for `charts.html.j2`, which draws them as SVG.
 
 Drawn this way rather than by a plotting library, the text stays text, the colours follow the page, and the chart takes
-the page's width, so it can be read on a phone. Positions are in units of the SVG's view box.
+the page's width, so it can be read on a phone.
 """
 
 from __future__ import annotations
@@ -10,47 +10,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-WIDTH = 440
+WIDTH, HEIGHT = 440, 230
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 26
 MAX_POINTS = 150
 """More points than this are averaged in runs of equal length: a phone shows no more, and noise hides the trend."""
-BAR, GAP, GROUP_GAP = 15, 3, 13
-LONGEST_NAME = 12
-"""Characters of a group's name that fit before the bars."""
 
 Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Label:
-    """Text at a position; `anchor` is SVG's text-anchor."""
-
-    x: float
-    y: float
-    text: str
-    anchor: str
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line's name, its last value, and its points in the drawing."""
-
-    name: str
-    last: float
-    points: list[Point]
-
-
-@dataclass(frozen=True)
-class LineChart:
-    """Lines over training steps; `grid` holds the heights of the horizontal lines, from `left` to `right`."""
-
-    title: str
-    lines: list[Line]
-    grid: list[float]
-    labels: list[Label]
-    left: float = 46
-    right: float = WIDTH - 10
-    width: float = WIDTH
-    height: float = 230
 
 
 @dataclass(frozen=True)
@@ -63,41 +28,41 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class DrawnBar:
-    """A bar in the drawing: where it ends, its whisker from `low` to `high`, and the number of its measure."""
-
-    measure: int
-    value: float
-    y: float
-    end: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
 class BarChart:
-    """Bars in groups, one for each measure; `grid` holds the positions of the vertical lines, down to `bottom`.
+    """Bars from 0 to `high` percent: group → measure → bar.
 
-    `mark` is what a dashed line across all bars stands for, its value in percent, and its position.
+    `mark` is what a dashed line across all bars stands for, and where it is, in percent.
     """
 
     title: str
-    description: str
-    measures: list[str]
-    bars: list[DrawnBar]
-    grid: list[float]
-    labels: list[Label]
-    bottom: float
-    mark: tuple[str, float, float] | None
-    left: float = 98
-    bar: float = BAR
-    width: float = WIDTH
+    groups: Mapping[str, Mapping[str, Bar]]
+    high: float = 100.0
+    mark: tuple[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line's name, its last value, and its points in units of the drawing."""
+
+    name: str
+    last: float
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Lines over training steps; ticks are positions in units of the drawing, with their labels."""
+
+    title: str
+    lines: Sequence[Line]
+    value_ticks: Sequence[tuple[float, str]]
+    step_ticks: Sequence[tuple[float, str]]
 
 
 def line_chart(
     title: str, lines: Mapping[str, Sequence[Point]], *, low: float | None = None, high: float | None = None
 ) -> LineChart | None:
-    """Lines over training steps.
+    """Lays lines out over training steps.
 
     Args:
         title: what is drawn.
@@ -108,75 +73,23 @@ def line_chart(
         The chart; None when no line has a point.
     """
     finite = {name: [(x, y) for x, y in line if math.isfinite(y)] for name, line in lines.items()}
-    drawn = {name: _averaged(line) for name, line in finite.items() if line}
-    if not drawn:
+    averaged = {name: _averaged(line) for name, line in finite.items() if line}
+    if not averaged:
         return None
     steps = [x for line in finite.values() for x, _ in line]
-    values = [y for line in drawn.values() for _, y in line] + [y for y in (low, high) if y is not None]
+    values = [y for line in averaged.values() for _, y in line] + [y for y in (low, high) if y is not None]
     ticks = _ticks(min(values), max(values))
     first, last = min(steps), max(max(steps), min(steps) + 1)
-    left, right, top, bottom = LineChart.left, LineChart.right, 8, LineChart.height - 26
-    x_of = _linear(first, last, left, right)
-    y_of = _linear(ticks[0], ticks[-1], bottom, top)
-
-    labels = [Label(left - 6, y_of(tick) + 4, f"{tick:.4g}", "end") for tick in ticks]
-    below = LineChart.height - 8
-    labels.append(Label(left - 6, below, "step", "end"))
-    for tick in _ticks(first, last, 4):
-        # Far enough to the right to leave the word "step" alone.
-        if first <= tick <= last and x_of(tick) >= left + 8:
-            labels.append(Label(x_of(tick), below, f"{tick:,.6g}", "end" if x_of(tick) > WIDTH - 40 else "middle"))
+    x_of = _linear(first, last, LEFT, WIDTH - RIGHT)
+    y_of = _linear(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
+    # Steps are labelled far enough to the right to leave the word "step" alone.
+    labelled = [step for step in _ticks(first, last, 4) if first <= step <= last and x_of(step) >= LEFT + 8]
     return LineChart(
         title,
-        [Line(name, finite[name][-1][1], [(x_of(x), y_of(y)) for x, y in line]) for name, line in drawn.items()],
-        [y_of(tick) for tick in ticks],
-        labels,
+        [Line(name, finite[name][-1][1], [(x_of(x), y_of(y)) for x, y in line]) for name, line in averaged.items()],
+        [(y_of(tick), f"{tick:.4g}") for tick in ticks],
+        [(x_of(step), f"{step:,.6g}") for step in labelled],
     )
-
-
-def bar_chart(
-    title: str,
-    groups: Mapping[str, Mapping[str, Bar]],
-    *,
-    high: float = 100.0,
-    mark: tuple[str, float] | None = None,
-) -> BarChart | None:
-    """Bars from 0 to `high` percent.
-
-    Args:
-        title: what is drawn.
-        groups: group → measure → its bar.
-        high: where the axis ends, in percent; no bar should be longer.
-        mark: what a dashed line across all bars stands for, and where it is, in percent.
-
-    Returns:
-        The chart; None when there is no bar.
-    """
-    groups = {name: bars for name, bars in groups.items() if bars}
-    if not groups:
-        return None
-    measures = list(dict.fromkeys(measure for bars in groups.values() for measure in bars))
-    x_of = _linear(0, high, BarChart.left, WIDTH - 50)
-    drawn: list[DrawnBar] = []
-    labels: list[Label] = []
-    y = 4.0
-    for name, bars in groups.items():
-        short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-        labels.append(Label(BarChart.left - 8, y + len(bars) * (BAR + GAP) / 2 + 3, short, "end"))
-        for measure, bar in bars.items():
-            ends = (None, None) if bar.low is None or bar.high is None else (x_of(bar.low), x_of(bar.high))
-            drawn.append(DrawnBar(measures.index(measure), bar.value, y, x_of(bar.value), *ends))
-            y += BAR + GAP
-        y += GROUP_GAP
-    bottom = y - GROUP_GAP + 4
-    ticks = [high * quarter / 4 for quarter in range(5)]
-    labels += [Label(x_of(tick), bottom + 14, f"{tick:g}{' %' if tick == high else ''}", "middle") for tick in ticks]
-    description = "; ".join(
-        f"{name}: " + ", ".join(f"{measure} {bar.value:.1f}" for measure, bar in bars.items())
-        for name, bars in groups.items()
-    )
-    marked = None if mark is None else (*mark, x_of(mark[1]))
-    return BarChart(title, description, measures, drawn, [x_of(tick) for tick in ticks], labels, bottom, marked)
 
 
 def _linear(low: float, high: float, start: float, end: float) -> Callable[[float], float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,41 +17,30 @@ QUERY_VIEWS = {"t→mm": "Words only", "i→mm": "Photo only", "mm→mm": "Words
 
 
 @dataclass(frozen=True)
-class Thumbnail:
-    """A scaled-down image as a data URI."""
-
-    width: int
-    height: int
-    uri: str
-
-
-@dataclass(frozen=True)
 class Result:
-    """A product; `image` is text where there is nothing to show, `kind` is "right", "wrong" or "wanted"."""
+    """A product of a strip; `kind` is "right", "wrong" or "wanted"."""
 
-    title: str
-    image: Thumbnail | str
     kind: str
-    mark: str
+    title: str
+    image: str | None
     similarity: float
 
 
 @dataclass(frozen=True)
 class Strip:
-    """What a query retrieved in one view, best first."""
+    """What a query retrieved by one of its views, best first. A hard query has the wanted product last, and its rank."""
 
     view: str
-    summary: str
     results: list[Result]
-    with_wanted: bool
+    rank: int | None
 
 
 @dataclass(frozen=True)
 class Card:
-    """A query; `image` is None for a query of words alone."""
+    """A query. An image is a thumbnail as a data URI, "" where it cannot be read, and None where there is none."""
 
     text: str
-    image: Thumbnail | str | None
+    image: str | None
     strips: list[Strip] = field(default_factory=list)
 
 
@@ -71,43 +60,35 @@ def example_cards(examples: Mapping[str, Sequence[Mapping[str, Any]]], catalog: 
                 continue
             if id not in cards:
                 query = catalog.with_image(queries[id])
-                image = None if query.image is None else _thumbnail(query.image)
-                cards[id] = Card(query.text.strip(), image)
+                cards[id] = Card(query.text.strip(), _thumbnail(query.image))
             cards[id].strips.append(_strip(QUERY_VIEWS.get(direction, direction), example, catalog))
     return list(cards.values())
 
 
 def _strip(view: str, example: Mapping[str, Any], catalog: Catalog) -> Strip:
-    results: list[Result] = []
-    for id, right, similarity in zip(example["results"], example["right"], example["similarities"], strict=True):
-        results += _result(catalog, id, "right" if right else "wrong", _mark(right), similarity)
-    if "relevant" not in example:
-        return Strip(view, f"{sum(example['right'])} of {len(results)} relevant", results, False)
-    rank = f"{example['rank']:,}"
-    wanted = _result(catalog, example["relevant"], "wanted", f"wanted: rank {rank}", example["similarity"])
-    return Strip(view, f"best relevant product at rank {rank}", [*results, *wanted], True)
+    kinds = ["right" if right else "wrong" for right in example["right"]]
+    rows = list(zip(kinds, example["results"], example["similarities"], strict=True))
+    if "relevant" in example:
+        rows.append(("wanted", example["relevant"], example["similarity"]))
+    results = []
+    for kind, id, similarity in rows:
+        try:
+            product = catalog.product(id)
+        except CatalogError:
+            continue
+        image = _thumbnail(next(iter(product.images), None))
+        results.append(Result(kind, product.title.strip() or product.id, image, similarity))
+    return Strip(view, results, example.get("rank"))
 
 
-def _mark(right: bool) -> str:
-    return "✓ relevant" if right else "✗ not relevant"
-
-
-def _result(catalog: Catalog, id: str, kind: str, mark: str, similarity: float) -> Iterator[Result]:
-    """The product, unless the catalog no longer has it."""
-    try:
-        product = catalog.product(id)
-    except CatalogError:
-        return
-    image = _thumbnail(product.images[0]) if product.images else "no photo"
-    yield Result(product.title.strip() or product.id, image, kind, mark, similarity)
-
-
-def _thumbnail(source: ImageSource) -> Thumbnail | str:
+def _thumbnail(source: ImageSource | None) -> str | None:
+    if source is None:
+        return None
     try:
         image = open_image(source)
     except ImageError:
-        return "photo cannot be read"
+        return ""
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=80)
-    return Thumbnail(*image.size, f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}")
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from moon2.catalog.store import Catalog
 from moon2.evaluate.format import MEASURES, notes, to_markdown
 from moon2.evaluate.per_query import KS
-from moon2.evaluate.report.charts import Bar, BarChart, LineChart, Point, bar_chart, line_chart
+from moon2.evaluate.report.charts import Bar, BarChart, LineChart, Point, line_chart
 from moon2.evaluate.report.examples import example_cards
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.test_set import read_test_set
@@ -136,16 +136,18 @@ def write_report(
     return target
 
 
-def _recall_chart(evaluation: Evaluation) -> BarChart | None:
+def _recall_chart(evaluation: Evaluation) -> BarChart:
     groups = {}
     for direction in map(str, DIRECTIONS):
         intervals = evaluation.intervals.get(direction, {})
         recalls = evaluation.recalls.get(direction, {})
         groups[direction] = {f"R@{k}": Bar(recall, *intervals.get(k, ())) for k, recall in recalls.items()}
-    return bar_chart("Recall, percent", groups)
+    return BarChart("Recall, percent", groups)
 
 
 def _accuracy_chart(evaluation: Evaluation) -> BarChart | None:
+    if not evaluation.accuracy_intervals:
+        return None
     groups = {}
     for task, scores in evaluation.zero_shot.items():
         intervals = evaluation.accuracy_intervals.get(task, {})
@@ -154,7 +156,7 @@ def _accuracy_chart(evaluation: Evaluation) -> BarChart | None:
             for view, words in VIEW_WORDS.items()
             if view in scores
         }
-    return bar_chart("Accuracy, percent", groups) if evaluation.accuracy_intervals else None
+    return BarChart("Accuracy, percent", groups)
 
 
 def _training_charts(history: Sequence[Mapping[str, Any]]) -> list[LineChart]:
@@ -204,4 +206,4 @@ def _expert_chart(evaluation: Evaluation) -> BarChart | None:
     top = max(bar.value for bars in groups.values() for bar in bars.values())
     # The next of 20, 40, 60, 80, 100, whose quarters are round numbers.
     high = float(min(100, 20 * (int(top // 20) + 1)))
-    return bar_chart("Share of the routing, percent", groups, high=high, mark=("equal shares", 100 / number))
+    return BarChart("Share of the routing, percent", groups, high=high, mark=("equal shares", 100 / number))
