@@ -28,7 +28,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Strip:
-    """What a query retrieved by one of its views, best first. A hard query has the wanted product last, and its rank."""
+    """What a query retrieved by one of its views, best first; of a hard query also the wanted product and its rank."""
 
     view: str
     results: list[Result]
