@@ -54,10 +54,10 @@ def test_the_mask_of_a_photo_on_paper_is_the_product_and_stays_it_in_a_room() ->
     mask = focus.product_mask(photo)
     assert mask.sum() == 40 * 40
     assert mask[20:60, 10:50].all()
-    picture, pasted = focus.paste(photo, mask, Random(0))
-    assert picture.size == photo.size
+    image, pasted = focus.paste(photo, mask, Random(0))
+    assert image.size == photo.size
     assert 0.5 * 0.55**2 < pasted.sum() / mask.sum() < 1.3 * 0.8**2
-    assert np.asarray(picture)[pasted].mean() < np.asarray(picture)[~pasted].mean()
+    assert np.asarray(image)[pasted].mean() < np.asarray(image)[~pasted].mean()
 
 
 def test_lift_is_share_over_even_share() -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from moon2.commands import VERBS
 
 from moon2 import cli
 from moon2.catalog.generated_shop.generate import write_shop
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.cli import main
-from moon2.commands import VERBS
 from moon2.recipe import Recipe
 from moon2.records import Interaction, Product, Query
 
@@ -218,8 +218,8 @@ def test_folder_that_is_not_a_demo(capsys: pytest.CaptureFixture[str], shop: Pat
     assert len(Catalog.open(shop)) == 60
 
 
-def test_unreadable_picture_is_listed_and_the_import_goes_on(capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    (tmp_path / "broken.jpg").write_bytes(b"not a picture")
+def test_unreadable_image_is_listed_and_the_import_goes_on(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    (tmp_path / "broken.jpg").write_bytes(b"not an image")
     (tmp_path / "shop.csv").write_text("sku,name,image\n1,Red shirt,broken.jpg\n2,Blue shirt,\n,Nothing,\n3,Cap,\n")
     out = tmp_path / "data"
     assert main(["import", str(tmp_path / "shop.csv"), "--as", "csv", "--out", str(out)]) == 0

@@ -1,7 +1,8 @@
-"""Pictures in every form a shop has them become upright opaque RGB; those that cannot be read say so in one line."""
+"""Images in every form a shop has them become upright opaque RGB; those that cannot be read say so in one line."""
 
 from __future__ import annotations
 
+import base64
 import io
 import random
 import warnings
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFile, features
 
 from moon2.images import FORMATS, ImageError, open_image
@@ -23,7 +25,7 @@ def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def test_path_bytes_and_opened_picture_are_the_same(tmp_path: Path) -> None:
+def test_path_bytes_and_opened_image_are_the_same(tmp_path: Path) -> None:
     image = Image.new("RGB", (5, 7), RED)
     path = tmp_path / "red.png"
     image.save(path)
@@ -32,11 +34,24 @@ def test_path_bytes_and_opened_picture_are_the_same(tmp_path: Path) -> None:
         assert (opened.mode, opened.size, opened.getpixel((2, 3))) == ("RGB", (5, 7), RED)
 
 
+def test_arrays_tensors_files_and_data_uris_are_the_same() -> None:
+    image = Image.new("RGB", (5, 7), RED)
+    array, file = np.asarray(image), encoded(image)
+    uri = "data:image/png;base64," + base64.b64encode(file).decode()
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    for source in (array, array / 255.0, tensor, tensor / 255, io.BytesIO(file), uri):
+        opened = open_image(source)
+        assert (opened.mode, opened.size, opened.getpixel((2, 3))) == ("RGB", (5, 7), RED)
+    grey = np.full((7, 5), 128, np.uint8)
+    for source in (grey, grey[..., None], torch.from_numpy(grey)[None]):
+        assert open_image(source).getpixel((2, 3)) == (128, 128, 128)
+
+
 def test_transparent_parts_become_white() -> None:
     cut_out = Image.new("RGBA", (2, 1), (*RED, 255))
     cut_out.putpixel((0, 0), (0, 0, 0, 0))
-    for picture in (encoded(cut_out), encoded(cut_out.quantize()), cut_out):
-        opened = open_image(picture)
+    for image in (encoded(cut_out), encoded(cut_out.quantize()), cut_out):
+        opened = open_image(image)
         assert opened.getpixel((0, 0)) == WHITE
         assert opened.getpixel((1, 0)) == RED
 
@@ -74,7 +89,7 @@ def test_sixteen_bits_of_one_shade_keep_it() -> None:
     assert open_image(encoded(white)).getpixel((1, 1)) == WHITE
 
 
-def test_animation_gives_its_first_picture() -> None:
+def test_animation_gives_its_first_image() -> None:
     frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
     opened = open_image(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert opened.getpixel((3, 3)) == RED
@@ -98,16 +113,16 @@ def test_other_formats_are_refused_unread(format: str, tmp_path: Path, monkeypat
     ghostscript.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # looked for anew, as in a fresh process
-    picture = tmp_path / "shirt.jpg"
-    picture.write_bytes(encoded(Image.new("RGB", (20, 20), RED), format))
-    for form in (picture, picture.read_bytes()):
-        with pytest.raises(ImageError, match="cannot be read as a picture"):
+    image = tmp_path / "shirt.jpg"
+    image.write_bytes(encoded(Image.new("RGB", (20, 20), RED), format))
+    for form in (image, image.read_bytes()):
+        with pytest.raises(ImageError, match="cannot be read as an image"):
             open_image(form)
     assert not ran.exists()
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_damaged_pictures_open_or_are_a_picture_error(format: str) -> None:
+def test_damaged_images_open_or_are_a_image_error(format: str) -> None:
     if format == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow is built without AVIF")
     whole, draw = encoded(Image.effect_noise((24, 24), 60).convert("RGB"), format), random.Random(0)
@@ -123,7 +138,7 @@ def test_damaged_pictures_open_or_are_a_picture_error(format: str) -> None:
                 assert "\n" not in str(error)
 
 
-def test_a_machine_without_memory_is_no_fault_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_memory_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(image: ImageFile.ImageFile) -> None:
         raise MemoryError
 
@@ -133,35 +148,53 @@ def test_a_machine_without_memory_is_no_fault_of_the_picture(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("picture", "reason"),
+    ("image", "reason"),
     [
-        (b"no picture at all", "cannot be read as a picture"),
-        (b"", "cannot be read as a picture"),
-        (encoded(Image.new("RGB", (64, 64), RED), "JPEG")[:300], "cannot be read as a picture"),
+        (b"no image at all", "cannot be read as an image"),
+        (b"", "cannot be read as an image"),
+        (encoded(Image.new("RGB", (64, 64), RED), "JPEG")[:300], "cannot be read as an image"),
         ("nowhere.jpg", "there is no such file"),
         ("https://example.com/a.jpg", "is a URL"),
         (".", "is a folder"),
-        (17, "expected a path, bytes or PIL image, got int"),
+        (17, "cannot open a int as an image; give a path, bytes"),
+        (np.zeros((2, 3, 4, 3), np.uint8), "an array of shape (2, 3, 4, 3) is no image"),
+        (np.full((4, 4, 3), 2.5), "a float array must hold 0 to 1"),
+        (np.zeros((4, 4, 3), np.int64), "an array of int64 is no image"),
+        ("data:image/png,rawtext", "a data URI must look like"),
+        ("data:image/png;base64,%%%", "not valid base64"),
     ],
-    ids=["text", "empty", "cut short", "missing", "URL", "folder", "number"],
+    ids=[
+        "text",
+        "empty",
+        "cut",
+        "missing",
+        "URL",
+        "folder",
+        "number",
+        "batch",
+        "range",
+        "dtype",
+        "plain URI",
+        "base64",
+    ],
 )
-def test_unreadable_picture_says_which_and_why(picture: Any, reason: str) -> None:
+def test_unreadable_image_says_which_and_why(image: Any, reason: str) -> None:
     with pytest.raises(ImageError) as caught:
-        open_image(picture, "product '17': image 0")
+        open_image(image, "product '17': image 0")
     message = str(caught.value)
     assert message.startswith("product '17': image 0")
     assert reason in message
     assert "\n" not in message
 
 
-def test_opened_picture_cut_short_is_a_picture_error(tmp_path: Path) -> None:
+def test_opened_image_cut_short_is_a_image_error(tmp_path: Path) -> None:
     path = tmp_path / "cut.jpg"
     path.write_bytes(encoded(Image.effect_noise((64, 64), 80), "JPEG")[:900])
     with Image.open(path) as lazy, pytest.raises(ImageError, match="cannot be read"):
-        open_image(lazy, "picture")
+        open_image(lazy, "image")
 
 
-def test_huge_picture_is_refused_before_it_is_decoded() -> None:
+def test_huge_image_is_refused_before_it_is_decoded() -> None:
     header = encoded(Image.new("1", (9000, 9000)))
     with pytest.raises(ImageError, match="9000 × 9000 pixels are more than 64000000"):
         open_image(header)

@@ -1,4 +1,4 @@
-"""Other people's encoders of words and pictures, on tiny checkpoints in the hub's layout."""
+"""Other people's encoders of words and images, on tiny checkpoints in the hub's layout."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return DualEncoder.from_pretrained(write_dual_checkpoint(request.param, tmp_path_factory.mktemp(request.param)))
 
 
-def pictures() -> list[Image.Image]:
+def images() -> list[Image.Image]:
     random = np.random.default_rng(0)
     return [Image.fromarray(random.integers(0, 255, (20, 30, 3), dtype=np.uint8)) for _ in range(5)]
 
 
-def test_words_and_pictures_come_as_unit_vectors_of_one_space(encoder: DualEncoder) -> None:
-    words, seen = encoder.encode_texts(TEXTS), encoder.encode_pictures(pictures())
+def test_words_and_images_come_as_unit_vectors_of_one_space(encoder: DualEncoder) -> None:
+    words, seen = encoder.encode_texts(TEXTS), encoder.encode_images(images())
     assert words.shape[1] == seen.shape[1]
     for vectors in (words, seen):
         assert vectors.dtype == np.float32
@@ -35,8 +35,8 @@ def test_words_and_pictures_come_as_unit_vectors_of_one_space(encoder: DualEncod
 def test_the_batch_changes_no_vector(encoder: DualEncoder) -> None:
     one_by_one = np.concatenate([encoder.encode_texts([text]) for text in TEXTS])
     assert encoder.encode_texts(TEXTS, batch_size=2) == pytest.approx(one_by_one, abs=1e-5)
-    one_by_one = np.concatenate([encoder.encode_pictures([picture]) for picture in pictures()])
-    assert encoder.encode_pictures(pictures(), batch_size=2) == pytest.approx(one_by_one, abs=1e-5)
+    one_by_one = np.concatenate([encoder.encode_images([image]) for image in images()])
+    assert encoder.encode_images(images(), batch_size=2) == pytest.approx(one_by_one, abs=1e-5)
 
 
 def test_a_long_text_is_cut_where_the_model_ends(encoder: DualEncoder) -> None:

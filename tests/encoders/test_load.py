@@ -60,7 +60,7 @@ def test_a_dual_encoder_is_scored_in_every_direction(kind: str, shop: Catalog, t
     assert found.zero_shot["class"]["mm"]["accuracy"] >= 0
 
 
-def test_a_product_as_a_whole_is_the_sum_of_its_words_and_its_picture(tmp_path: Path) -> None:
+def test_a_product_as_a_whole_is_the_sum_of_its_words_and_its_image(tmp_path: Path) -> None:
     model = load_model(write_dual_checkpoint("clip", tmp_path))
     product = Product(id="1", title="red shoes", images=(noise(),))
     t, i, both = (model.encode([product], view=view)[0] for view in ("t", "i", "mm"))
@@ -115,10 +115,10 @@ def test_a_models_own_python_runs_only_when_asked(tmp_path: Path) -> None:
     assert load_model(folder, trust_remote_code=True).encode(["red shoes"]).shape[0] == 1
 
 
-BROKEN = Product(id="broken", title="red shoes", images=(b"no picture",))
+BROKEN = Product(id="broken", title="red shoes", images=(b"no image",))
 
 
-def test_a_broken_picture_is_set_aside_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_broken_image_is_set_aside_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     model = load_model(write_dual_checkpoint("clip", tmp_path))
     good = Product(id="good", title="navy shirt", images=(noise(),))
     vectors = model.encode([BROKEN, good], view="i", skip_bad=True)
@@ -138,11 +138,11 @@ def test_where_nothing_can_be_embedded_rows_are_nan_and_as_long_as_ever(tmp_path
     assert np.isnan(found).all()
 
 
-def test_a_product_whose_picture_is_broken_stands_in_each_gallery_once(tmp_path: Path) -> None:
+def test_a_product_whose_image_is_broken_stands_in_each_gallery_once(tmp_path: Path) -> None:
     """The smallest batches too, in which such a product, or query, is alone."""
     products = [Product(id=f"{n}", title=f"shoes {n}", category=("S", "a"), images=(noise(n),)) for n in range(4)]
     log = [Interaction(Query(f"q{n}", f"shoes {n}", image=noise(n)), (f"{n}",)) for n in range(4)]
-    log.append(Interaction(Query("broken", "", image=b"no picture"), ("broken",)))
+    log.append(Interaction(Query("broken", "", image=b"no image"), ("broken",)))
     catalog = write_catalog(tmp_path / "shop", {"test": [BROKEN, *products]}, {"test": log}, title="shoes")
     model = load_model(write_dual_checkpoint("clip", tmp_path / "clip"))
     gallery, _ = encode_gallery(model, catalog, catalog.ids(), 1, tqdm(disable=True))
@@ -152,8 +152,8 @@ def test_a_product_whose_picture_is_broken_stands_in_each_gallery_once(tmp_path:
         "t": [0, 1, 2, 3, 4],
     }
     found = evaluate(model, catalog, batch_size=1)
-    assert found.left_out["t→i"] == {"queries without text": 1, "gallery products without a readable picture": 1}
-    assert found.left_out["i→t"] == {"queries without a readable picture": 1}
+    assert found.left_out["t→i"] == {"queries without text": 1, "gallery products without a readable image": 1}
+    assert found.left_out["i→t"] == {"queries without a readable image": 1}
     assert found.scored == {direction: 4 for direction in DIRECTIONS}
 
 
@@ -182,8 +182,8 @@ def test_without_a_network_it_is_one_line(error: Exception, monkeypatch: pytest.
 TITLES = ["red women shoes", "navy men shirt", "blue cotton dress", "leather bag"]
 
 
-def titles_to_pictures() -> Any:
-    """Each title's picture among four: the shape of mteb's Fashion200k text → image task, without its download."""
+def titles_to_images() -> Any:
+    """Each title's image among four: the shape of mteb's Fashion200k text → image task, without its download."""
     mteb = pytest.importorskip("mteb")
     datasets = pytest.importorskip("datasets")
     from mteb.abstasks.retrieval import AbsTaskRetrieval
@@ -215,11 +215,11 @@ def test_mteb_scores_a_moon2_folder(moon2_folder: Path) -> None:
     from moon2.encoders.mteb import MoonMTEBEncoder
 
     encoder = MoonMTEBEncoder(moon2_folder)
-    result = mteb.evaluate(encoder, titles_to_pictures(), cache=None, show_progress_bar=False)
+    result = mteb.evaluate(encoder, titles_to_images(), cache=None, show_progress_bar=False)
     measured = result.task_results[0].scores["test"][0]
     # What mteb says is what our own vectors say.
-    words, pictures = encoder.model.encode(TITLES), encoder.model.encode([noise(n) for n in range(len(TITLES))])
-    first = (words @ pictures.T).argmax(axis=1) == np.arange(len(TITLES))
+    words, images = encoder.model.encode(TITLES), encoder.model.encode([noise(n) for n in range(len(TITLES))])
+    first = (words @ images.T).argmax(axis=1) == np.arange(len(TITLES))
     assert measured["recall_at_1"] == pytest.approx(first.mean(), abs=1e-4)
     assert measured["recall_at_5"] == 1.0
 
@@ -240,7 +240,7 @@ def test_mtebs_cache_gives_no_encoder_the_figures_of_another(tmp_path: Path, mon
         folder = tmp_path / f"run{seed}" / "model"
         Encoder.from_recipe(recipe, TITLES).save_pretrained(folder)
         model, cache = MoonMTEBEncoder(folder), ResultCache(tmp_path / "cache")
-        mteb.evaluate(model, titles_to_pictures(), cache=cache, show_progress_bar=False)
+        mteb.evaluate(model, titles_to_images(), cache=cache, show_progress_bar=False)
         kept = (tmp_path / "cache").rglob("Fashion200kT2IRetrieval.json")
         cached[seed] = {path.parent.name for path in kept} - set().union(*cached.values())
         assert model.mteb_model_meta.name == f"moon2/run{seed}"

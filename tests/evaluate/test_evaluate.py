@@ -29,7 +29,7 @@ KINDS = ("shirt", "bag")
 
 
 class ColourAndKindEncoder:
-    """Words: counts of the colour and kind words. Pictures: nearest colour, and a tall picture is a shirt."""
+    """Words: counts of the colour and kind words. Images: nearest colour, and a tall image is a shirt."""
 
     name = "colour-and-kind"
 
@@ -49,16 +49,16 @@ class ColourAndKindEncoder:
             return np.full(len(COLOURS) + len(KINDS), np.nan)
 
     def _vector(self, item: object, view: str) -> np.ndarray:
-        text, picture = item if isinstance(item, str) else "", None
+        text, image = item if isinstance(item, str) else "", None
         if isinstance(item, Product):
-            text, picture = item.title, next(iter(item.images), None)
+            text, image = item.title, next(iter(item.images), None)
         elif isinstance(item, Query):
-            text, picture = item.text, item.image
+            text, image = item.text, item.image
         vector = np.full(len(COLOURS) + len(KINDS), 0.01)
         if view != "i":
             vector += [word in text.lower().split() for word in (*COLOURS, *KINDS)]
-        if view != "t" and picture is not None:
-            image = Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture).convert("RGB")
+        if view != "t" and image is not None:
+            image = Image.open(io.BytesIO(image) if isinstance(image, bytes) else image).convert("RGB")
             pixel = np.array(image.resize((1, 1)).getpixel((0, 0)))
             vector[np.argmin([np.abs(pixel - colour).sum() for colour in COLOURS.values()])] += 1
             vector[len(COLOURS) + (image.width >= image.height)] += 1
@@ -134,29 +134,29 @@ def test_items_without_a_form_are_left_out_of_that_direction_alone_and_counted(t
     assert result.scored == {"t→mm": 4, "i→mm": 3, "mm→mm": 3, "t→i": 3, "i→t": 2}
     assert result.left_out == {
         "t→mm": {},
-        "i→mm": {"queries without a readable picture": 1},
-        "mm→mm": {"queries without both text and a readable picture": 1},
+        "i→mm": {"queries without a readable image": 1},
+        "mm→mm": {"queries without both text and a readable image": 1},
         "t→i": {
-            "gallery products without a readable picture": 1,
+            "gallery products without a readable image": 1,
             "queries without a relevant product in the gallery": 1,
         },
         "i→t": {
-            "queries without a readable picture": 1,
+            "queries without a readable image": 1,
             "gallery products without text": 1,
             "queries without a relevant product in the gallery": 1,
         },
     }
     assert result.recalls["t→mm"][10] == 100.0
     assert result.left_out_of_task["class"] == {"mm": 0, "i": 1, "t": 1}
-    assert "left out of i→mm, i→t: 1 queries without a readable picture" in result.to_text()
+    assert "left out of i→mm, i→t: 1 queries without a readable image" in result.to_text()
 
 
-def test_a_picture_that_cannot_be_read_costs_that_picture_only(tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_read_costs_that_image_only(tmp_path: Path) -> None:
     products, interactions = shop()
-    products[1] = replace(products[1], images=(b"not a picture",))
+    products[1] = replace(products[1], images=(b"not an image",))
     result = evaluate(ColourAndKindEncoder(), written(tmp_path, products, interactions))
     assert result.scored == {"t→mm": 4, "i→mm": 4, "mm→mm": 4, "t→i": 3, "i→t": 4}
-    assert result.left_out["t→i"]["gallery products without a readable picture"] == 1
+    assert result.left_out["t→i"]["gallery products without a readable image"] == 1
     assert result.recalls["t→mm"][1] == 100.0
 
 
@@ -210,7 +210,7 @@ def test_two_models_are_compared_query_by_query(tmp_path: Path) -> None:
     evaluate(ColourBlindEncoder(), catalog, by_query=poor)
     write_query_scores(tmp_path / "good.parquet", good)
     kept = read_query_scores(tmp_path / "good.parquet")
-    assert kept["t→mm"].ids == good["t→mm"].ids
+    assert kept["t→mm"].input_ids == good["t→mm"].ids
     found = compare_query_scores(kept, poor)
     # It sees two colours as one, so each query has four products alike, of which its own is out of the gallery.
     assert found["i→mm"][1].difference == pytest.approx(1 - 1 / 3)

@@ -12,8 +12,8 @@ from moon2.evaluate.evaluate import evaluate
 from moon2.evaluate.expert_use import expert_use
 from moon2.evaluate.result import Evaluation
 from moon2.model.encoder import Encoder
-from moon2.model.moon_model import VIEWS
 from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, TinySettings
+from moon2.views import VIEWS
 
 SIZES = TinySettings(vocabulary=300, width=32, layers=2, heads=2, feed_forward=48, vision_width=32, vision_layers=1)
 
@@ -29,7 +29,7 @@ def encoder() -> Encoder:
 def test_the_shares_are_the_mean_routing_of_the_products_that_have_both_forms(encoder: Encoder, tmp_path: Path) -> None:
     products, interactions = shop()
     products[0] = replace(products[0], images=())
-    products[1] = replace(products[1], images=(b"not a picture",))
+    products[1] = replace(products[1], images=(b"not an image",))
     catalog = written(tmp_path, products, interactions)
     found, number = expert_use(encoder, catalog, catalog.ids(), batch_size=4)
     assert number == 6

@@ -50,8 +50,8 @@ def encoder(request: pytest.FixtureRequest, new_encoder: Callable[..., Encoder])
 
 
 @pytest.fixture(scope="session")
-def picture() -> Callable[..., Image.Image]:
-    """A picture of some colour and size with a line through it, so that no two parts of it are the same."""
+def image() -> Callable[..., Image.Image]:
+    """An image of some colour and size with a line through it, so that no two parts of it are the same."""
 
     def draw(colour: str = "navy", size: tuple[int, int] = (32, 32)) -> Image.Image:
         image = Image.new("RGB", size, colour)

@@ -53,9 +53,9 @@ def test_an_incomplete_checkpoint_is_refused(missing: str, checkpoints: dict[str
 
 
 def test_tiny_is_the_same_for_the_same_seed(
-    new_encoder: Callable[..., Encoder], picture: Callable[..., Image.Image]
+    new_encoder: Callable[..., Encoder], image: Callable[..., Image.Image]
 ) -> None:
-    first, second = (new_encoder("tiny").encode(records(picture)) for _ in range(2))
+    first, second = (new_encoder("tiny").encode(records(image)) for _ in range(2))
     assert np.array_equal(first, second)
 
 
@@ -70,12 +70,12 @@ def test_the_tokenizer_is_the_same_for_the_same_texts_and_gives_them_back() -> N
 
 @pytest.mark.parametrize("name", [*CHECKPOINTS, "tiny"])
 def test_bfloat16_weights_give_nearly_the_same_vectors(
-    name: str, new_encoder: Callable[..., Encoder], picture: Callable[..., Image.Image]
+    name: str, new_encoder: Callable[..., Encoder], image: Callable[..., Image.Image]
 ) -> None:
     # Without noise: near-ties between unlike experts are decided by rounding, which is no error of the format.
     whole, half = (new_encoder(name, dtype, experts={"count": 4}) for dtype in ("float32", "bfloat16"))
     assert next(half.model.backbone.parameters()).dtype == torch.bfloat16
-    vectors = half.encode(records(picture))
+    vectors = half.encode(records(image))
     assert vectors.dtype == np.float32
     assert np.isfinite(vectors).all()
-    assert (vectors * whole.encode(records(picture))).sum(axis=1).min() > 0.99
+    assert (vectors * whole.encode(records(image))).sum(axis=1).min() > 0.99

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from support.some_items import records
 
@@ -15,28 +19,28 @@ from moon2.model.encoder import EncoderError
 
 
 @pytest.fixture
-def products(picture: Callable[..., Image.Image]) -> list[Product]:
-    """One product of each kind: text, picture, both."""
+def products(image: Callable[..., Image.Image]) -> list[Product]:
+    """One product of each kind: text, image, both."""
     return [
         Product("words", "red women shoes"),
-        Product("photo", images=[picture("teal", (48, 32))]),
-        Product("both", "navy men casual shirt", images=[picture("navy"), picture("white", (32, 48))]),
+        Product("photo", images=[image("teal", (48, 32))]),
+        Product("both", "navy men casual shirt", images=[image("navy"), image("white", (32, 48))]),
     ]
 
 
 def test_loading_gives_the_same_vectors_bit_for_bit(
-    encoder: Encoder, picture: Callable[..., Image.Image], tmp_path: Path
+    encoder: Encoder, image: Callable[..., Image.Image], tmp_path: Path
 ) -> None:
     encoder.save_pretrained(tmp_path / "model")
     loaded = Encoder.from_pretrained(tmp_path / "model", device="cpu")
-    assert np.array_equal(loaded.encode(records(picture)), encoder.encode(records(picture)))
+    assert np.array_equal(loaded.encode(records(image)), encoder.encode(records(image)))
     assert np.array_equal(
         Encoder.from_pretrained(tmp_path, device="cpu").encode(["navy shirt"]), encoder.encode(["navy shirt"])
     )
 
 
 def test_bfloat16_and_settings_survive_saving(
-    new_encoder: Callable[..., Encoder], picture: Callable[..., Image.Image], tmp_path: Path
+    new_encoder: Callable[..., Encoder], image: Callable[..., Image.Image], tmp_path: Path
 ) -> None:
     encoder = new_encoder(
         "qwen3_vl", "bfloat16", {"count": 3, "active": 1, "layers": [1]}, max_text_tokens=7, max_pixels=2048
@@ -44,7 +48,7 @@ def test_bfloat16_and_settings_survive_saving(
     encoder.save_pretrained(tmp_path)
     loaded = Encoder.from_pretrained(tmp_path, device="cpu")
     assert (loaded.model.settings, loaded.processor.settings) == (encoder.model.settings, encoder.processor.settings)
-    some = [picture("navy", (128, 128)), "navy men casual shirt with a zip"]
+    some = [image("navy", (128, 128)), "navy men casual shirt with a zip"]
     assert np.array_equal(loaded.encode(some), encoder.encode(some))
 
 
@@ -55,10 +59,10 @@ def test_the_saved_folder_holds_no_pickle(encoder: Encoder, tmp_path: Path) -> N
     assert {Path(name).suffix for name in names} <= {".json", ".safetensors", ".md", ".txt", ".jinja"}
 
 
-def test_mixtures_keep_their_order(encoder: Encoder, picture: Callable[..., Image.Image], tmp_path: Path) -> None:
+def test_mixtures_keep_their_order(encoder: Encoder, image: Callable[..., Image.Image], tmp_path: Path) -> None:
     path = tmp_path / "red.png"
-    picture("red", (64, 32)).save(path)
-    some = [*records(picture), path, "navy", Query("q2", "a bag")]
+    image("red", (64, 32)).save(path)
+    some = [*records(image), path, "navy", Query("q2", "a bag")]
     together = encoder.encode(some, batch_size=3)
     one_by_one = np.concatenate([encoder.encode([record]) for record in some])
     np.testing.assert_allclose(together, one_by_one, rtol=0, atol=1e-5)
@@ -66,10 +70,76 @@ def test_mixtures_keep_their_order(encoder: Encoder, picture: Callable[..., Imag
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-5)
 
 
-def test_one_item_gives_one_row(encoder: Encoder, picture: Callable[..., Image.Image]) -> None:
-    for record in ("navy shirt", picture("navy"), Product("1", "navy shirt")):
+def test_one_item_gives_one_row(encoder: Encoder, image: Callable[..., Image.Image]) -> None:
+    for record in ("navy shirt", image("navy"), Product("1", "navy shirt")):
         assert np.array_equal(encoder.encode(record), encoder.encode([record]))
         assert encoder.encode(record).shape == (1, encoder.dimension)
+
+
+def test_an_image_may_come_in_any_form(encoder: Encoder, image: Callable[..., Image.Image], tmp_path: Path) -> None:
+    navy = image("navy")
+    navy.save(tmp_path / "navy.png")
+    encoded = (tmp_path / "navy.png").read_bytes()
+    array = np.asarray(navy)
+    forms = [
+        tmp_path / "navy.png",
+        encoded,
+        io.BytesIO(encoded),
+        array,
+        array / 255,
+        torch.from_numpy(array.copy()).permute(2, 0, 1),
+        "data:image/png;base64," + base64.b64encode(encoded).decode(),
+        {"image": navy},
+        {"image": [str(tmp_path / "navy.png")]},
+    ]
+    for form in forms:
+        assert np.array_equal(encoder.encode(form), encoder.encode(navy))
+    both = encoder.encode({"text": "navy shirt", "image": navy})
+    assert np.array_equal(both, encoder.encode(Product("1", "navy shirt", images=[navy])))
+
+
+def test_what_is_neither_text_nor_image_is_refused_by_name(encoder: Encoder) -> None:
+    for source, message in [
+        (3, "cannot embed a int"),
+        ([None], "item 0: cannot embed a NoneType"),
+        ([{"text": "navy", "photo": "a.jpg"}], "item 0: cannot embed a dictionary with 'photo'"),
+        (np.zeros((4, 32, 32, 3), np.uint8), r"an array of shape \(4, 32, 32, 3\) is no image"),
+    ]:
+        with pytest.raises(EncoderError, match=message):
+            encoder.encode(source)
+
+
+def test_the_names_of_sentence_transformers_give_the_same_vectors(
+    encoder: Encoder, image: Callable[..., Image.Image]
+) -> None:
+    some = records(image)
+    queries, documents = encoder.encode_query(some), encoder.encode_document(some)
+    assert np.array_equal(queries, encoder.encode(some)) and np.array_equal(documents, queries)
+    similarity = encoder.similarity(queries[:2], documents)
+    assert similarity.shape == (2, len(some)) and similarity.dtype == np.float32
+    np.testing.assert_allclose(similarity, queries[:2] @ documents.T, rtol=0, atol=0)
+    assert encoder.similarity(queries[0], documents[0]).shape == (1, 1)
+
+
+def test_threads_that_encode_at_once_get_the_vectors_of_one(
+    encoder: Encoder, image: Callable[..., Image.Image]
+) -> None:
+    """Bit for bit: four threads, each with other batches of text, images and both."""
+    mixed = records(image)
+    longer = [Product("3", "navy men casual shirt " * 6, images=[image("grey", (96, 64))] * 2), *mixed[:3]]
+    work = [
+        ["navy shirt", "red women shoes", "<|image_pad|> bag"],
+        [image("teal", (48, 32)), image("red")],
+        mixed,
+        longer,
+    ]
+    expected = [encoder.encode(items) for items in work]
+
+    def encode(number: int) -> bool:
+        return all(np.array_equal(encoder.encode(work[number]), expected[number]) for _ in range(5))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(encode, range(4))) == [True] * 4
 
 
 def test_nothing_gives_no_rows(encoder: Encoder) -> None:
@@ -91,21 +161,21 @@ def test_views_at_once_are_the_views_one_by_one(encoder: Encoder, products: list
 
 
 def test_a_bad_item_is_named(encoder: Encoder) -> None:
-    with pytest.raises(EncoderError, match=r"^item 1: product '17': image 0: cannot be read as a picture") as caught:
+    with pytest.raises(EncoderError, match=r"^item 1: product '17': image 0: cannot be read as an image") as caught:
         encoder.encode(["navy", Product("17", images=[b"broken"])])
     assert "skip_bad" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_skipped_items_give_rows_of_nan(encoder: Encoder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_skipped_items_give_rows_of_nan(encoder: Encoder, caplog: pytest.LogCaptureFixture) -> None:
     some = ["navy", Product("17", images=[b"broken"]), "red women shoes", "", 3]
     vectors = encoder.encode(some, skip_bad=True)
     assert np.isnan(vectors).all(axis=1).tolist() == [False, True, False, True, True]
     np.testing.assert_allclose(vectors[[0, 2]], encoder.encode([some[0], some[2]]), rtol=0, atol=1e-5)
-    assert "product '17'" in capsys.readouterr().err
+    assert "product '17'" in caplog.text
 
 
 def test_a_view_that_an_item_lacks_is_an_error(encoder: Encoder, products: list[Product]) -> None:
-    with pytest.raises(EncoderError, match="item 0: it has no picture, and view 'i' was asked for"):
+    with pytest.raises(EncoderError, match="item 0: it has no image, and view 'i' was asked for"):
         encoder.encode(products, view="i")
     with pytest.raises(EncoderError, match="item 1: it has no text, and view 't' was asked for"):
         encoder.encode(products, view="t")

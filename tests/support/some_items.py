@@ -12,14 +12,14 @@ from moon2 import Encoder, Product, Query
 from moon2.model.moon_model import Views
 
 
-def records(picture: Callable[..., Image.Image]) -> list[Any]:
-    """Text alone, a picture alone, and both, with one to three pictures of different sizes."""
+def records(image: Callable[..., Image.Image]) -> list[Any]:
+    """Text alone, an image alone, and both, with one to three images of different sizes."""
     return [
         "red women shoes",
-        picture("teal", (48, 32)),
-        Product("1", "navy men casual shirt", images=[picture("navy", (32, 80)), picture("white", (48, 48))]),
-        Query("q", "a leather bag", picture("brown", (64, 32))),
-        Product("2", "blue", images=[picture(colour, (32, 32)) for colour in ("blue", "black", "red")]),
+        image("teal", (48, 32)),
+        Product("1", "navy men casual shirt", images=[image("navy", (32, 80)), image("white", (48, 48))]),
+        Query("q", "a leather bag", image("brown", (64, 32))),
+        Product("2", "blue", images=[image(colour, (32, 32)) for colour in ("blue", "black", "red")]),
     ]
 
 

@@ -38,7 +38,7 @@ def draw(colour: str, kind: str) -> Image.Image:
 
 
 def encoded(image: Image.Image) -> bytes:
-    """The picture as a PNG file."""
+    """The image as a PNG file."""
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
@@ -46,7 +46,7 @@ def encoded(image: Image.Image) -> bytes:
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    """Every colour of every kind; queries of words, of a shown product, of a picture, and one without a negative."""
+    """Every colour of every kind; queries of words, of a shown product, of an image, and one without a negative."""
     products = [
         Product(f"{colour}-{kind}", f"{colour} {kind}", images=[encoded(draw(colour, kind))])
         for colour in COLOURS

@@ -38,9 +38,9 @@ def silent(about: str, what: str) -> None:
 
 
 def enriched(product: Product) -> Product:
-    """The product with augmentations: a longer title, and its picture mirrored, upside down, and in grey."""
-    picture = Image.open(io.BytesIO(product.images[0])).convert("RGB")
-    variants = [ImageOps.mirror(picture), ImageOps.flip(picture), ImageOps.grayscale(picture).convert("RGB")]
+    """The product with augmentations: a longer title, and its image mirrored, upside down, and in grey."""
+    image = Image.open(io.BytesIO(product.images[0])).convert("RGB")
+    variants = [ImageOps.mirror(image), ImageOps.flip(image), ImageOps.grayscale(image).convert("RGB")]
     return replace(
         product,
         enriched_title=f"finest {product.title} of cotton",
@@ -137,13 +137,13 @@ def test_concatenated_are_the_enriched_title_and_some_expanded_images(
         assert (item.text, item.added_text) == (product.title, product.enriched_title)
         main, *added = item.images
         assert main == open_image(product.images[0])
-        expanded = [open_image(picture) for picture in product.expanded_images]
-        if id == "navy-bag":  # all its pictures differ
-            chosen[tuple(expanded.index(picture) for picture in added)] += 1
+        expanded = [open_image(image) for image in product.expanded_images]
+        if id == "navy-bag":  # all its images differ
+            chosen[tuple(expanded.index(image) for image in added)] += 1
     assert set(chosen) == {(0, 1), (0, 2), (1, 2)}
 
 
-def test_drawn_ones_take_the_place_of_the_title_and_of_the_main_picture() -> None:
+def test_drawn_ones_take_the_place_of_the_title_and_of_the_main_image() -> None:
     own, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "white")
     expanded = [Image.new("RGB", (8, 8), colour) for colour in ("green", "blue")]
     product = Product("1", "bag", images=[own, second], enriched_title="red bag", expanded_images=expanded)
@@ -213,28 +213,28 @@ def test_each_title_is_cut_at_its_own_length(new_encoder: Callable[..., Encoder]
     items = [Item(long, [image]), Item(long, [image, image], long), Item("red", [image], "red"), Item("red", [], long)]
     batch = processor.batch(items)
     assert batch.text is not None and batch.joint is not None
-    assert batch.text.real.sum(dim=1).tolist()[:2] == [5, 10]
-    rows = [ids[real].tolist() for ids, real in zip(batch.text.ids, batch.text.real, strict=True)]
+    assert batch.text.attention_mask.sum(dim=1).tolist()[:2] == [5, 10]
+    rows = [ids[real].tolist() for ids, real in zip(batch.text.ids, batch.text.attention_mask, strict=True)]
     assert rows[1][:5] == rows[0]
     red, line_break = (processor.tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("red", "\n"))
     assert rows[2] == [*red, *line_break, *red]
-    words = (batch.joint.content & ~batch.joint.picture).sum(dim=1).tolist()
+    words = (batch.joint.pooling_mask & ~batch.joint.image_mask).sum(dim=1).tolist()
     assert words == [len(row) for row in rows[:3]]
 
 
 def test_the_views_of_what_is_concatenated_are_those_of_separate_passes(
     richer: Catalog, new_stream: Callable[..., TripletStream], new_encoder: Callable[..., Encoder]
 ) -> None:
-    """r^i is of the original and expanded pictures, r^t of both titles, whether or not the other is there."""
+    """r^i is of the original and expanded images, r^t of both titles, whether or not the other is there."""
     encoder = new_encoder("input.max_text_tokens=20")
     stream = new_stream(richer, use="concatenate", keep_original=0.0)
     items = [item for _, item in products_of(stream)][:6]
     assert any(item.added_text for item in items)
     with torch.no_grad():
         together = encoder.model(encoder.processor.batch(items))
-        pictures = encoder.model(encoder.processor.batch([Item("", item.images) for item in items]))
+        images = encoder.model(encoder.processor.batch([Item("", item.images) for item in items]))
         texts = encoder.model(encoder.processor.batch([Item(item.text, [], item.added_text) for item in items]))
-    torch.testing.assert_close(together.vectors["i"], pictures.vectors["i"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(together.vectors["i"], images.vectors["i"], rtol=0, atol=1e-5)
     torch.testing.assert_close(together.vectors["t"], texts.vectors["t"], rtol=0, atol=1e-5)
     assert not torch.allclose(together.vectors["i"][0], together.vectors["mm"][0], atol=1e-3)
 
@@ -249,12 +249,12 @@ def test_an_expanded_image_that_cannot_be_read_is_done_without(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def spoil(product: Product) -> Product:
-        return replace(product, expanded_images=[b"no picture", product.images[0]][: 2 if use == "concatenate" else 1])
+        return replace(product, expanded_images=[b"no image", product.images[0]][: 2 if use == "concatenate" else 1])
 
     stream = new_stream(copy_with(shop, tmp_path / "data", spoil), use=use, keep_original=0.0)
     assert {len(item.images) for _, item in products_of(stream)} == {images}
     told = capsys.readouterr().err.splitlines()
-    line = "moon2: product 'navy-bag': expanded image 0: cannot be read as a picture (of no known format)"
+    line = "moon2: product 'navy-bag': expanded image 0: cannot be read as an image (of no known format)"
     assert [one for one in told if "navy-bag" in one] == [f"{line}; trained without it"]
 
 

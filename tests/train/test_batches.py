@@ -16,7 +16,7 @@ from moon2 import Encoder, Product, Query
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.catalog.triplets import Triplet, training_triplets
 from moon2.recipe import ImageTransformSettings
-from moon2.train.batches import TripletCollator, TripletExample, TripletStream, change_picture
+from moon2.train.batches import TripletCollator, TripletExample, TripletStream, change_image
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_all_negatives_of_a_triplet_are_drawn_in_time(shop: Catalog, new_encoder
     assert {stream[index].negative_id for index in range(40)} == set(triplet.negative_ids)
 
 
-def test_a_query_that_shows_a_product_gets_its_picture(shop: Catalog, new_encoder: Callable[..., Encoder]) -> None:
+def test_a_query_that_shows_a_product_gets_its_image(shop: Catalog, new_encoder: Callable[..., Encoder]) -> None:
     triplets = [triplet for triplet in training_triplets(shop) if triplet.query.id == "shown"]
     processor = new_encoder().processor
     example = TripletStream(triplets, shop, processor, ImageTransformSettings(), length=1, seed=0)[0]
@@ -128,13 +128,13 @@ def test_a_batch_is_queries_then_positives_then_negatives(shop: Catalog, new_enc
     assert torch.equal(texts.items, torch.arange(8))
 
 
-def test_pictures_are_mirrored_and_cropped_within_bounds() -> None:
+def test_images_are_mirrored_and_cropped_within_bounds() -> None:
     ramp = Image.fromarray(np.tile(np.arange(100, dtype=np.uint8), (100, 1)))
     random = np.random.default_rng(0)
-    changed = [np.asarray(change_picture(ramp, ImageTransformSettings(flip=True, crop=0.3), random)) for _ in range(40)]
+    changed = [np.asarray(change_image(ramp, ImageTransformSettings(flip=True, crop=0.3), random)) for _ in range(40)]
     rising = [image[50, 99] > image[50, 0] for image in changed]
     assert 8 < sum(rising) < 32
     for image in changed:
         assert image.shape == (100, 100)
         assert abs(int(image[50, 99]) - int(image[50, 0])) >= 66
-    assert change_picture(ramp, ImageTransformSettings(), random) is ramp
+    assert change_image(ramp, ImageTransformSettings(), random) is ramp

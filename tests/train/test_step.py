@@ -18,9 +18,9 @@ from moon2.train.batches import TripletBatch, TripletCollator, TripletExample
 from moon2.train.step import StepResult, training_step
 
 
-def item(words: str, picture: bool = True, text: bool = True) -> Item:
-    """A product or query by words such as "navy shirt": its text, a picture of its colour, or both."""
-    return Item(words if text else "", [Image.new("RGB", (32, 32), words.split()[0])] if picture else [])
+def item(words: str, image: bool = True, text: bool = True) -> Item:
+    """A product or query by words such as "navy shirt": its text, an image of its colour, or both."""
+    return Item(words if text else "", [Image.new("RGB", (32, 32), words.split()[0])] if image else [])
 
 
 def triplet(query: Item, positive: Item, negative: Item | None, id: str, known: Sequence[str] = ()) -> TripletExample:
@@ -106,8 +106,8 @@ def test_a_triplet_without_negative_is_believed(
 
 @pytest.mark.parametrize(
     ("parts", "present"),
-    [({"picture": False}, {"t→mm"}), ({"text": False}, {"i→mm"}), ({}, set(OBJECTIVES))],
-    ids=["text only", "pictures only", "both"],
+    [({"image": False}, {"t→mm"}), ({"text": False}, {"i→mm"}), ({}, set(OBJECTIVES))],
+    ids=["text only", "images only", "both"],
 )
 def test_a_shop_of_one_modality_trains(
     parts: dict[str, bool], present: set[str], new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
@@ -189,8 +189,8 @@ def test_queries_as_they_are_all_count_in_the_joint_objective(
 ) -> None:
     """Of words alone, a query has no joint form; asked for as it is, its words take that place."""
     words = [
-        triplet(item("navy", picture=False), item("navy shirt"), item("red shirt"), "a"),
-        triplet(item("red", picture=False), item("red bag"), None, "b"),
+        triplet(item("navy", image=False), item("navy shirt"), item("red shirt"), "a"),
+        triplet(item("red", image=False), item("red bag"), None, "b"),
     ]
     single = 'alignment.objectives={"mm→mm": 1}'
     strict = step_on(new_encoder(), words, small_recipe(single))
@@ -203,7 +203,7 @@ def test_queries_as_they_are_all_count_in_the_joint_objective(
 def test_products_given_with_one_enriched_title_are_no_negatives_of_each_other(
     new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
 ) -> None:
-    """Two titles of their own, one text drawn for both: by that text nobody could tell which picture is meant."""
+    """Two titles of their own, one text drawn for both: by that text nobody could tell which image is meant."""
     encoder, recipe = new_encoder(), small_recipe()
     pair = [triplet(item("navy"), item("navy shirt"), None, "a"), triplet(item("red"), item("red bag"), None, "b")]
     batch = batch_of(encoder, pair)

@@ -162,7 +162,7 @@ class Encoder:
         (target / "README.md").write_text(card, encoding="utf-8")
         save_torch_state_dict(self.model.state_dict(), target)
         # By this sentence-transformers finds the class that wraps the folder for it.
-        module = {"idx": 0, "name": "0", "path": "", "type": "moon2.encoders.sentence_transformers.MoonModule"}
+        module = {"idx": 0, "name": "0", "path": "", "type": "moon2.encoders.sentence_module.MoonModule"}
         (target / "modules.json").write_text(json.dumps([module], indent=1))
         # Last, because a folder with a config is taken for a whole encoder.
         (target / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True, default=str))
@@ -300,11 +300,12 @@ def _iterable(items: Any) -> Iterable[Any]:
 
 
 def _length(source: Any) -> tuple[int, int]:
+    """Number of images and characters, by which items of similar length are put together."""
     if isinstance(source, str):
         return 0, len(source)
-    text = getattr(source, "title", None) or getattr(source, "text", None) or ""
-    images = getattr(source, "images", None)
-    return (1 if images is None else len(images)), len(text)
+    if isinstance(source, Product):
+        return len(source.images), len(source.title)
+    return 1, len(source.text) if isinstance(source, (Query, Item)) else 0
 
 
 def _local_folder(source: str | Path) -> Path:

@@ -55,7 +55,7 @@ def inter_product(
     positive: Tensor,
     excluded: Tensor,
     temperature: float,
-    valid: Mapping[View, Tensor],
+    valid: Mapping[View, Tensor] | None = None,
 ) -> dict[Objective, Tensor]:
     """Query against product, for each view ϑ of the query: L_inter^ϑ is the InfoNCE of r_q^ϑ against r_p^mm.
 
@@ -66,8 +66,8 @@ def inter_product(
         queries: per view, [B, D] unit vectors.
         candidates: [C, D] unit vectors, the `mm` view of the batch's positives and negatives.
         positive, excluded, temperature: as in `info_nce`.
-        valid: per view of `queries`, [B] bool: False where the query has no such view (no text, no image). The vectors
-            of such rows are not looked at and may be anything, NaN included.
+        valid: per view, [B] bool: False where the query has no such view (no text, no image). A view that is not named
+            is valid everywhere. The vectors of rows that are not valid may be anything, NaN included.
 
     Returns:
         For each view given, under ϑ→mm: [B] losses, 0 with no gradient where not valid. Hand the masks to `total_loss`
@@ -75,7 +75,8 @@ def inter_product(
     """
     losses = {}
     for view, anchors in queries.items():
-        mask = valid[view]
+        everywhere = torch.ones(len(anchors), dtype=torch.bool, device=anchors.device)
+        mask = (valid or {}).get(view, everywhere)
         # Before the loss, not only after it: a NaN that is masked afterwards still has a NaN gradient.
         anchors = torch.where(mask[:, None], anchors, torch.zeros_like(anchors))
         loss = info_nce(anchors, candidates, positive, excluded, temperature)

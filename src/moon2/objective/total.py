@@ -40,8 +40,8 @@ def total_loss(
     sparsity: Tensor,
     settings: AlignmentSettings,
     *,
-    sample_weights: Tensor,
-    valid: Mapping[Objective, Tensor],
+    sample_weights: Tensor | None = None,
+    valid: Mapping[Objective, Tensor] | None = None,
 ) -> LossParts:
     """L_total = Σ_m M·ω_m · L_m + ρ · L_aux + ς · L_sparsity (arXiv 2511.12449; the factor M is ours).
 
@@ -60,16 +60,17 @@ def total_loss(
         load_balance: L_aux, scalar.
         sparsity: L_sparsity, scalar.
         settings: the balance mode with its floor, ρ and ς.
-        sample_weights: w [B] for the three inter-product objectives, from `moon2.objective.sample_filter`.
+        sample_weights: w [B] for the three inter-product objectives, from `moon2.objective.sample_filter`; all 1 when not
+            given.
         valid: for an objective, [B_m] bool: which samples count; all of an objective not named.
     """
     omega = at_least_float32(omega)
     means, present = [], []
     for objective in OBJECTIVES:
         loss = at_least_float32(losses[objective]) if objective in losses else omega.new_zeros(0)
-        counts = valid.get(objective, torch.ones_like(loss, dtype=torch.bool))
+        counts = (valid or {}).get(objective, torch.ones_like(loss, dtype=torch.bool))
         weights = counts.to(loss)
-        if objective.is_inter and objective in losses:
+        if sample_weights is not None and objective.is_inter and objective in losses:
             weights = weights * sample_weights.to(loss)
         # Not `weights * loss` alone: 0 · inf is NaN, and a row that does not count may hold anything.
         weighted = torch.where(counts, weights * loss, torch.zeros_like(loss))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from moon2.train.history import read_history
 from PIL import Image
 
 from moon2 import Encoder
 from moon2.catalog.store import Catalog
 from moon2.model.processor import Item
 from moon2.recipe import Recipe, RecipeError
-from moon2.train.history import read_history
 from moon2.train.train import train
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -80,7 +80,7 @@ def test_cut_into_small_batches_the_loss_and_its_gradients_are_the_same(
     """GradCache cuts the batch by the places under `input_ids`; a wrong cut would align the wrong rows."""
     from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
 
-    from moon2.encoders.sentence_transformers import MoonModule
+    from moon2.encoders.sentence_module import MoonModule
 
     colours = ("navy", "red", "green", "black", "blue")
     queries = [Item(colour) for colour in colours]

@@ -34,17 +34,17 @@ def towers(request: pytest.FixtureRequest, checkpoints: dict[str, Path]) -> Enco
     return dual(checkpoints[request.param])
 
 
-def test_both_together_are_the_normalised_sum(towers: Encoder, picture: Callable[..., Image.Image]) -> None:
-    words, photo = WORDS[0], picture("navy")
+def test_both_together_are_the_normalised_sum(towers: Encoder, image: Callable[..., Image.Image]) -> None:
+    words, photo = WORDS[0], image("navy")
     t, i = towers.encode(words)[0], towers.encode(photo)[0]
     both = towers.encode(Product("1", words, images=[photo]))[0]
     assert both == pytest.approx((t + i) / np.linalg.norm(t + i), abs=1e-5)
 
 
 def test_neither_form_depends_on_the_other_or_on_its_neighbours(
-    towers: Encoder, picture: Callable[..., Image.Image]
+    towers: Encoder, image: Callable[..., Image.Image]
 ) -> None:
-    photos = [picture("navy"), picture("red", (48, 32))]
+    photos = [image("navy"), image("red", (48, 32))]
     products = [
         Product("two", WORDS[0], images=photos),
         Product("one", WORDS[1], images=photos[:1]),
@@ -59,9 +59,9 @@ def test_neither_form_depends_on_the_other_or_on_its_neighbours(
 
 
 def test_it_is_saved_and_loaded_as_two_towers(
-    towers: Encoder, picture: Callable[..., Image.Image], tmp_path: Path
+    towers: Encoder, image: Callable[..., Image.Image], tmp_path: Path
 ) -> None:
-    product = Product("1", WORDS[0], images=[picture()])
+    product = Product("1", WORDS[0], images=[image()])
     towers.save_pretrained(tmp_path)
     again = Encoder.from_pretrained(tmp_path, device="cpu")
     assert again.model.fusion == "late"

@@ -17,7 +17,7 @@ from sentence_transformers.sentence_transformer.losses import CachedMultipleNega
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
 
 from moon2.catalog.store import Catalog
-from moon2.encoders.sentence_transformers import MoonModule
+from moon2.encoders.sentence_module import MoonModule
 from moon2.recipe import Recipe, require
 from moon2.run_folder import RunFolder
 from moon2.train.batches import TripletExample, TripletStream
@@ -59,6 +59,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder) -> None:
     # The library numbers its checkpoints itself, and writes trainer_state.json last.
     whole = [path.parent for path in run.checkpoints.glob("checkpoint-*/trainer_state.json")]
     newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    collator: Any = _Collator(prepared.stream, model)  # the library's own reads columns of text
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
@@ -78,7 +79,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder) -> None:
         ),
         # The library wants a dataset of columns; the numbers of our own examples are all it needs to hold.
         train_dataset=Dataset.from_dict({"index": list(range(len(prepared.stream)))}),
-        data_collator=_Collator(prepared.stream, model),
+        data_collator=collator,
         loss=CachedMultipleNegativesRankingLoss(
             model, scale=1 / recipe.alignment.temperature_inter, mini_batch_size=MINI_BATCH
         ),
@@ -91,7 +92,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder) -> None:
     trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
 
 
-class _Collator:  # in place of the library's own, which reads text columns
+class _Collator:
     """Numbers in the stream → the features of anchors, positives and negatives, as the library's losses want them."""
 
     # The library asks its collators for this.

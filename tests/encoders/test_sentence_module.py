@@ -15,7 +15,7 @@ sentence_transformers = pytest.importorskip("sentence_transformers")
 TEXTS = ["red women shoes", "a navy shirt", "bag"]
 
 
-def pictures() -> list[Image.Image]:
+def images() -> list[Image.Image]:
     random = np.random.default_rng(0)
     return [Image.fromarray(random.integers(0, 255, (40, 30, 3), dtype=np.uint8)) for _ in TEXTS]
 
@@ -35,10 +35,10 @@ def folder(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_its_vectors_are_the_encoders(folder: Path, tiny_encoder: Encoder) -> None:
     model = sentence_transformers.SentenceTransformer(str(folder), trust_remote_code=True)
     assert model.encode(TEXTS) == pytest.approx(tiny_encoder.encode(TEXTS), abs=1e-5)
-    assert model.encode(pictures()) == pytest.approx(tiny_encoder.encode(pictures()), abs=1e-5)
-    pairs = list(zip(TEXTS, pictures(), strict=True))
-    products = [Product(id=text, title=text, images=(picture,)) for text, picture in pairs]
-    both = model.encode([{"text": text, "image": picture} for text, picture in pairs])
+    assert model.encode(images()) == pytest.approx(tiny_encoder.encode(images()), abs=1e-5)
+    pairs = list(zip(TEXTS, images(), strict=True))
+    products = [Product(id=text, title=text, images=(image,)) for text, image in pairs]
+    both = model.encode([{"text": text, "image": image} for text, image in pairs])
     assert both == pytest.approx(tiny_encoder.encode(products), abs=1e-5)
     assert model.get_embedding_dimension() == tiny_encoder.dimension
 
