@@ -75,8 +75,8 @@ class BackboneSettings:
     tiny: TinySettings = field(default_factory=TinySettings)
     """Sizes of the `tiny` backbone; ignored for any other."""
     pooling: Literal["tokens", "modalities"] = "tokens"
-    """What the joint vector is the mean of: all `tokens`, as in the paper, or the two `modalities`, text and images, each
-    the mean of its own tokens, so that many visual tokens do not drown a short title."""
+    """What the joint vector is the mean of: all `tokens`, as in the paper, or the two `modalities`, text and images,
+    each the mean of its own tokens, so that many visual tokens do not drown a short title."""
 
 
 @dataclass
