@@ -1,6 +1,6 @@
-"""The words of the generated shop: kinds, colours and brands, titles as a shop writes them, queries as shoppers do.
+"""The words of the generated shop: kinds, colours and brands, the shop's titles and the shoppers' queries.
 
-A kind has several names, a colour has several, and titles carry filler, typing mistakes and gaps, as real ones do.
+Kinds, colours and patterns have several names. Titles contain filler, typing mistakes and gaps, as real ones do.
 """
 
 from __future__ import annotations
@@ -12,17 +12,25 @@ from moon2.catalog.generated_shop.drawing import RGB
 
 
 @dataclass(frozen=True)
+class Colour:
+    """One colour: its pixels and the words for it."""
+
+    rgb: RGB
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Kind:
     """One kind of product.
 
     Attributes:
-        names: what people call it; the first is the shop's own word.
+        names: words for it; the shop uses the first most often.
         category: path from the root to the leaf.
-        variants: forms it comes in, as `moon2.catalog.generated_shop.shapes` draws them.
-        patterns: of `moon2.catalog.generated_shop.drawing.PATTERNS`; plain is added to every kind.
-        materials: what it may be made of.
+        variants: its shapes, as `shapes.py` draws them.
+        patterns: of `drawing.PATTERNS`; every kind can also be plain.
+        materials: possible materials.
         prices: lowest and highest price.
-        genders: whom it is for.
+        genders: possible genders.
     """
 
     names: tuple[str, ...]
@@ -115,33 +123,19 @@ KINDS: dict[str, Kind] = {
 }
 # fmt: on
 
-COLOURS: dict[str, RGB] = {
-    "black": (40, 38, 42),
-    "white": (240, 239, 235),
-    "grey": (138, 140, 144),
-    "navy": (34, 46, 92),
-    "blue": (62, 124, 204),
-    "red": (196, 40, 46),
-    "green": (52, 132, 78),
-    "yellow": (238, 200, 58),
-    "pink": (238, 148, 178),
-    "brown": (122, 78, 48),
-    "purple": (118, 70, 152),
-    "orange": (234, 124, 42),
-}
-COLOUR_NAMES: dict[str, tuple[str, ...]] = {
-    "black": ("black", "jet black"),
-    "white": ("white", "off-white", "ivory"),
-    "grey": ("grey", "gray", "silver grey"),
-    "navy": ("navy", "navy blue", "dark blue"),
-    "blue": ("blue", "sky blue", "azure"),
-    "red": ("red", "scarlet", "crimson"),
-    "green": ("green", "forest green", "emerald"),
-    "yellow": ("yellow", "mustard", "lemon"),
-    "pink": ("pink", "rose pink", "blush"),
-    "brown": ("brown", "chocolate", "chestnut"),
-    "purple": ("purple", "violet", "plum"),
-    "orange": ("orange", "tangerine"),
+COLOURS: dict[str, Colour] = {
+    "black": Colour((40, 38, 42), ("black", "jet black")),
+    "white": Colour((240, 239, 235), ("white", "off-white", "ivory")),
+    "grey": Colour((138, 140, 144), ("grey", "gray", "silver grey")),
+    "navy": Colour((34, 46, 92), ("navy", "navy blue", "dark blue")),
+    "blue": Colour((62, 124, 204), ("blue", "sky blue", "azure")),
+    "red": Colour((196, 40, 46), ("red", "scarlet", "crimson")),
+    "green": Colour((52, 132, 78), ("green", "forest green", "emerald")),
+    "yellow": Colour((238, 200, 58), ("yellow", "mustard", "lemon")),
+    "pink": Colour((238, 148, 178), ("pink", "rose pink", "blush")),
+    "brown": Colour((122, 78, 48), ("brown", "chocolate", "chestnut")),
+    "purple": Colour((118, 70, 152), ("purple", "violet", "plum")),
+    "orange": Colour((234, 124, 42), ("orange", "tangerine")),
 }
 PATTERN_NAMES: dict[str, tuple[str, ...]] = {
     "plain": ("plain", "solid", "solid colour"),
@@ -152,16 +146,8 @@ PATTERN_NAMES: dict[str, tuple[str, ...]] = {
     "zigzag": ("zigzag", "chevron"),
 }
 FASHION_BRANDS = (
-    "Norvik",
-    "Lumera",
-    "Castello",
-    "Zephyr & Co",
-    "Tidemark",
-    "Kestrel",
-    "Brava",
-    "Solstice",
-    "Orla Finch",
-)
+    "Norvik", "Lumera", "Castello", "Zephyr & Co", "Tidemark", "Kestrel", "Brava", "Solstice", "Orla Finch",
+)  # fmt: skip
 HOME_BRANDS = ("Hearthly", "Pinewood", "Maplight", "Juniper Lane", "Tidemark", "Nordlys")
 _FILLER = (
     "high quality", "new arrival 2026", "free shipping", "best seller", "gift idea", "premium", "hot sale",
@@ -171,24 +157,24 @@ _QUERY_FILLER = ("buy", "cheap", "nice", "best", "sale", "online")
 
 
 def brands_of(kind: str) -> tuple[str, ...]:
-    """Which brands sell a kind."""
+    """The brands that sell a kind."""
     return HOME_BRANDS if KINDS[kind].category[0] == "Home" else FASHION_BRANDS
 
 
 def typing_mistake(text: str, rng: Random) -> str:
     """One letter doubled, dropped or swapped with its neighbour, in a word of at least four letters if there is one."""
-    places = [i for i in range(1, len(text) - 2) if text[i - 1 : i + 3].isalpha()]
-    if not places:
+    positions = [i for i in range(1, len(text) - 2) if text[i - 1 : i + 3].isalpha()]
+    if not positions:
         return text
-    i = rng.choice(places)
+    i = rng.choice(positions)
     return rng.choice(
         [text[:i] + text[i] + text[i:], text[:i] + text[i + 1 :], text[:i] + text[i + 1] + text[i] + text[i + 2 :]]
     )
 
 
 def product_title(kind: str, variant: str, attributes: dict[str, str], rng: Random) -> str:
-    """What the shop calls a product: brand, attributes and kind in some order, with filler and now and then a flaw."""
-    colour = rng.choice(COLOUR_NAMES[attributes["colour"]])
+    """The shop's title: brand, attributes and kind in some order, with filler and sometimes a flaw."""
+    colour = rng.choice(COLOURS[attributes["colour"]].names)
     pattern = rng.choice(PATTERN_NAMES[attributes["pattern"]])
     if attributes["pattern"] == "plain" and rng.random() < 0.7:
         pattern = ""
@@ -196,12 +182,12 @@ def product_title(kind: str, variant: str, attributes: dict[str, str], rng: Rand
     if flaw < 0.06:
         colour = ""
     gender = attributes["gender"] if attributes["gender"] in ("men", "women") and rng.random() < 0.6 else ""
-    form = variant if rng.random() < 0.7 else ""
+    shape = variant if rng.random() < 0.7 else ""
     material = attributes["material"] if rng.random() < 0.4 else ""
     name = rng.choices(KINDS[kind].names, weights=[3] + [1] * (len(KINDS[kind].names) - 1))[0]
-    core = [gender, colour, pattern, material, form, name]
+    core = [gender, colour, pattern, material, shape, name]
     if rng.random() < 0.3:
-        core = [form, name, gender and f"for {gender}", material, pattern, colour]
+        core = [shape, name, gender and f"for {gender}", material, pattern, colour]
     filler = rng.sample(_FILLER, rng.choices([0, 1, 2], weights=[4, 4, 2])[0])
     words = [attributes["brand"], *core, *filler] if rng.random() < 0.75 else [*filler, *core, attributes["brand"]]
     title = " ".join(word for word in words if word)
@@ -240,22 +226,22 @@ def product_description(kind: str, variant: str, attributes: dict[str, str], rng
 
 
 def shopper_text(kind: str, attributes: dict[str, str], rng: Random, *, careless: bool) -> str:
-    """What a shopper types who looks for such a product; never empty.
+    """The words of a shopper who looks for such a product; never empty.
 
     Args:
-        kind: of `KINDS`; always named, by any of its names.
-        attributes: brand, colour, pattern, material and gender of the product in mind.
+        kind: of `KINDS`; the words always contain one of its names.
+        attributes: brand, colour, pattern, material and gender of the product.
         rng: draws the words.
-        careless: words may be missing and have typing mistakes, as in a real log.
+        careless: words may be missing or have typing mistakes, as in a real log.
     """
-    colour = rng.choice(COLOUR_NAMES[attributes["colour"]])
+    colour = rng.choice(COLOURS[attributes["colour"]].names)
     pattern = rng.choice(PATTERN_NAMES[attributes["pattern"]])
     if attributes["pattern"] == "plain" and rng.random() < 0.7:
         pattern = ""
     brand = attributes["brand"] if rng.random() < 0.4 else ""
     gender = attributes["gender"] if attributes["gender"] in ("men", "women") and rng.random() < 0.3 else ""
     if careless and rng.random() < 0.2:
-        # One of the two is left out, never both, so that a query still says what is meant.
+        # Only one of the two is left out, so that the query still has a meaning.
         colour, pattern = ("", pattern) if pattern and rng.random() < 0.5 else (colour, "")
     words = [brand, gender, colour, pattern, rng.choice(KINDS[kind].names)]
     if rng.random() < 0.25:
