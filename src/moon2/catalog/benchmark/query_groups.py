@@ -27,7 +27,7 @@ def query_groups(log: Sequence[Interaction]) -> list[int]:
 def _keys(query: Query) -> list[tuple[Hashable, ...]]:
     # Training triplets do not compare the shoppers' images, so this key is added here only.
     keys: list[tuple[Hashable, ...]] = [*same_query_keys(query)]
-    if image := _stored_image(query):
+    if (image := _stored_image(query)) is not None:
         keys.append(("image", image, " ".join(query.text.casefold().split()), query.product_id or ""))
     return keys
 

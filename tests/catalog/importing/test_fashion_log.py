@@ -1,0 +1,44 @@
+"""A program imports tables of its own layout: the real fashion catalog with its log, whole."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from moon2.catalog.schema import CatalogError
+from moon2.catalog.store import Catalog
+
+SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[3] / "benchmarks" / "fashion_log.py"))
+PRODUCTS, TEST_PRODUCTS, LOG_ROWS, TEST_QUERIES = 39_971, 4_442, 18_307, 636
+
+
+@pytest.mark.long
+def test_the_whole_catalog(fashion_folder: Path, tmp_path: Path) -> None:
+    SCRIPT["main"]([str(fashion_folder), "--out", str(tmp_path / "fashion")])
+    catalog = Catalog.open(tmp_path / "fashion")
+    assert len(catalog) == PRODUCTS
+    assert len(catalog.ids("test")) == TEST_PRODUCTS
+    train, test = catalog.interactions("train"), catalog.interactions("test")
+    assert len(test) == TEST_QUERIES
+    # A row is rejected if its purchase is also among its negatives, and for no other reason.
+    assert {reject.reason for reject in catalog.rejects()} == {"positive_is_negative"}
+    assert len(catalog.rejects()) == LOG_ROWS - len(train)
+    first = next(catalog.products())
+    assert first.attributes["brand"]
+    assert len(first.category) == 3
+    assert first.images[0][8:12] == b"WEBP"
+    assert all(interaction.query.product_id for interaction in train)
+    assert not any("noise" in path.name for path in (tmp_path / "fashion").rglob("*"))
+
+
+def test_its_tables(fashion_folder: Path) -> None:
+    tables = SCRIPT["open_fashion_log"](fashion_folder)
+    assert tables.products.total == PRODUCTS
+    assert [(log.split, log.table.total) for log in tables.logs] == [("train", LOG_ROWS), ("test", TEST_QUERIES)]
+
+
+def test_another_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"products\.parquet: there is no such file"):
+        SCRIPT["main"]([str(tmp_path), "--out", str(tmp_path / "out")])
