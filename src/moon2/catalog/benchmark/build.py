@@ -3,8 +3,8 @@
 The result is a catalog, so `moon2 evaluate` scores on it and `moon2 augment` takes its training split. Products are
 read twice, one at a time: for their words and the fingerprints of their images, and to be written. In memory are words,
 fingerprints and the log. Every draw is a hash of the seed and an id, so the same seed gives the same benchmark. A
-product shown is a negative only if nothing says that it answers the query: no other row of the log, and no likeness to
-an answer. rejects.parquet lists what was left out, with the reason.
+product shown is a negative only if it answers the query in no row of the log and resembles no answer. rejects.parquet
+lists what was left out, with the reason.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class _Builder:
         self.rejects.append(Reject(0, id, reason, message))
 
     def _answers(self, row: Interaction) -> list[int]:
-        """The products bought and the product whose photo the query has, which all answer it."""
+        """The products bought and the product in the query's photo, which all answer the query."""
         return [self.number[id] for id in (*row.positive_ids, row.query.product_id) if id is not None]
 
     def _count_labels(self, row: Mapping[str, Any]) -> None:
@@ -277,7 +277,7 @@ class _Builder:
         return tuple(negatives)
 
     def _on_side(self, row: Interaction, group: int, side: str) -> Interaction | None:
-        """The row with only the products of its side; None, listed, if no purchase or not the query's photo is left."""
+        """The row with the products of its side only; None, and listed, if its purchase or its photo is not among them."""
 
         def here(ids: tuple[str, ...], kind: str) -> tuple[str, ...]:
             numbers: dict[int, None] = {}
@@ -307,21 +307,21 @@ class _Builder:
 
     def _write_train(self, rows: Iterable[tuple[Interaction, int]], writer: CatalogWriter) -> None:
         for row, group in rows:
-            if found := self._on_side(row, group, "train"):
-                self._write_row(found, "train", writer)
+            if reduced := self._on_side(row, group, "train"):
+                self._write_row(reduced, "train", writer)
 
     def _write_test(self, rows: Iterable[tuple[Interaction, int]], writer: CatalogWriter) -> None:
         """One row a query; all products bought after it are relevant."""
         merged: dict[int, Interaction] = {}
         for row, group in rows:
-            found, before = self._on_side(row, group, "test"), merged.get(group)
-            if found and before:
-                positives = dict.fromkeys((*before.positive_ids, *found.positive_ids))
-                negatives = dict.fromkeys((*before.negative_ids, *found.negative_ids))
-                merged[group] = Interaction(before.query, tuple(positives), tuple(negatives))
+            reduced, first = self._on_side(row, group, "test"), merged.get(group)
+            if reduced and first:
+                positives = dict.fromkeys((*first.positive_ids, *reduced.positive_ids))
+                negatives = dict.fromkeys((*first.negative_ids, *reduced.negative_ids))
+                merged[group] = Interaction(first.query, tuple(positives), tuple(negatives))
                 self.left_out["repeated_test_query"] += 1
-            elif found:
-                merged[group] = found
+            elif reduced:
+                merged[group] = reduced
         for row in merged.values():
             # The product in the query's photo would be retrieved by its own photo.
             relevant = tuple(id for id in row.positive_ids if id != row.query.product_id)

@@ -30,7 +30,7 @@ class BenchmarkSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.test_share < 1:
-            raise CatalogError(f"benchmark: test_share is {self.test_share}; it must lie between 0 and 1")
+            raise CatalogError(f"benchmark: test_share is {self.test_share}; it must be between 0 and 1")
         if self.category_cap < 0:
             raise CatalogError(f"benchmark: category_cap is {self.category_cap}; it must be 0 (no cap) or more")
 
@@ -42,7 +42,7 @@ class BenchmarkResult:
     Attributes:
         catalog: the benchmark, opened.
         products, queries: number by split.
-        left_out: number of things left out, by reason.
+        left_out: number of products, queries and links left out, by reason.
         components: groups of products that must stay on one side.
         largest: products of the largest group.
     """
@@ -72,9 +72,9 @@ def describe(source: str, licence: str, settings: BenchmarkSettings, left_out: M
         "and image, the first remains and replaces the others in the log.",
         f"2. Balanced over categories: {cap}; products that were bought come first, others are drawn.",
         "3. Split by connected components: near-duplicates in title or in image and products of one style are never "
-        "parted. Nor are the rows of one query, or queries with the same image. A query and the products bought after "
-        "it stay together unless the component becomes too large; purchases and exposures on the other side are then "
-        "left out.",
+        "separated. Nor are the rows of one query, or queries with the same image. A query and the products bought "
+        "after it stay together unless the component becomes too large; purchases and exposures on the other side are "
+        "then left out.",
         "4. Triplets: products bought after a query are its positives. Products shown but not bought are its "
         "negatives, unless they answer the same query elsewhere in the log, or resemble an answer in title, image or "
         "style. A test query comes once, with all products bought after it.",

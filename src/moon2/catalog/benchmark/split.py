@@ -1,4 +1,4 @@
-"""A split into train and test that never parts what belongs together: connected components by union and find.
+"""A split into train and test by connected components, so that linked nodes stay together.
 
 Some links are required: two near-duplicates, two products of one style. Others are preferred: a query and the products
 bought after it. Popular queries would chain half a shop into one component. So a preferred link is not followed where
@@ -50,7 +50,7 @@ def split_nodes(
     Args:
         names: of the nodes; the draw depends on them and on the seed, not on the order of the nodes.
         weights: how much of the test split a node fills; 0 for a node that only links others.
-        required: pairs of nodes that are never parted.
+        required: pairs of nodes that are never separated.
         preferred: pairs that stay together unless the component becomes too large.
         share: of the whole weight for the test split; it gets less where components do not fit.
         seed: of the draw.

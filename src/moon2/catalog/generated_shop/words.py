@@ -1,4 +1,4 @@
-"""The words of the generated shop: kinds, colours and brands, the shop's titles and the shoppers' queries.
+"""The words of the generated shop, from words.yaml: the shop's titles and descriptions, and the shoppers' queries.
 
 Kinds, colours and patterns have several names. Titles contain filler, typing mistakes and gaps, as real ones do.
 """
@@ -6,7 +6,10 @@ Kinds, colours and patterns have several names. Titles contain filler, typing mi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
+
+import yaml
 
 from moon2.catalog.generated_shop.drawing import RGB
 
@@ -39,126 +42,19 @@ class Kind:
     patterns: tuple[str, ...]
     materials: tuple[str, ...]
     prices: tuple[float, float]
-    genders: tuple[str, ...] = ("men", "women", "unisex")
+    genders: tuple[str, ...]
 
 
-_ALL = ("striped", "checked", "dotted", "floral", "zigzag")
-_WOMEN = ("women",)
-_HOME = ("home",)
-
-# fmt: off
-KINDS: dict[str, Kind] = {
-    "shirt": Kind(
-        ("shirt", "button-down", "button-up shirt"), ("Fashion", "Tops", "Shirts"), ("long sleeve", "short sleeve"),
-        ("striped", "checked", "dotted", "floral"), ("cotton", "linen", "poplin"), (19, 79), ("men", "women"),
-    ),
-    "t-shirt": Kind(
-        ("t-shirt", "tee", "tshirt"), ("Fashion", "Tops", "T-shirts"), ("crew neck", "v-neck", "logo"),
-        ("striped", "dotted", "zigzag"), ("cotton", "jersey", "organic cotton"), (9, 39),
-    ),
-    "dress": Kind(
-        ("dress", "frock", "gown"), ("Fashion", "Dresses"), ("strappy", "cap sleeve", "long sleeve", "maxi"),
-        _ALL, ("viscose", "chiffon", "cotton"), (29, 149), _WOMEN,
-    ),
-    "trousers": Kind(
-        ("trousers", "pants", "slacks"), ("Fashion", "Bottoms", "Trousers"), ("slim fit", "wide leg", "cropped"),
-        ("striped", "checked"), ("cotton", "wool blend", "corduroy"), (25, 99), ("men", "women"),
-    ),
-    "skirt": Kind(
-        ("skirt", "midi skirt"), ("Fashion", "Bottoms", "Skirts"), ("a-line", "pencil", "pleated"),
-        _ALL, ("denim", "viscose", "satin"), (19, 89), _WOMEN,
-    ),
-    "sneaker": Kind(
-        ("sneakers", "trainers", "running shoes"), ("Fashion", "Shoes", "Sneakers"), ("low-top", "high-top"),
-        ("striped", "checked"), ("mesh", "canvas", "suede"), (35, 139),
-    ),
-    "heels": Kind(
-        ("heels", "pumps", "high heels"), ("Fashion", "Shoes", "Heels"), ("stiletto", "block heel", "ankle strap"),
-        ("dotted", "floral"), ("leather", "satin", "suede"), (39, 159), _WOMEN,
-    ),
-    "boot": Kind(
-        ("boots", "leather boots", "winter boots"), ("Fashion", "Shoes", "Boots"), ("ankle", "knee-high", "lace-up"),
-        ("checked",), ("leather", "suede", "rubber"), (49, 199), ("men", "women"),
-    ),
-    "handbag": Kind(
-        ("handbag", "purse", "shoulder bag"), ("Fashion", "Bags", "Handbags"), ("satchel", "tote", "clutch"),
-        ("striped", "checked", "dotted", "floral"), ("leather", "canvas", "vegan leather"), (29, 199), _WOMEN,
-    ),
-    "backpack": Kind(
-        ("backpack", "rucksack", "daypack"), ("Fashion", "Bags", "Backpacks"), ("zip-top", "roll-top"),
-        _ALL, ("nylon", "canvas", "polyester"), (29, 119), ("unisex",),
-    ),
-    "watch": Kind(
-        ("watch", "wristwatch", "timepiece"), ("Fashion", "Accessories", "Watches"), ("round", "square", "gold case"),
-        ("striped",), ("leather strap", "nylon strap", "silicone"), (49, 349),
-    ),
-    "hat": Kind(
-        ("hat", "headwear"), ("Fashion", "Accessories", "Hats"), ("baseball cap", "sun hat", "beanie"),
-        ("striped", "checked", "dotted"), ("cotton", "wool", "straw"), (12, 49),
-    ),
-    "sunglasses": Kind(
-        ("sunglasses", "shades", "sun glasses"), ("Fashion", "Accessories", "Sunglasses"),
-        ("round", "cat-eye", "wayfarer"), (), ("acetate", "polycarbonate"), (15, 129),
-    ),
-    "umbrella": Kind(
-        ("umbrella", "brolly", "parasol"), ("Fashion", "Accessories", "Umbrellas"), ("long", "folding"),
-        _ALL, ("polyester", "pongee"), (12, 59), ("unisex",),
-    ),
-    "mug": Kind(
-        ("mug", "coffee cup", "tea mug"), ("Home", "Kitchen", "Mugs"), ("classic", "tall", "tapered"),
-        _ALL, ("stoneware", "porcelain", "enamel"), (7, 29), _HOME,
-    ),
-    "bottle": Kind(
-        ("water bottle", "drinking bottle", "bottle"), ("Home", "Kitchen", "Bottles"), ("classic", "sports", "flask"),
-        ("striped", "dotted", "zigzag"), ("steel", "glass", "tritan"), (9, 45), _HOME,
-    ),
-    "lamp": Kind(
-        ("lamp", "light", "reading lamp"), ("Home", "Lighting", "Lamps"), ("table", "floor", "desk"),
-        ("striped", "dotted", "floral", "zigzag"), ("linen shade", "metal", "paper shade"), (25, 149), _HOME,
-    ),
-    "chair": Kind(
-        ("chair", "seat"), ("Home", "Furniture", "Chairs"), ("dining", "armchair", "stool"),
-        ("striped", "checked", "floral", "zigzag"), ("velvet", "oak and cotton", "wool"), (49, 399), _HOME,
-    ),
-}
-# fmt: on
-
-COLOURS: dict[str, Colour] = {
-    "black": Colour((40, 38, 42), ("black", "jet black")),
-    "white": Colour((240, 239, 235), ("white", "off-white", "ivory")),
-    "grey": Colour((138, 140, 144), ("grey", "gray", "silver grey")),
-    "navy": Colour((34, 46, 92), ("navy", "navy blue", "dark blue")),
-    "blue": Colour((62, 124, 204), ("blue", "sky blue", "azure")),
-    "red": Colour((196, 40, 46), ("red", "scarlet", "crimson")),
-    "green": Colour((52, 132, 78), ("green", "forest green", "emerald")),
-    "yellow": Colour((238, 200, 58), ("yellow", "mustard", "lemon")),
-    "pink": Colour((238, 148, 178), ("pink", "rose pink", "blush")),
-    "brown": Colour((122, 78, 48), ("brown", "chocolate", "chestnut")),
-    "purple": Colour((118, 70, 152), ("purple", "violet", "plum")),
-    "orange": Colour((234, 124, 42), ("orange", "tangerine")),
-}
-PATTERN_NAMES: dict[str, tuple[str, ...]] = {
-    "plain": ("plain", "solid", "solid colour"),
-    "striped": ("striped", "stripes", "stripe"),
-    "checked": ("checked", "plaid", "check"),
-    "dotted": ("dotted", "polka dot", "spotted"),
-    "floral": ("floral", "flower print", "flowers"),
-    "zigzag": ("zigzag", "chevron"),
-}
-FASHION_BRANDS = (
-    "Norvik", "Lumera", "Castello", "Zephyr & Co", "Tidemark", "Kestrel", "Brava", "Solstice", "Orla Finch",
-)  # fmt: skip
-HOME_BRANDS = ("Hearthly", "Pinewood", "Maplight", "Juniper Lane", "Tidemark", "Nordlys")
-_FILLER = (
-    "high quality", "new arrival 2026", "free shipping", "best seller", "gift idea", "premium", "hot sale",
-    "limited edition", "top rated", "official store", "ready to ship", "special offer",
-)  # fmt: skip
-_QUERY_FILLER = ("buy", "cheap", "nice", "best", "sale", "online")
+_WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
+KINDS = {name: Kind(**{key: tuple(words) for key, words in kind.items()}) for name, kind in _WORDS["kinds"].items()}
+COLOURS = {name: Colour(tuple(colour["rgb"]), tuple(colour["names"])) for name, colour in _WORDS["colours"].items()}
+PATTERN_NAMES: dict[str, list[str]] = _WORDS["patterns"]
 
 
-def brands_of(kind: str) -> tuple[str, ...]:
+def brands_of(kind: str) -> list[str]:
     """The brands that sell a kind."""
-    return HOME_BRANDS if KINDS[kind].category[0] == "Home" else FASHION_BRANDS
+    brands: list[str] = _WORDS["brands"][KINDS[kind].category[0]]
+    return brands
 
 
 def typing_mistake(text: str, rng: Random) -> str:
@@ -188,7 +84,7 @@ def product_title(kind: str, variant: str, attributes: dict[str, str], rng: Rand
     core = [gender, colour, pattern, material, shape, name]
     if rng.random() < 0.3:
         core = [shape, name, gender and f"for {gender}", material, pattern, colour]
-    filler = rng.sample(_FILLER, rng.choices([0, 1, 2], weights=[4, 4, 2])[0])
+    filler = rng.sample(_WORDS["filler"]["title"], rng.choices([0, 1, 2], weights=[4, 4, 2])[0])
     words = [attributes["brand"], *core, *filler] if rng.random() < 0.75 else [*filler, *core, attributes["brand"]]
     title = " ".join(word for word in words if word)
     if 0.06 <= flaw < 0.14:
@@ -247,6 +143,6 @@ def shopper_text(kind: str, attributes: dict[str, str], rng: Random, *, careless
     if rng.random() < 0.25:
         rng.shuffle(words)
     if rng.random() < 0.12:
-        words.insert(0, rng.choice(_QUERY_FILLER))
+        words.insert(0, rng.choice(_WORDS["filler"]["query"]))
     text = " ".join(word for word in words if word).lower()
     return typing_mistake(text, rng) if careless and rng.random() < 0.1 else text

@@ -85,24 +85,16 @@ class ColumnMapping:
             CatalogError: a named column is missing, or no column is the id, or none is the title or the image.
         """
         usual = _UsualNames(columns)
-        fields: dict[str, Any] = {}
-        for name in ("id", "title", "description", "price", "split"):
-            given = getattr(self, name)
-            fields[name] = usual.find(USUAL_NAMES[name]) if given is None else given
-        for name in ("category", "images", "attributes"):
-            given = getattr(self, name)
-            fields[name] = (given,) if isinstance(given, str) and given else tuple(given or ())
+        fields = usual.fill(self, USUAL_NAMES)
         if self.category is None:
             several = (usual.find_all(names) for names in USUAL_CATEGORY_COLUMNS)
-            one = usual.find(USUAL_NAMES["category"])
-            fields["category"] = next(filter(None, several), (one,) if one else ())
-        if self.images is None:
-            one = usual.find(USUAL_NAMES["images"])
-            fields["images"] = (one,) if one else ()
+            fields["category"] = next(filter(None, several), fields["category"])
+        fields["category"], fields["images"] = _as_tuple(fields["category"]), _as_tuple(fields["images"])
+        fields["attributes"] = _as_tuple(self.attributes)
         taken = {fields[name] for name in ("id", "title", "description", "price", "split")}
         taken.update(fields["category"], fields["images"])
         if self.attributes is None:
-            attributes = [usual.find(name) for name in USUAL_ATTRIBUTES.split()]
+            attributes = map(usual.find, USUAL_ATTRIBUTES.split())
             fields["attributes"] = tuple(dict.fromkeys(name for name in attributes if name and name not in taken))
         elif fields["attributes"] == ("rest",) and "rest" not in columns:
             fields["attributes"] = ("rest", *(name for name in columns if name not in taken))
@@ -129,7 +121,7 @@ class LogMapping:
     positives: str | None = None
     """Bought or relevant products: one id, a list, a JSON list, or ids separated by `,` `;` `|` or spaces."""
     negatives: str | None = None
-    """Products shown but not bought, written like `positives`; a row with a product in both is put aside."""
+    """Products shown but not bought, written like `positives`; a row with a product in both is rejected."""
     exposures: str | None = None
     """All products shown, written like `positives`; those not bought are negatives. Used if no column of negatives is
     named or found; a column called `exposures` is read this way even if named as `negatives`."""
@@ -143,8 +135,7 @@ class LogMapping:
             CatalogError: a named column is missing, or no column is the query, or none is the product bought.
         """
         usual = _UsualNames(columns)
-        given = {name: getattr(self, name) for name in USUAL_LOG_NAMES}
-        fields = {name: usual.find(USUAL_LOG_NAMES[name]) if given[name] is None else given[name] for name in given}
+        fields = usual.fill(self, USUAL_LOG_NAMES)
         taken = {column for name, column in fields.items() if name != "exposures"}
         if self.exposures is None:
             # Exposures contain the purchases too: read as negatives, they would contradict every row.
@@ -167,8 +158,15 @@ USUAL_COLUMNS, USUAL_LOG_COLUMNS = ColumnMapping(), LogMapping()
 
 
 class _UsualNames:
-    def __init__(self, columns: Iterable[str]) -> None:
-        self.by_name = {_plain(column): column for column in reversed(list(columns))}
+    """Finds columns by their usual names."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.by_name = {_plain(column): column for column in reversed(columns)}
+
+    def fill(self, mapping: object, names: Mapping[str, str]) -> dict[str, Any]:
+        """Field → column, by its usual names where the mapping leaves it open."""
+        given = {field: getattr(mapping, field) for field in names}
+        return {field: self.find(names[field]) if column is None else column for field, column in given.items()}
 
     def find(self, names: str) -> str:
         return next((self.by_name[name] for name in names.split() if name in self.by_name), "")
@@ -179,6 +177,10 @@ class _UsualNames:
 
 def _plain(column: str) -> str:
     return re.sub(r"[\W_]", "", column.casefold())
+
+
+def _as_tuple(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) and names else tuple(names or ())
 
 
 def _columns(columns: Sequence[str]) -> str:

@@ -126,7 +126,7 @@ class ImageFetcher:
         yield from waiting
 
     def fetch(self, url: str) -> bytes:
-        """The bytes of one image as the server has them, from the cache if they are there; they can be decoded.
+        """The bytes of one image as the server has them, or from the cache; they can be decoded.
 
         Raises:
             FetchError: an address is refused, the server refuses, or it sends no image; also after three tries, if a
