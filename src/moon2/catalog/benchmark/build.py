@@ -277,7 +277,7 @@ class _Builder:
         return tuple(negatives)
 
     def _on_side(self, row: Interaction, group: int, side: str) -> Interaction | None:
-        """The row with the products of its side only; None, and listed, if its purchase or its photo is not among them."""
+        """The row with the products of its side only; None, and listed, if no purchase or not its photo is left."""
 
         def here(ids: tuple[str, ...], kind: str) -> tuple[str, ...]:
             numbers: dict[int, None] = {}
