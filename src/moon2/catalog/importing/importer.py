@@ -52,9 +52,6 @@ class Importer:
     def add_products(self, table: Source, mapping: ColumnMapping) -> None:
         """Writes the products of a table."""
 
-        def read_id(row: Row, number: int) -> str:
-            return to_text(row.get(mapping.id or "")).strip()
-
         def add(id: str, row: Row, stated: str | None, downloads: _Downloads) -> list[_Fault]:
             split = to_split(row.get(mapping.split) if mapping.split else stated)
             fields = read_fields(row, mapping)
@@ -73,15 +70,12 @@ class Importer:
             self.unfetched += sum(map(is_url, product.images))
             return [*faults, *((reason, f"{text}; the product is kept without it") for reason, text in image_faults)]
 
-        self._add_rows(table, mapping, " products", read_id, add)
+        self._add_rows(table, mapping.id or "", mapping, " products", add)
 
     def add_log(self, log: LogTable) -> None:
         """Writes the interactions of a log, whose products were added before."""
         table, mapping = log.table, log.columns
         images_of = ColumnMapping(id="", images=(mapping.image,) if mapping.image else ())
-
-        def read_id(row: Row, number: int) -> str:
-            return to_text(row.get(mapping.id)).strip() if mapping.id else f"{Path(table.name).stem}-{number}"
 
         def add(id: str, row: Row, stated: str | None, downloads: _Downloads) -> list[_Fault]:
             split = log.split or to_split(row.get(mapping.split) if mapping.split else stated)
@@ -96,23 +90,27 @@ class Importer:
                 for product in unknown
             ]
 
-        self._add_rows(table, images_of, " queries", read_id, add)
+        self._add_rows(table, mapping.id or "", images_of, " queries", add)
 
     def _add_rows(
         self,
         table: Source,
+        id_column: str,
         images_of: ColumnMapping,
         unit: str,
-        read_id: Callable[[Row, int], str],
         add: Callable[[str, Row, str | None, _Downloads], list[_Fault]],
     ) -> None:
-        """Adds each row of a table, and lists what `add` returns as dropped, or raises as rejected."""
+        """Adds each row of a table; faults that `add` returns are listed as dropped, those that it raises as rejected.
+
+        Without an id column, rows are numbered.
+        """
         with tqdm(total=table.total, unit=unit, desc=f"import {table.name}") as bar:
             for (number, stated, row), downloads in self._rows_and_downloads(table, images_of, bar):
                 if isinstance(row, BadRow):
                     self._reject(number, "", row.reason, row.message)
                     continue
-                id, where = read_id(row, number), f"{table.name} row {number}"
+                id = to_text(row.get(id_column)).strip() if id_column else f"{Path(table.name).stem}-{number}"
+                where = f"{table.name} row {number}"
                 try:
                     faults = add(id, row, stated, downloads)
                 except RecordError as error:
