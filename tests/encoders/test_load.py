@@ -30,7 +30,7 @@ TINY = Recipe(backbone=BackboneSettings(tiny=SIZES), input=InputSettings(max_pix
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    return write_shop(tmp_path_factory.mktemp("shop") / "shop", products=60, queries=20)
+    return write_shop(out=tmp_path_factory.mktemp("shop") / "shop", products=60, queries=20)
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ SETTINGS = [
 
 def test_training_beats_the_untrained_encoder_in_every_direction(tmp_path: Path) -> None:
     recipe = load_recipe(None, SETTINGS)
-    shop = write_shop(tmp_path / "shop", products=300, queries=400)
+    shop = write_shop(out=tmp_path / "shop", products=300, queries=400)
     before, _ = score(untrained_encoder(recipe, shop), shop)
     run = run_training(recipe, shop, tmp_path / "run")
     after, _ = score(Encoder.from_pretrained(run.folder), shop)
