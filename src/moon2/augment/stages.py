@@ -17,12 +17,12 @@ import pyarrow as pa
 
 from moon2.augment.consistency import Pair, similarities
 from moon2.augment.errors import AugmentationError, ProductError, ProviderError, one_line
-from moon2.augment.images.provider import Expansion, load_image_provider
+from moon2.augment.images.provider import Expansion, ImageProvider, load_image_provider
 from moon2.augment.prompts import load_prompts
 from moon2.augment.settings import CoAugmentationSettings
 from moon2.augment.text.entities import extract_entities
 from moon2.augment.text.grounding import ground
-from moon2.augment.text.provider import Enrichment, load_text_provider
+from moon2.augment.text.provider import Enrichment, TextProvider, load_text_provider
 from moon2.augment.text.sanitize import CleanProduct, clean_product
 from moon2.catalog import schema
 from moon2.images import ImageError, open_image
@@ -111,16 +111,13 @@ class ProviderCalls(Generic[Result]):
     products without augmentations are no result.
 
     Args:
-        name: how messages call the provider.
-        batch_size: products of one call, asked again before each shard.
-        concurrency: calls at once, from threads.
+        section: of the settings, for messages: "text" or "images".
+        provider: its `batch_size` and `concurrency` are kept to.
     """
 
-    def __init__(self, name: str, batch_size: Callable[[], int], concurrency: int) -> None:
-        self.name = name
-        self.batch_size = batch_size
-        self.concurrency = concurrency
-        self.patience = max(PATIENCE, 2 * concurrency)
+    def __init__(self, section: str, provider: TextProvider | ImageProvider) -> None:
+        self.section = section
+        self.provider = provider
         self._failures = 0
 
     def results(
@@ -135,8 +132,8 @@ class ProviderCalls(Generic[Result]):
         Raises:
             AugmentationError: the provider is down, or cannot work at all.
         """
-        size = self.batch_size()
-        pool = ThreadPoolExecutor(self.concurrency)
+        size = self.provider.batch_size
+        pool = ThreadPoolExecutor(self.provider.concurrency)
         try:
             batches = [range(first, min(first + size, rows)) for first in range(0, rows, size)]
             results: list[Result | ProviderError | ProductError] = []
@@ -153,10 +150,10 @@ class ProviderCalls(Generic[Result]):
             self._failures += 1
         elif not isinstance(result, ProductError):
             self._failures = 0
-        if self._failures >= self.patience:
+        if self._failures >= max(PATIENCE, 2 * self.provider.concurrency):
             raise AugmentationError(
-                f"{self.name} failed on the last {self._failures} products ({result}); repair it and run the same "
-                f"command again"
+                f"{self.section}.provider {self.provider.name}: failed on the last {self._failures} products "
+                f"({result}); repair it and run the same command again"
             )
 
 
@@ -188,9 +185,7 @@ class EnrichStage:
     def __init__(self, settings: CoAugmentationSettings) -> None:
         self.seed = settings.seed
         self.provider = load_text_provider(settings.text, load_prompts(settings.prompts))
-        self.calls: ProviderCalls[Enrichment] = ProviderCalls(
-            f"text.provider {self.provider.name}", lambda: self.provider.batch_size, self.provider.concurrency
-        )
+        self.calls: ProviderCalls[Enrichment] = ProviderCalls("text", self.provider)
 
     def __call__(self, batch: Batch) -> Batch:
         provider, cleaned = self.provider, batch.cleaned
@@ -231,9 +226,7 @@ class ExpandStage:
     def __init__(self, settings: CoAugmentationSettings) -> None:
         self.seed, self.count = settings.seed, settings.images.count
         self.provider = load_image_provider(settings.images, load_prompts(settings.prompts))
-        self.calls: ProviderCalls[Expansion] = ProviderCalls(
-            f"images.provider {self.provider.name}", lambda: 1, self.provider.concurrency
-        )
+        self.calls: ProviderCalls[Expansion] = ProviderCalls("images", self.provider)
 
     def __call__(self, batch: Batch) -> Batch:
         provider = self.provider

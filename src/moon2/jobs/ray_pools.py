@@ -173,7 +173,7 @@ class _Worker:
         try:
             self._steps = [stage.make() for stage in stages]
         except UserError as error:
-            self._error = str(error)
+            self._error = " ".join(str(error).split())
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         shard = Shard(**row["shard"])

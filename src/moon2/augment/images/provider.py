@@ -62,12 +62,14 @@ class ImageProvider(Protocol):
     Attributes:
         name, model, prompt: for provenance: the provider, its model and the versions of its prompts; "" where there is
             none.
+        batch_size: always one product.
         concurrency: products under way at once, in threads.
     """
 
     name: str
     model: str
     prompt: str
+    batch_size: int = 1
     concurrency: int = 1
 
     def expand(self, product: CleanProduct, count: int, seed: int) -> Expansion:
