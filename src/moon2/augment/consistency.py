@@ -7,6 +7,7 @@ from the catalog itself: from its own images with their own titles.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,10 @@ from PIL import Image
 
 from moon2.augment.errors import AugmentationError
 from moon2.catalog.store import Catalog
-from moon2.encoders.protocol import VectorEncoder
 from moon2.images import ImageError, open_image
+
+if TYPE_CHECKING:  # its module needs torch
+    from moon2.encoders.protocol import VectorEncoder
 
 PAIRS = 2_000
 KEPT = 0.95
