@@ -64,22 +64,19 @@ class Batch:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def reject(
-        self,
-        row: int,
-        kind: str,
-        provider: str,
-        reason: str,
-        *,
-        text: str | None = None,
-        image: bytes | None = None,
-        score: float | None = None,
-    ) -> None:
-        """Lists what is not used, with its reason, which is "code: message"."""
+    def reject(self, row: int, kind: str, provider: str, reason: str, **columns: Any) -> None:
+        """Lists what is not used.
+
+        Args:
+            row: of the product.
+            kind: "title" or "image".
+            provider: its name.
+            reason: "code: message".
+            columns: `text`, `image` and `score` of `REJECTED_AUGMENTATIONS`.
+        """
         code, _, message = reason.partition(": ")
-        cell = None if image is None else {"bytes": image, "path": None}
-        values = (self.products[row].id, kind, text, cell, provider, code, message, score)
-        self.rejected.append(dict(zip(REJECTED_AUGMENTATIONS.names, values, strict=True)))
+        values = {"id": self.products[row].id, "kind": kind, "provider": provider, "reason": code, "message": message}
+        self.rejected.append(values | columns)
 
     def set(self, row: int, name: str, value: Any, facts: Any) -> None:
         """Sets `enriched_title` or `expanded_images` of a product, with its provenance; an empty value removes both."""
@@ -206,15 +203,8 @@ class EnrichStage:
             if grounded.text is None:
                 batch.reject(row, "title", provider.name, grounded.reason, text=result.text)
                 continue
-            facts = {
-                "provider": provider.name,
-                "model": provider.model,
-                "prompt": provider.prompt,
-                "seed": self.seed,
-                "parents": _parents(batch.products[row], provider.name),
-                "removed": list(grounded.removed),
-                "score": None,
-            }
+            parents = _parents(batch.products[row], provider.name)
+            facts = _facts(provider, self.seed, parents=parents, removed=list(grounded.removed))
             batch.counts["titles"] += 1
             batch.set(row, "enriched_title", grounded.text, facts)
         return batch
@@ -241,17 +231,9 @@ class ExpandStage:
             if len(result.variants) < self.count:
                 reason = result.reason or f"incomplete: {len(result.variants)} of {self.count} variants were made"
                 batch.reject(row, "image", provider.name, reason)
-            common = {
-                "provider": provider.name,
-                "model": provider.model,
-                "prompt": provider.prompt,
-                "seed": self.seed,
-            }
-            facts = [{**common, "kind": "main", "what": result.reason, "parents": ["images/0"], "score": None}]
-            facts += [
-                {**common, "kind": variant.kind, "what": variant.prompt, "parents": ["main"], "score": None}
-                for variant in result.variants
-            ]
+            facts = [_facts(provider, self.seed, kind="main", what=result.reason, parents=["images/0"])]
+            for variant in result.variants:
+                facts.append(_facts(provider, self.seed, kind=variant.kind, what=variant.prompt, parents=["main"]))
             batch.counts["images"] += len(facts)
             images = (result.main, *(variant.image for variant in result.variants))
             batch.set(row, "expanded_images", images, facts)
@@ -274,30 +256,29 @@ class JudgeStage:
             cosines = similarities(self.encoder, [pair for *_, pair in some])
             scores |= {(row, number): float(cosine) for (row, number, _), cosine in zip(some, cosines, strict=True)}
         for row in {row for row, _ in scores}:
-            self._judge_title(batch, row, scores.get((row, -1)))
-            self._judge_images(batch, row, scores)
+            if (row, -1) in scores:
+                self._judge_title(batch, row, scores[row, -1])
+            if batch.products[row].expanded_images:
+                self._judge_images(batch, row, scores)
         return batch
 
-    def _judge_title(self, batch: Batch, row: int, score: float | None) -> None:
-        product = batch.products[row]
-        if score is None:
-            return
-        facts = json.loads(product.provenance["enriched_title"])
+    def _judge_title(self, batch: Batch, row: int, score: float) -> None:
+        title = batch.products[row].enriched_title
+        facts = json.loads(batch.products[row].provenance["enriched_title"])
         if score < self.threshold:
-            batch.reject(row, "title", facts["provider"], self._reason, text=product.enriched_title, score=score)
+            batch.reject(row, "title", facts["provider"], self._reason, text=title, score=score)
             batch.counts["titles"] -= 1
-        title = product.enriched_title if score >= self.threshold else None
+            title = None
         batch.set(row, "enriched_title", title, {**facts, "score": round(score, 4)})
 
     def _judge_images(self, batch: Batch, row: int, scores: dict[tuple[int, int], float]) -> None:
         product = batch.products[row]
-        if not product.expanded_images:
-            return
         images, all_facts = [], []
         for number, facts in enumerate(json.loads(product.provenance["expanded_images"])):
             image, score = product.expanded_images[number], scores[row, number]
             if score < self.threshold:
-                batch.reject(row, "image", facts["provider"], self._reason, image=image, score=score)
+                cell = {"bytes": image, "path": None}
+                batch.reject(row, "image", facts["provider"], self._reason, image=cell, score=score)
                 batch.counts["images"] -= 1
             else:
                 images.append(image)
@@ -321,6 +302,12 @@ def _pairs(products: Sequence[Product]) -> Iterator[tuple[int, int, Pair]]:
                 yield row, -1, (open_image(product.images[0]), product.enriched_title)
             except ImageError:
                 continue
+
+
+def _facts(provider: TextProvider | ImageProvider, seed: int, **more: Any) -> dict[str, Any]:
+    """Where an augmentation comes from; the judge adds its score."""
+    names = {"provider": provider.name, "model": provider.model, "prompt": provider.prompt, "seed": seed}
+    return {**names, **more, "score": None}
 
 
 def _parents(product: Product, provider: str) -> list[str]:

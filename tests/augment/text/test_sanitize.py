@@ -12,7 +12,7 @@ from moon2.records import Product
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_what_stands_from_an_instruction_on_goes(injection: str) -> None:
     cleaned = clean_text(f"Navy polo. {injection}")
-    assert cleaned.startswith("Navy polo.")
+    assert cleaned.startswith("Navy polo")
     assert "pineapple" not in cleaned and "evil" not in cleaned
 
 
@@ -24,11 +24,22 @@ def test_what_stands_from_an_instruction_on_goes(injection: str) -> None:
         ("mail sales@evil.com, see https://evil.com/a?b", "mail , see"),
         ("Shirt, 50% off", "Shirt,"),
         ("ﬁne ｃｏｔｔｏｎ\u200b “tee”", 'fine cotton "tee"'),
-        ("Brass ring, act as a stud; 12 V - 15 W, no. 5", "Brass ring, act as a stud; 12 V - 15 W, no. 5"),
     ],
 )
-def test_addresses_and_markup_go_and_facts_stay(text: str, cleaned: str) -> None:
+def test_addresses_and_markup_go(text: str, cleaned: str) -> None:
     assert clean_text(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Brass ring, act as a stud; 12 V - 15 W, no. 5",
+        "Operating system: Android. Output: 5 V. Follow the following instructions.",
+        "Made of cotton.In navy and/or red, 3 x 4 x 5 cm",
+    ],
+)
+def test_facts_stay(text: str) -> None:
+    assert clean_text(text) == text
 
 
 def test_every_text_of_a_product_is_cleaned_and_its_images_stay() -> None:

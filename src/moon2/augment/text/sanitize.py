@@ -22,7 +22,7 @@ _QUOTES = str.maketrans("‘’“”‐‑–—−", "''\"\"-----")
 _UNWANTED = re.compile(
     r"<(?:!--.*?(?:-->|$)|(script|style)\b.*?(?:</\1\s*>|$)|/?[a-z][^<>]*(?:>|$))"  # markup
     r"|\b(?:https?|ftp)\s?:\S*|\bwww\.\S+"  # addresses
-    r"|(?<![\w-])[\w-]{1,63}(?:\.[\w-]{1,63}){0,5}\.(?:com|net|org|info|shop|store|ru|cn|co|de|in)\b(?:/\S*)?"
+    r"|(?<![\w-])[\w-]{1,63}(?:\.[\w-]{1,63}){0,5}\.(?:(?:com|net|org|info|shop|store|ru|cn)\b(?:/\S*)?|[a-z]{2,24}/\S+)"
     r"|(?<![\w.+-])[\w.+-]{0,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,5}"
     r"|\+\d[\d ()./-]{6,}\d|\(\d{2,5}\) ?\d[\d -]{4,}\d|\b\d{3,5}[ .-]\d{3,5}[ .-]\d{3,5}\b"  # telephone numbers
     r"|\b\d+ ?% ?(?:off|discount)\b",
@@ -30,7 +30,7 @@ _UNWANTED = re.compile(
 )
 _INSTRUCTION = re.compile(
     r"\b(?:ignor|disregard|forget|overrid|bypass)\w*\b[^.]{0,40}?\b(?:instruc|prompt|rule|above|previous|prior|earlier)"
-    r"|忽略|\b(?:system|assistant|user|output|say|write|print|answer|reply) ?:|\b(?:new|following) instructions\b"
+    r"|忽略|(?:^|[.>!?;|\]]) ?(?:system|assistant|user) ?:|\b(?:say|write|answer|reply) ?:|\bnew instructions\b"
     r"|\bto (?:the |any |all )?(?:ai|llm|chatbot|assistant|language model)\b"
     r"|(?<![^\W_])(?:[a-z][ ._*-]{1,2}){6}",  # letters one by one
     re.IGNORECASE,
@@ -47,7 +47,6 @@ class CleanProduct:
     category: tuple[str, ...]
     attributes: Mapping[str, str]
     images: tuple[ImageSource, ...]
-    price: float | None
 
 
 def clean_product(product: Product) -> CleanProduct:
@@ -59,7 +58,6 @@ def clean_product(product: Product) -> CleanProduct:
         tuple(map(clean_text, product.category)),
         {clean_text(key): text for key, value in product.attributes.items() if (text := clean_text(value))},
         product.images,
-        product.price,
     )
 
 
@@ -73,7 +71,7 @@ def clean_text(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """NFKC without invisible characters and accents of their own: digits as 0-9, one kind of quote and dash."""
+    """NFKC without invisible characters, all digits as 0-9, one kind of quote and dash, single blanks."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
         text = "".join(map(_plain_character, text))
