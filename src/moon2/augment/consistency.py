@@ -21,9 +21,9 @@ if TYPE_CHECKING:  # its module needs torch
     from moon2.encoders.protocol import VectorEncoder
 
 PAIRS = 2_000
-KEPT = 0.95
-"""Share of the catalog's own pairs that reach the threshold: an augmentation is dropped that fits its product worse
-than all but the worst twentieth of the shop's own images fit theirs."""
+PASSING = 0.95
+"""Share of the catalog's own pairs that reach the threshold. An augmentation is dropped where it fits its product worse
+than the worst twentieth of the shop's own images fit theirs."""
 
 Pair = tuple[Image.Image, str]
 
@@ -36,12 +36,12 @@ def similarities(encoder: VectorEncoder, pairs: Sequence[Pair]) -> NDArray[np.fl
 
 
 def calibrated_threshold(encoder: VectorEncoder, catalog: Catalog, split: str, seed: int) -> float:
-    """The cosine that `KEPT` of the catalog's own pairs reach.
+    """The cosine that `PASSING` of the catalog's own pairs reach.
 
     Raises:
         AugmentationError: as `sample_pairs`.
     """
-    return float(np.quantile(similarities(encoder, sample_pairs(catalog, split, seed)), 1 - KEPT))
+    return float(np.quantile(similarities(encoder, sample_pairs(catalog, split, seed)), 1 - PASSING))
 
 
 def sample_pairs(catalog: Catalog, split: str, seed: int, number: int = PAIRS) -> list[Pair]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class AugmentationResult:
         folder: the new catalog.
         products: how many were worked on.
         counts: titles, images, tokens_in, tokens_out.
-        rejected: reason → how many augmentations were not made or not kept.
+        rejected: reason → how many augmentations are missing for it.
         cost: by the prices of the settings.
         threshold: of the consistency filter, None without one.
         resumed: products that an earlier, interrupted call had done already.
@@ -93,7 +93,7 @@ def augment(
     product alone, and variants of it before other backgrounds, from other viewpoints,
     in other light. Grounding takes out of a title what is not in the product's own
     data. With --consistency.checkpoint, augmentations whose image and title do not
-    belong together are dropped. What was not kept is listed with its reason in
+    belong together are dropped. Whatever is rejected is listed with its reason in
     OUT/rejected_augmentations.parquet. The test split and the log stay as they are.
 
     Without further settings it needs no model and no network. Stopped or killed, the
@@ -112,7 +112,7 @@ def augment(
     Args:
         data: folder of the catalog.
         out: folder of the new catalog.
-        settings: what is made, by which providers, and what is kept.
+        settings: the providers, and which of their augmentations to keep.
         address: Ray cluster to work on, such as auto or ray://host:10001; this machine alone when not given. Where the
             cluster asks for a token, set RAY_AUTH_MODE=token.
         workers: workers of each stage that computes on CPUs; one a CPU when not given.
@@ -181,7 +181,7 @@ def fingerprint(catalog: Catalog, shards: list[Shard], settings: CoAugmentationS
         products.update(f"{Path(shard.path).name} {shard.group} {shard.rows} {shard.size}\n".encode())
     for row in catalog.rows(SPLIT, ["id", "title", "description", "category", "attributes"]):
         products.update(repr(row).encode())
-    values = settings.to_dict()
+    values = asdict(settings)
     for section in ("text", "images"):
         for name in ("concurrency", "timeout", "retries", "base_url", "price_in", "price_out"):
             values[section].pop(name, None)

@@ -185,22 +185,19 @@ def _read_variants(prompt: Prompt) -> tuple[VariantPrompt, ...]:
         raise AugmentationError(f"{where}: is not YAML ({one_line(error)}); compare with moon2's own") from error
     if not isinstance(rows, list) or not rows:
         raise AugmentationError(f"{where}: must be a list of variants, each with name, kind and instruction")
-    variants = tuple(_variant(row, f"{where}: variant {number}") for number, row in enumerate(rows, 1))
-    names = [variant.name for variant in variants]
-    for name in names:
-        if names.count(name) > 1:
+    variants: dict[str, VariantPrompt] = {}
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or set(row) != {"name", "kind", "instruction"}:
+            raise AugmentationError(f"{where}: variant {number}: must have exactly name, kind and instruction")
+        if not all(isinstance(value, str) and value.strip() for value in row.values()):
+            raise AugmentationError(f"{where}: variant {number}: name, kind and instruction must be text and not empty")
+        name, kind, kinds = row["name"], row["kind"], get_args(VariantKind)
+        if kind not in kinds:
+            raise AugmentationError(f"{where}: variant {number}: kind {kind!r} is unknown; choose {', '.join(kinds)}")
+        if name in variants:
             raise AugmentationError(f"{where}: two variants are called {name!r}; give each its own name")
-    return variants
-
-
-def _variant(row: Any, where: str) -> VariantPrompt:
-    if not isinstance(row, dict) or set(row) != {"name", "kind", "instruction"}:
-        raise AugmentationError(f"{where}: must have exactly name, kind and instruction")
-    if not all(isinstance(value, str) and value.strip() for value in row.values()):
-        raise AugmentationError(f"{where}: name, kind and instruction must be text and not empty")
-    if row["kind"] not in get_args(VariantKind):
-        raise AugmentationError(f"{where}: kind {row['kind']!r} is unknown; choose {', '.join(get_args(VariantKind))}")
-    return VariantPrompt(row["name"], row["kind"], row["instruction"].strip())
+        variants[name] = VariantPrompt(name, kind, row["instruction"].strip())
+    return tuple(variants.values())
 
 
 def _name(product: CleanProduct) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from moon2.recipe import require
 
@@ -113,7 +113,3 @@ class CoAugmentationSettings:
         require(does_something, "text.provider", "none", "another provider where images.provider is none too")
         has_judge = self.consistency.checkpoint is not None or self.consistency.threshold is None
         require(has_judge, "consistency.checkpoint", None, "given with a threshold")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every setting, as plain values."""
-        return asdict(self)

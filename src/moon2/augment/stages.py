@@ -109,7 +109,7 @@ class ProviderCalls(Generic[Result]):
 
     Args:
         section: of the settings, for messages: "text" or "images".
-        provider: its `batch_size` and `concurrency` are kept to.
+        provider: its `batch_size` and `concurrency` are respected.
     """
 
     def __init__(self, section: str, provider: TextProvider | ImageProvider) -> None:
@@ -255,39 +255,28 @@ class JudgeStage:
         while some := list(islice(pairs, PAIRS_AT_ONCE)):
             cosines = similarities(self.encoder, [pair for *_, pair in some])
             scores |= {(row, number): float(cosine) for (row, number, _), cosine in zip(some, cosines, strict=True)}
+        reason = f"low_consistency: below {self.threshold:.3f}"
         for row in {row for row, _ in scores}:
+            product = batch.products[row]
             if (row, -1) in scores:
-                self._judge_title(batch, row, scores[row, -1])
-            if batch.products[row].expanded_images:
-                self._judge_images(batch, row, scores)
+                title, score = product.enriched_title, scores[row, -1]
+                facts = {**json.loads(product.provenance["enriched_title"]), "score": round(score, 4)}
+                if score < self.threshold:
+                    batch.reject(row, "title", facts["provider"], reason, text=title, score=score)
+                    batch.counts["titles"] -= 1
+                batch.set(row, "enriched_title", title if score >= self.threshold else None, facts)
+            images, all_facts = [], []
+            for number, facts in enumerate(json.loads(product.provenance.get("expanded_images", "[]"))):
+                image, score = product.expanded_images[number], scores[row, number]
+                if score >= self.threshold:
+                    images.append(image)
+                    all_facts.append({**facts, "score": round(score, 4)})
+                else:
+                    cell = {"bytes": image, "path": None}
+                    batch.reject(row, "image", facts["provider"], reason, image=cell, score=score)
+                    batch.counts["images"] -= 1
+            batch.set(row, "expanded_images", tuple(images), all_facts)
         return batch
-
-    def _judge_title(self, batch: Batch, row: int, score: float) -> None:
-        title = batch.products[row].enriched_title
-        facts = json.loads(batch.products[row].provenance["enriched_title"])
-        if score < self.threshold:
-            batch.reject(row, "title", facts["provider"], self._reason, text=title, score=score)
-            batch.counts["titles"] -= 1
-            title = None
-        batch.set(row, "enriched_title", title, {**facts, "score": round(score, 4)})
-
-    def _judge_images(self, batch: Batch, row: int, scores: dict[tuple[int, int], float]) -> None:
-        product = batch.products[row]
-        images, all_facts = [], []
-        for number, facts in enumerate(json.loads(product.provenance["expanded_images"])):
-            image, score = product.expanded_images[number], scores[row, number]
-            if score < self.threshold:
-                cell = {"bytes": image, "path": None}
-                batch.reject(row, "image", facts["provider"], self._reason, image=cell, score=score)
-                batch.counts["images"] -= 1
-            else:
-                images.append(image)
-                all_facts.append({**facts, "score": round(score, 4)})
-        batch.set(row, "expanded_images", tuple(images), all_facts)
-
-    @property
-    def _reason(self) -> str:
-        return f"low_consistency: below {self.threshold:.3f}"
 
 
 def _pairs(products: Sequence[Product]) -> Iterator[tuple[int, int, Pair]]:

@@ -68,9 +68,9 @@ class OpenCVProvider(ImageProvider):
         Raises:
             ProductError: `no_image`, `unreadable_image`.
         """
-        photo = first_image(product)
-        photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-        cut = cut_out(np.asarray(photo))
+        image = first_image(product)
+        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+        cut = cut_out(np.asarray(image))
         # Another backdrop needs a cut-out to set on it.
         kinds = [kind for kind in VARIANTS if cut.segmented or kind != "background"]
         first = int(product_random(seed, product.id).integers(len(kinds)))
@@ -78,9 +78,9 @@ class OpenCVProvider(ImageProvider):
         for number in range(count):
             kind = kinds[(first + number) % len(kinds)]
             # A generator of its own, so that one variant more changes none of the others.
-            image, description = VARIANTS[kind](cut, product_random(seed, product.id, number))
-            variants.append(Variant(encode(image), kind, description))
-        reason = "" if cut.segmented else "main-unsegmented: the product could not be told from its background"
+            pixels, description = VARIANTS[kind](cut, product_random(seed, product.id, number))
+            variants.append(Variant(encode(pixels), kind, description))
+        reason = "" if cut.segmented else "main-unsegmented: the product does not stand out from its background"
         return Expansion(encode(main_image(cut)), tuple(variants), reason)
 
 

@@ -58,10 +58,12 @@ def ground(text: str, product: CleanProduct, entities: Iterable[Entity]) -> Grou
     pieces = list(pieces_of(title))
     unsupported = _unsupported(title, pieces, facts)
     removed = tuple(pieces[number].text for number in sorted(unsupported))
-    kept = [number for phrase in _phrases(title, pieces) for number in _rest_of(phrase, pieces, unsupported, facts)]
+    remaining = [
+        number for phrase in _phrases(title, pieces) for number in _rest_of(phrase, pieces, unsupported, facts)
+    ]
     if removed:  # "with" and its like begin no title
-        kept = list(dropwhile(lambda number: _joins(pieces[number]), kept))
-    content = [pieces[number] for number in kept if not _joins(pieces[number])]
+        remaining = list(dropwhile(lambda number: _joins(pieces[number]), remaining))
+    content = [pieces[number] for number in remaining if not _joins(pieces[number])]
     if not content and not removed:
         return Grounded(None, (), "empty: the title has no words")
     unrelated = bool(facts.words) and not any(map(facts.has, content))
@@ -70,7 +72,7 @@ def ground(text: str, product: CleanProduct, entities: Iterable[Entity]) -> Grou
         return Grounded(None, removed, f"not_grounded: no source has {words}, and too little is left without")
     if facts.title_words and all(joined(piece.text) in facts.title_words for piece in content):
         return Grounded(None, removed, "nothing_to_add: the title says no more than the product's own")
-    return Grounded(_assemble(title, pieces, kept), removed)
+    return Grounded(_assemble(title, pieces, remaining), removed)
 
 
 def _unsupported(title: str, pieces: list[Piece], facts: SourceFacts) -> set[int]:
@@ -133,10 +135,10 @@ def _rest_of(phrase: list[int], pieces: list[Piece], unsupported: set[int], fact
     return [number for number in phrase if number not in unsupported]
 
 
-def _assemble(title: str, pieces: list[Piece], kept: list[int]) -> str:
-    """The kept pieces with the punctuation between them."""
+def _assemble(title: str, pieces: list[Piece], remaining: list[int]) -> str:
+    """The remaining pieces with the punctuation between them."""
     text = ""
-    for before, number in zip([None, *kept], kept, strict=False):
+    for before, number in zip([None, *remaining], remaining, strict=False):
         if before is not None:
             gap = title[pieces[before].end : pieces[number].start]
             text += gap if number == before + 1 else ", " if _BOUNDARY.search(gap) else " "

@@ -1,6 +1,6 @@
 """The provider `openai`: enriched titles by any OpenAI-compatible chat server that takes images (vLLM, Ollama, hosted).
 
-A reply without the JSON that was asked for is asked again. Parameters that a server refuses are left out from then on.
+A reply without a title is followed by another request. Parameters that a server refuses are left out from then on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from moon2.augment.settings import TextSettings
 
 BAD_REPLIES = 2
-"""How often a product is asked for again because the reply held no title."""
+"""How often a request is repeated because the reply held no title."""
 
 
 class OpenAITextProvider(TextProvider):

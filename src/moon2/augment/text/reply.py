@@ -1,7 +1,7 @@
 """What all vision-language models share: the image they see, and the title in their reply.
 
-Models wrap the JSON object that they were asked for in code fences, in reasoning, in kind words. All of that is
-tolerated. A reply without a usable title is not: a guess at its meaning would enter the catalog unseen.
+Models wrap the JSON object of the prompt in code fences, in reasoning, in kind words. All of that is tolerated. A reply
+without a usable title is not: a guess at its meaning would enter the catalog unseen.
 """
 
 from __future__ import annotations
