@@ -1,7 +1,7 @@
 """The salient entities E of a product: brand, type, material, colour, pattern, style, gender, size, with their source.
 
-Attributes come first, then the title, then the description. Of a description, what follows advice on washing and on
-what to wear with the product is not read. A value is always characters of the product's own text.
+Attributes come first, then the title, then the description without its advice on washing and on what to wear with the
+product. A value is always characters of the product's own text.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ Kind = Literal["brand", "type", "material", "colour", "pattern", "style", "gende
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MAX_VALUE = 80
 """Characters. A longer attribute value is prose, not an entity."""
+
 Span = tuple[int, int]
 _LEXICON: dict[str, Kind] = {
     **dict.fromkeys(STYLES, "style"),
@@ -63,18 +64,16 @@ _CHINESE = [phrase for phrase in _LEXICON if ord(phrase[0]) > 0x3000 and len(phr
 _PHRASE = re.compile(rf"(?<![^\W_])(?:{_one_of(_LEXICON)})(?!'?[^\W_])|{_one_of(_CHINESE)}", re.IGNORECASE)
 _ADVICE = re.compile(advice_pattern("values"), re.IGNORECASE)
 _AMBIGUOUS = load_words("ambiguous")
-
-_LONG_LETTER_SIZES = _one_of(LETTER_SIZES - set("SML"))
 _SIZE = re.compile(
     r"(?<![\w.,-])\d+(?:[.,]\d+)?(?:\s?[x×*]\s?\d+(?:[.,]\d+)?){0,2}[ -]?"
     rf"(?i:{_one_of([word for word, unit in UNITS.items() if unit in SIZE_UNITS or word[:4] == 'inch'])})(?![\w-])"
     r"|\b(?:UK|US|EU|EUR|IND)[ -]?\d{1,2}(?:\.5)?\b"
     rf"|\b(?i:sizes?)[ :]+(?:\d{{1,3}}(?:\.\d)?|{_one_of(LETTER_SIZES)})\b"
-    rf"|(?<![\w.&'/-])(?:{_LONG_LETTER_SIZES})(?![\w.&'-])"
+    rf"|(?<![\w.&'/-])(?:{_one_of(LETTER_SIZES - set('SML'))})(?![\w.&'-])"
     r"|(?<=[(/,])\s?[SML](?=\s?[)/,])|(?<=\s)[SML]$"
     rf"|\b(?i:{_one_of(WORD_SIZES)})\b"
 )
-_NOT_A_SIZE = re.compile(r"\b(?:model|wear\w*|height|warranty)\b[^\n]{0,50}$", re.IGNORECASE)
+_OF_SOMETHING_ELSE = re.compile(r"\b(?:model|wear\w*|height|warranty)\b[^\n]{0,50}$", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+|'(?=\s|$))?")
 
 
@@ -133,9 +132,8 @@ def _from_text(text: str, source: str, brands: list[Span] | None = None) -> Iter
         if not _overlaps(match.span(), brands or []) and not (prose and phrase in _AMBIGUOUS):
             yield Entity(_LEXICON[phrase], match[0], source)
     for size, span in _sizes(text):
-        if not _overlaps(span, brands or []) and not (
-            prose and _NOT_A_SIZE.search(text[max(0, span[0] - 60) : span[0]])
-        ):
+        of_something_else = prose and _OF_SOMETHING_ELSE.search(text[max(0, span[0] - 60) : span[0]])
+        if not of_something_else and not _overlaps(span, brands or []):
             yield Entity("size", size, source)
 
 
