@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as parquet
 import torch
+from sklearn.metrics import roc_auc_score
 
-from moon2.augment.consistency import auroc
 from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import triplets_from_log
 from moon2.model.encoder import Encoder
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     doubt = 1 - np.asarray(phi)
     noisy = np.asarray([bool(wrong[triplet.query.id]) for triplet in triplets])
     result = {
-        "auroc": auroc(doubt[noisy], doubt[~noisy]),
+        "auroc": float(roc_auc_score(noisy, doubt)),
         "triplets": len(triplets),
         "wrong": int(noisy.sum()),
         "mean_phi_wrong": float(np.mean(1 - doubt[noisy])),
