@@ -20,10 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 
+from moon2.train.history import read_history
+
 from moon2.evaluate.report.charts import line_chart
 from moon2.evaluate.report.report import TEMPLATES
 from moon2.evaluate.result import DIRECTIONS, Evaluation
-from moon2.train.history import read_history
 
 MODES = {
     "paper": ("--alignment.balance", "paper"),

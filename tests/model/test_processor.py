@@ -23,7 +23,7 @@ def test_images_stand_before_the_text_between_their_markers(
     product = Product("1", "navy shirt", images=[image("navy", (32, 64)), image("red", (64, 64))])
     batch = processor.batch([processor.item(product)])
     assert batch.joint is not None and batch.text is not None
-    before, after = processor.family.image_markers(processor.tokenizer, processor.config)
+    before, after = processor.family.image_markers(processor.tokenizer)
     words = processor.tokenizer("navy shirt", add_special_tokens=False)["input_ids"]
     sizes = [height * width // 4 for _, height, width in batch.joint.grids[0]]
     image_token = processor.config.image_token_id

@@ -96,8 +96,11 @@ def _revision(encoder: Encoder) -> str:
     digest = hashlib.sha256()
     model, processor = encoder.model, encoder.processor
     settings: list[Any] = [asdict(model.settings), class_path(type(model)), model.pooling, asdict(processor.settings)]
-    config: Any = model.backbone.config
-    settings += [config.to_dict(), processor.image_processor.to_dict(), sorted(processor.tokenizer.get_vocab().items())]
+    settings += [
+        model.backbone.config.to_dict(),
+        processor.image_processor.to_dict(),
+        sorted(processor.tokenizer.get_vocab().items()),
+    ]
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, weights in sorted(model.state_dict().items()):
         digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())

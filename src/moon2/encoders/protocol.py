@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from PIL import Image
 
-from moon2.images import ImageError, open_image
+from moon2.images import ImageError, ImageSource, open_image
 from moon2.model.encoder import EncoderError, Vectors, logger
-from moon2.model.processor import is_one_item
+from moon2.model.processor import ItemSource, is_one_item
 from moon2.records import Product, Query
 from moon2.views import VIEWS, View
 
@@ -20,7 +20,7 @@ class VectorEncoder(Protocol):
     """Products, queries and plain text to vectors."""
 
     def encode(
-        self, items: Sequence[Any], *, view: View | None = None, batch_size: int = 64, skip_bad: bool = False
+        self, items: Sequence[ItemSource], *, view: View | None = None, batch_size: int = 64, skip_bad: bool = False
     ) -> Vectors:
         """[n, D] float32 of unit length, in order; with `skip_bad`, NaN for an item that cannot be embedded."""
 
@@ -61,7 +61,7 @@ class EncoderAdapter(ABC):
         return both / np.linalg.norm(both, axis=1, keepdims=True).clip(min=1e-12)
 
     def encode(
-        self, items: Sequence[Any], *, view: View | None = None, batch_size: int = 64, skip_bad: bool = False
+        self, items: Sequence[ItemSource], *, view: View | None = None, batch_size: int = 64, skip_bad: bool = False
     ) -> Vectors:
         """As `moon2.Encoder.encode`; with `skip_bad`, a row of NaN even where not one item can be embedded.
 
@@ -110,7 +110,7 @@ class EncoderAdapter(ABC):
         vectors["t"][without_image & np.array([bool(product.images) for product in products], dtype=bool)] = np.nan
         return vectors
 
-    def _open(self, item: Any, view: View | None, skip_bad: bool) -> tuple[str, Image.Image | None]:
+    def _open(self, item: ItemSource, view: View | None, skip_bad: bool) -> tuple[str, Image.Image | None]:
         text, image, where = "", None, "image"
         if isinstance(item, str):
             text = item
@@ -119,7 +119,7 @@ class EncoderAdapter(ABC):
         elif isinstance(item, Query):
             text, image, where = f"{self.prompt}{item.text}" if item.text else "", item.image, f"query {item.id!r}"
         elif is_one_item(item):
-            image = item
+            image = cast(ImageSource, item)
         else:
             raise EncoderError(f"cannot embed a {type(item).__name__}; give text, an image, a Product or a Query")
         text = "" if view == "i" else text.strip()

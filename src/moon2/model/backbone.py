@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from moon2.errors import UserError
-from moon2.model.families import Family, family_of
+from moon2.model.families import Backbone, Family, ImageProcessor, family_of
 from moon2.recipe import BackboneSettings, InputSettings, TinySettings
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -27,16 +26,16 @@ class BackboneError(UserError):
 
 
 @dataclass
-class Backbone:
-    """A dense vision-language model without its language head, and what turns text and images into its input."""
+class LoadedBackbone:
+    """A backbone without its language head, and what turns text and images into its input."""
 
-    model: nn.Module
+    model: Backbone
     family: Family
     tokenizer: PreTrainedTokenizerBase
-    image_processor: Any
+    image_processor: ImageProcessor
 
 
-def build_backbone(settings: BackboneSettings, inputs: InputSettings, texts: Iterable[str]) -> Backbone:
+def build_backbone(settings: BackboneSettings, inputs: InputSettings, texts: Iterable[str]) -> LoadedBackbone:
     """Makes `tiny` from its config, or loads a checkpoint.
 
     Args:
@@ -53,15 +52,15 @@ def build_backbone(settings: BackboneSettings, inputs: InputSettings, texts: Ite
     return load_backbone(settings.name, inputs.max_pixels, dtype)
 
 
-def load_backbone(source: str | Path, max_pixels: int, dtype: torch.dtype) -> Backbone:
+def load_backbone(source: str | Path, max_pixels: int, dtype: torch.dtype) -> LoadedBackbone:
     """Loads a Qwen2.5-VL, Qwen3-VL or SmolVLM checkpoint from the hub or a folder, in the hub's layout.
 
     Raises:
         BackboneError: not there, or of a type that moon2 cannot upcycle.
     """
     try:
-        config = AutoConfig.from_pretrained(source)
-        family = family_of(config, source)
+        config: Any = AutoConfig.from_pretrained(source)
+        family = family_of(config.model_type, source)
         model, loaded = AutoModel.from_pretrained(source, dtype=dtype, output_loading_info=True)
         # transformers fills in at random what a checkpoint lacks, and only warns.
         if loaded["missing_keys"]:
@@ -80,10 +79,10 @@ def load_backbone(source: str | Path, max_pixels: int, dtype: torch.dtype) -> Ba
         reason = " ".join(str(error).split())[:300]
         raise BackboneError(f"backbone {source}: cannot be loaded ({reason}); give a hub id or a folder") from None
     family.prepare(model)
-    return Backbone(model, family, tokenizer, processor)
+    return LoadedBackbone(model, family, tokenizer, processor)
 
 
-def _tiny(sizes: TinySettings, inputs: InputSettings, texts: Iterable[str], dtype: torch.dtype) -> Backbone:
+def _tiny(sizes: TinySettings, inputs: InputSettings, texts: Iterable[str], dtype: torch.dtype) -> LoadedBackbone:
     from transformers import Qwen2VLImageProcessorPil, Qwen3VLConfig
 
     tokenizer = train_tokenizer(texts, sizes.vocabulary)
@@ -129,16 +128,16 @@ def _tiny(sizes: TinySettings, inputs: InputSettings, texts: Iterable[str], dtyp
         vision_end_token_id=ids["<|vision_end|>"],
     )
     model = AutoModel.from_config(config, dtype=dtype)
-    family = family_of(config, "tiny")
+    family = family_of(config.model_type, "tiny")
     family.prepare(model)
     unit = sizes.patch * sizes.merge
-    processor = Qwen2VLImageProcessorPil(
+    processor: Any = Qwen2VLImageProcessorPil(
         patch_size=sizes.patch,
         merge_size=sizes.merge,
         temporal_patch_size=1,
         size={"shortest_edge": min(9 * unit * unit, inputs.max_pixels), "longest_edge": inputs.max_pixels},
     )
-    return Backbone(model, family, tokenizer, processor)
+    return LoadedBackbone(model, family, tokenizer, processor)
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:

@@ -128,8 +128,8 @@ class Encoder:
         cls, folder: Path, config: dict[str, Any], device: str | torch.device, network: type[MoonModel]
     ) -> Encoder:
         described = dict(config["backbone"])
-        backbone_config = AutoConfig.for_model(described.pop("model_type"), **described)
-        family = family_of(backbone_config, folder)
+        family = family_of(described["model_type"], folder)
+        backbone_config: Any = AutoConfig.for_model(described.pop("model_type"), **described)
         inputs = InputSettings(**config["input"])
         with no_init_weights():
             backbone = AutoModel.from_config(backbone_config, dtype=getattr(torch, config["dtype"]))
@@ -146,7 +146,7 @@ class Encoder:
         """Writes the encoder as one folder that `from_pretrained` reads back bit for bit."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        backbone: Any = self.model.backbone
+        backbone = self.model.backbone
         config = {
             "model_type": "moon2",
             "moon2_version": version("moon2"),
@@ -195,7 +195,7 @@ class Encoder:
         if view is not None and view not in VIEWS:
             raise EncoderError(f"view is {view!r}; it must be one of {', '.join(VIEWS)}, or None for all an item has")
         wanted: View = view or "mm"
-        sources: list[Any] = [items] if is_one_item(items) else list(_iterable(items))
+        sources: Sequence[ItemSource] = [items] if is_one_item(items) else list(_iterable(items))
         return self._encode(sources, (wanted,), batch_size, show_progress, skip_bad)[wanted]
 
     def encode_query(self, queries: Iterable[ItemSource] | ItemSource, **options: Any) -> Vectors:
@@ -231,7 +231,7 @@ class Encoder:
 
     def _encode(
         self,
-        sources: Sequence[Any],
+        sources: Sequence[ItemSource],
         views: tuple[View, ...],
         batch_size: int,
         show_progress: bool,
@@ -258,7 +258,7 @@ class Encoder:
 
     def _open(
         self,
-        sources: Sequence[Any],
+        sources: Sequence[ItemSource],
         rows: list[int],
         views: tuple[View, ...],
         lacking_is_bad: bool,
@@ -300,7 +300,7 @@ def _iterable(items: Any) -> Iterable[Any]:
     return items
 
 
-def _length(source: Any) -> tuple[int, int]:
+def _length(source: ItemSource) -> tuple[int, int]:
     """Number of images and characters, by which items of similar length are put together."""
     if isinstance(source, str):
         return 0, len(source)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,24 @@ class Routing:
         return cls(attention_mask.flatten().nonzero().squeeze(1))
 
 
+class GatedMLP(Protocol):
+    """The MLP of a dense decoder layer."""
+
+    gate_proj: nn.Linear
+    up_proj: nn.Linear
+    down_proj: nn.Linear
+    act_fn: nn.Module
+
+
+class DenseLayer(Protocol):
+    """A decoder layer of the families that moon2 upcycles."""
+
+    self_attn: nn.Module
+    mlp: GatedMLP
+    input_layernorm: nn.Module
+    post_attention_layernorm: nn.Module
+
+
 @use_experts_implementation
 class Experts(nn.Module):
     """Z gated MLPs with fused weights.
@@ -89,7 +107,7 @@ class ModalityExperts(nn.Module):
     G = softmax(W_g h) over Z experts, top k kept and renormalised to G̃, ĥ = Σ_z G̃_z f_z(h) (arXiv 2511.12449, MoE).
     """
 
-    def __init__(self, dense: Any, settings: ExpertSettings, config: Any) -> None:
+    def __init__(self, dense: GatedMLP, settings: ExpertSettings, config: Any) -> None:
         super().__init__()
         gate, up, down = dense.gate_proj.weight, dense.up_proj.weight, dense.down_proj.weight
         inner, width = gate.shape
@@ -116,7 +134,7 @@ class ModalityExperts(nn.Module):
 class ExpertDecoderLayer(GradientCheckpointingLayer):
     """A decoder layer of the backbone, with experts in place of its MLP. It takes over the other parts as they are."""
 
-    def __init__(self, dense: Any, number: int, settings: ExpertSettings, config: Any) -> None:
+    def __init__(self, dense: DenseLayer, number: int, settings: ExpertSettings, config: Any) -> None:
         super().__init__()
         self.number = number
         self.self_attn = dense.self_attn
@@ -164,10 +182,10 @@ def upcycle(layers: nn.ModuleList, settings: ExpertSettings, config: Any) -> Non
     for number in chosen:
         if not 0 <= number < len(layers):
             raise RecipeError(f"experts.layers names layer {number}; this decoder has layers 0 to {len(layers) - 1}")
-        mlp: Any = layers[number].mlp
-        projections = [getattr(mlp, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
+        dense = cast(DenseLayer, layers[number])
+        projections = [getattr(dense.mlp, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
         if any(projection is None or projection.bias is not None for projection in projections):
             raise RecipeError(
-                f"decoder layer {number} has a {type(mlp).__name__}; moon2 upcycles gated MLPs without biases"
+                f"decoder layer {number} has a {type(dense.mlp).__name__}; moon2 upcycles gated MLPs without biases"
             )
-        layers[number] = ExpertDecoderLayer(layers[number], number, settings, config)
+        layers[number] = ExpertDecoderLayer(dense, number, settings, config)

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from moon2.model.experts import Routing, upcycle
-from moon2.model.families import Family, decoder_layers
+from moon2.model.families import Backbone, Family, decoder_layers
 from moon2.model.processor import ItemBatch, PassInputs
 from moon2.recipe import ExpertSettings
 from moon2.views import OBJECTIVES, VIEWS, View
@@ -51,7 +51,7 @@ class MoonModel(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         family: Family,
         settings: ExpertSettings,
         pooling: Literal["tokens", "modalities"] = "tokens",
@@ -122,7 +122,7 @@ class MoonModel(nn.Module):
 
     def run(self, inputs: PassInputs) -> tuple[Tensor, Routing]:
         """One pass through the backbone: its last states [B, S, D], and what the routers decided."""
-        extra: dict[str, Any] = dict(inputs.image_inputs)
+        extra = dict(inputs.image_inputs)
         if inputs.image_inputs:
             positions = self.family.positions(self.backbone, inputs.grids, inputs.input_ids.shape[1])
             if positions is not None:

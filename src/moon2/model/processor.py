@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import torch
 from PIL import Image
@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from moon2.errors import UserError
 from moon2.images import ImageSource, is_image_array, open_image
-from moon2.model.families import Family, Grid
+from moon2.model.families import BackboneConfig, Family, Grid, ImageProcessor
 from moon2.recipe import InputSettings
 from moon2.records import Product, Query
 from moon2.views import VIEWS, View
@@ -107,9 +107,9 @@ class Processor:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        image_processor: Any,
+        image_processor: ImageProcessor,
         family: Family,
-        config: Any,
+        config: BackboneConfig,
         settings: InputSettings,
     ) -> None:
         self.tokenizer = tokenizer
@@ -117,7 +117,7 @@ class Processor:
         self.family = family
         self.config = config
         self.settings = settings
-        self._before, self._after = family.image_markers(tokenizer, config)
+        self._before, self._after = family.image_markers(tokenizer)
         self._padding = tokenizer.pad_token_id or 0
         # A copy of our own, because transformers' tokenizer changes its settings with every call. A shop's text is
         # data: "<|image_pad|>" in a title is words, and must not stand for an image.
@@ -233,13 +233,13 @@ class Processor:
         return input_ids, attention_mask, pooling_mask
 
 
-def is_one_item(source: object) -> bool:
+def is_one_item(source: object) -> TypeGuard[ItemSource]:
     """Whether it is one `ItemSource`, not an iterable of them."""
     one = (str, bytes, bytearray, PathLike, Image.Image, Mapping, Product, Query, Item)
     return isinstance(source, one) or is_image_array(source) or hasattr(source, "read")
 
 
-def _text_and_images(source: Any) -> tuple[str, tuple[ImageSource, ...], str]:
+def _text_and_images(source: ItemSource) -> tuple[str, tuple[ImageSource, ...], str]:
     """Text, images, and how messages call it."""
     if isinstance(source, Product):
         return source.title, source.images, f"product {source.id!r}"
@@ -254,7 +254,7 @@ def _text_and_images(source: Any) -> tuple[str, tuple[ImageSource, ...], str]:
     if isinstance(source, str) and not source.startswith("data:image/"):
         return source, (), "text"
     if is_one_item(source):
-        return "", (source,), "image"
+        return "", (cast(ImageSource, source),), "image"
     raise ItemError(
         f"cannot embed a {type(source).__name__}; give text, an image (path, bytes, PIL image, array), a Product, a "
         f'Query or {{"text": …, "image": …}}'

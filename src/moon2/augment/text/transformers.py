@@ -148,7 +148,7 @@ class _FamilyReader:
         self._template = processor_config.get("chat_template") or self.tokenizer.chat_template
         if not self._template:
             raise ValueError("it has no chat template")
-        markers = family.image_markers(self.tokenizer, self._config)
+        markers = family.image_markers(self.tokenizer)
         self._before, self._after = ("".join(self.tokenizer.convert_ids_to_tokens(ids)) for ids in markers)
         self._image_token = str(self.tokenizer.convert_ids_to_tokens(self._config.image_token_id))
 
