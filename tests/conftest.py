@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 from support.drawn_shop import write_drawn_shop
+from support.dual_checkpoints import KINDS, write_dual_checkpoint
 from support.small_recipe import small_recipe as make_small_recipe
 from support.tiny_checkpoints import CHECKPOINTS, write_checkpoint
 
@@ -35,6 +36,12 @@ def fashion_folder() -> Path:
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Backbone family to the folder of a tiny checkpoint."""
     return {kind: write_checkpoint(kind, tmp_path_factory.mktemp(kind)) for kind in CHECKPOINTS}
+
+
+@pytest.fixture(scope="session")
+def dual_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Kind of dual encoder, "clip" or "siglip", to the folder of a tiny checkpoint."""
+    return {kind: write_dual_checkpoint(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}
 
 
 @pytest.fixture(scope="session")
