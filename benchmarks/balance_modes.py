@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import mean
 
 from moon2.evaluate.report.charts import line_chart
-from moon2.evaluate.report.style import STYLE
+from moon2.evaluate.report.report import TEMPLATES
 from moon2.evaluate.result import DIRECTIONS, Evaluation
 from moon2.train.history import read_history
 
@@ -56,13 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (out / "balance.json").write_text(json.dumps({"command": command, "runs": rows}, ensure_ascii=False, indent=1))
     text = table(rows)
     print(text)
-    charts = "".join(
-        line_chart(f"M·ω, {row['mode']}, seed {row['seed']}", row["weights"], low=0.0, high=2.0) for row in rows
-    )
-    head = f'<meta charset="utf-8"><title>Balance modes</title><style>{STYLE}</style>'
-    (out / "balance.html").write_text(
-        f"<!doctype html>{head}<main><h1>Balance modes</h1><pre>{text}</pre>{charts}</main>"
-    )
+    charts = [line_chart(f"M·ω, {row['mode']}, seed {row['seed']}", row["weights"], low=0.0, high=2.0) for row in rows]
+    page = TEMPLATES.from_string(Path(__file__).with_suffix(".html.j2").read_text())
+    (out / "balance.html").write_text(page.render(text=text, charts=charts))
 
 
 def run(name: str, seed: int, options: argparse.Namespace) -> Path:

@@ -10,7 +10,7 @@ fashion=${FASHION:?the folder with products.parquet and train_log.parquet}
 out=${OUT:-runs/fashion}
 mkdir -p "$out"
 begun=$SECONDS
-.venv/bin/moon2 import "$fashion" --as fashion-log --out "$out/data" --overwrite
+.venv/bin/python benchmarks/fashion_log.py "$fashion" --out "$out/data" --overwrite
 imported=$SECONDS
 .venv/bin/moon2 train --config "${CONFIG:-recipes/tiny.yaml}" --data "$out/data" --out "$out/run"
 trained=$SECONDS

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     recipe = load_recipe(options.config)
     with tempfile.TemporaryDirectory() as folder:
-        catalog = Catalog.open(options.data) if options.data else write_shop(Path(folder) / "shop")
+        catalog = Catalog.open(options.data) if options.data else write_shop(out=Path(folder) / "shop")
         compare(recipe, catalog, options.pairs)
 
 

@@ -13,7 +13,7 @@ from moon2.cli import main
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shop(tmp_path_factory.mktemp("shops") / "shop", products=60, queries=20).folder
+    return write_shop(out=tmp_path_factory.mktemp("shops") / "shop", products=60, queries=20).folder
 
 
 def test_a_shop_is_augmented_and_the_sums_are_told(

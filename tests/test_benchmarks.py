@@ -32,7 +32,7 @@ def test_prefix_sharing_measures_the_same_vectors_both_ways(tmp_path: Path, caps
         None,
         ["backbone.tiny.width=32", "backbone.tiny.vision_width=32", "backbone.tiny.layers=2", "training.batch_size=4"],
     )
-    script("prefix_sharing").compare(recipe, write_shop(tmp_path / "shop", products=60, queries=20), pairs=1)
+    script("prefix_sharing").compare(recipe, write_shop(out=tmp_path / "shop", products=60, queries=20), pairs=1)
     printed = capsys.readouterr().out
     assert "separate / shared: median" in printed
     assert float(printed.rpartition("vectors: ")[2]) <= 1e-5

@@ -31,7 +31,7 @@ training:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated shop on disk."""
-    return write_shop(tmp_path_factory.mktemp("shop") / "data", products=60, queries=16).folder
+    return write_shop(out=tmp_path_factory.mktemp("shop") / "data", products=60, queries=16).folder
 
 
 @pytest.fixture
@@ -309,7 +309,7 @@ def test_train_evaluate_report(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert "Loss of each objective" in (run / "report.html").read_text()
 
     # An evaluation is shown with the catalog it was made on: ids repeat between shops.
-    other = write_shop(tmp_path / "other", products=60, queries=16, seed=1).folder
+    other = write_shop(out=tmp_path / "other", products=60, queries=16, seed=1).folder
     line = complaint(capsys, "report", run, "--data", other)
     assert "other test queries or products" in line and "moon2 evaluate" in line
 

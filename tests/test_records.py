@@ -1,4 +1,4 @@
-"""Records: what exists is usable, and what is not says why in one line."""
+"""Records: a valid record is usable; a refused one says why in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moon2 import Interaction, Product, Query, RecordError
 from moon2.records import MAX_DESCRIPTION_CHARACTERS, MAX_TITLE_CHARACTERS
 
 
-def test_a_product_is_text_pictures_or_both() -> None:
+def test_a_product_is_text_images_or_both() -> None:
     assert Product(id="1", title="Navy shirt").images == ()
     assert Product(id="1", images=["front.jpg", "back.jpg"]).images == ("front.jpg", "back.jpg")
 
@@ -44,7 +44,7 @@ def test_a_product_that_breaks_a_rule_is_refused_with_its_reason(reason: str, fi
     assert "\n" not in str(refused.value)
 
 
-def test_a_query_needs_words_or_a_picture() -> None:
+def test_a_query_needs_words_or_an_image() -> None:
     assert Query(id="q", product_id="7").text == ""
     with pytest.raises(RecordError, match="neither text nor an image"):
         Query(id="q")
@@ -59,18 +59,18 @@ def test_a_query_needs_words_or_a_picture() -> None:
         {"id": "q", "product_id": "\ud800"},
     ],
 )
-def test_a_query_that_could_not_be_written_down_is_refused(fields: dict[str, str]) -> None:
+def test_a_query_that_cannot_be_written_to_a_file_is_refused(fields: dict[str, str]) -> None:
     with pytest.raises(RecordError, match="broken characters") as refused:
         Query(**fields)
     assert refused.value.reason == "broken_encoding"
     str(refused.value).encode()  # the line itself can be written
 
 
-def test_a_file_may_be_called_what_a_text_may_not() -> None:
+def test_a_file_name_may_hold_what_text_may_not() -> None:
     assert Product(id="1", images=["caf\ufffd.jpg"]).images == ("caf\ufffd.jpg",)
 
 
-def test_an_interaction_needs_a_purchase_that_was_not_left() -> None:
+def test_an_interaction_needs_a_purchase_that_is_not_a_negative() -> None:
     query = Query(id="q", text="shirt")
     assert Interaction(query, ["1"], ["2"]).positive_ids == ("1",)
     with pytest.raises(RecordError, match="no positive"):

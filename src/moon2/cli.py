@@ -37,7 +37,7 @@ COMMANDS = {  # in the order in which they are used
     "train": "moon2.train.train:train",
     "evaluate": "moon2.evaluate.evaluate:evaluate",
     "report": "moon2.evaluate.report.report:report",
-    "heatmap": "moon2.explain.explain:heatmap",
+    "heatmap": "moon2.explain.heatmap:heatmap",
     "compare": "moon2.experiments.compare:compare",
     "ablate": "moon2.experiments.compare:ablate",
 }

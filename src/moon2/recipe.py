@@ -75,7 +75,7 @@ class BackboneSettings:
     tiny: TinySettings = field(default_factory=TinySettings)
     """Sizes of the `tiny` backbone; ignored for any other."""
     pooling: Literal["tokens", "modalities"] = "tokens"
-    """What the joint vector is the mean of: all `tokens`, as the paper has it, or the two `forms`, words and pictures,
+    """What the joint vector is the mean of: all `tokens`, as in the paper, or the two `modalities`, text and images,
     each the mean of its own tokens, so that many visual tokens do not drown a short title."""
 
 
@@ -105,10 +105,10 @@ class InputSettings:
     max_text_tokens: int = 64
     """Longer text is cut here."""
     max_pixels: int = 262_144
-    """Larger pictures are scaled down to this many pixels (height × width), keeping their shape. It decides how many
-    visual tokens a picture costs and so, more than anything else, speed and memory."""
+    """Larger images are scaled down to this many pixels (height × width), keeping their shape. It decides how many
+    visual tokens an image costs and so, more than anything else, speed and memory."""
     max_images: int = 4
-    """Pictures of one product that are read; further ones are ignored."""
+    """Images of one product that are read; further ones are ignored."""
 
     def __post_init__(self) -> None:
         for name in ("max_text_tokens", "max_pixels", "max_images"):
@@ -122,7 +122,7 @@ class AlignmentSettings:
     temperature_inter: float = 0.05
     """ε, of the losses between a query and a product."""
     temperature_intra: float = 0.05
-    """ε̃, of the losses between one product's picture and its text."""
+    """ε̃, of the losses between one product's image and its text."""
     objectives: dict[str, float] = field(default_factory=lambda: {str(objective): 1.0 for objective in OBJECTIVES})
     """The objectives that are trained, each with its share of the loss; only `balance: fixed` reads the shares."""
     balance: Literal["paper", "guarded", "fixed"] = "guarded"
@@ -174,10 +174,10 @@ class FilterSettings:
 
 @dataclass
 class ImageTransformSettings:
-    """Cheap changes to pictures during training; off for a pretrained backbone."""
+    """Cheap changes to images during training; off for a pretrained backbone."""
 
     flip: bool = False
-    """Mirror a picture left to right half of the time."""
+    """Mirror an image left to right half of the time."""
     crop: float = 0.0
     """Largest share of the height and of the width that a random crop takes away."""
 
@@ -190,8 +190,8 @@ class AugmentationSettings:
     """Use in training of what `moon2 augment` added to the products: enriched titles and expanded images."""
 
     use: Literal["none", "concatenate", "draw"] = "none"
-    """`concatenate` adds them to the product's own title and pictures, as the paper does. `draw` puts the enriched
-    title in place of the title half of the time, and a picture drawn among the main one and the expanded ones in place
+    """`concatenate` adds them to the product's own title and images, as the paper does. `draw` puts the enriched
+    title in place of the title half of the time, and an image drawn among the main one and the expanded ones in place
     of the main one, at little further cost. Queries and evaluation never see them."""
     keep_original: float = 0.5
     """Probability with which a product is given without augmentations in a step, as it will be when it is searched."""
@@ -208,7 +208,7 @@ class TrainingSettings:
     """The run."""
 
     steps: int = 1000
-    """Optimiser steps."""
+    """Optimizer steps."""
     batch_size: int = 64
     """Triplets a step on one device (each is a query, a positive and a negative)."""
     optimizer: Literal["adamw", "muon"] = "adamw"

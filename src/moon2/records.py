@@ -1,7 +1,7 @@
-"""What a product, a query and an interaction are: plain validated records that every other room builds on.
+"""Product, query and interaction: plain records, validated when they are made.
 
-A record that exists is usable: construction raises `RecordError` with one line that says what is wrong, in which
-record, and what to do. Readers of other people's files catch it, put the row aside with that line, and go on.
+A record that exists is usable: construction raises `RecordError`, one line that says what is wrong, in which record,
+and what to do. Readers of other people's files catch it, list the row with that line, and go on.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from moon2.errors import UserError
+
+if TYPE_CHECKING:
+    from moon2.images import ImageSource  # which imports numpy and PIL
 
 MAX_TITLE_CHARACTERS = 2_000
 MAX_DESCRIPTION_CHARACTERS = 100_000
 
-# U+FFFD is what a decoder leaves behind where bytes were not valid in the encoding it was told.
+# A decoder writes U+FFFD for bytes that are not valid in the encoding.
 _BROKEN = re.compile("[\x00\ufffd\ud800-\udfff]")
-# A file may be called U+FFFD, and then opens by that name; the others stand in no address, and in no UTF-8.
+# A file name may hold U+FFFD; no address and no UTF-8 text can hold the others.
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+_T = TypeVar("_T")
 
 
 class RecordError(UserError):
@@ -34,18 +38,18 @@ class RecordError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product of a shop: text, pictures, or both.
+    """One product of a shop: text, images, or both.
 
     Attributes:
         id: unique within a catalog, not empty.
-        title: what the shop calls it; may be empty if there is a picture.
-        description: longer text; never needed.
+        title: the shop's title; may be empty if there is an image.
+        description: longer text; optional.
         category: path from the root to the leaf, e.g. ("Apparel", "Topwear", "Shirts").
         attributes: key to value, e.g. {"colour": "navy"}.
-        images: pictures (path, URL, encoded bytes or PIL image), the main one first; may be empty if there is a title.
+        images: whatever `open_image` reads, or URLs; the main one first; may be empty if there is a title.
         price: in the shop's currency, not negative; None when unknown.
-        enriched_title: what textual enrichment added (T⁺ of the paper), used in training only.
-        expanded_images: what visual expansion added (I^c_k), used in training only.
+        enriched_title: the title from textual enrichment (T⁺ of the paper), used in training only.
+        expanded_images: the images from visual expansion (I^c_k), used in training only.
         provenance: where the augmentations come from.
 
     Raises:
@@ -57,10 +61,10 @@ class Product:
     description: str = ""
     category: tuple[str, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
-    images: tuple[Any, ...] = ()
+    images: tuple[ImageSource, ...] = ()
     price: float | None = None
     enriched_title: str | None = None
-    expanded_images: tuple[Any, ...] = ()
+    expanded_images: tuple[ImageSource, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,8 +82,8 @@ class Product:
             _check_text(key, where, "attribute name", MAX_TITLE_CHARACTERS)
             _check_text(value, where, f"attribute {key!r}", MAX_TITLE_CHARACTERS)
         for name in ("images", "expanded_images"):
-            for i, picture in enumerate(getattr(self, name)):
-                _check_picture(picture, where, f"{name}[{i}]")
+            for i, image in enumerate(getattr(self, name)):
+                _check_image(image, where, f"{name}[{i}]")
         if not self.title.strip() and not self.images:
             raise RecordError("no_content", f"{where}: has neither a title nor an image; give it at least one")
         if self.price is not None and not (math.isfinite(self.price) and self.price >= 0):
@@ -88,14 +92,14 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a shopper asks with: words, a picture, or both.
+    """What a shopper searches with: words, an image, or both.
 
     Attributes:
         id: unique within a catalog's log, not empty.
-        text: the words; may be empty if there is a picture.
-        image: the picture (path, URL, encoded bytes or PIL image), or None.
-        product_id: when the picture shown is a product's photo, that product's id; its first image then is the query's
-            picture, it counts as a known positive in training, and evaluation leaves it out of the gallery.
+        text: the words; may be empty if there is an image.
+        image: whatever `open_image` reads, or a URL; None where the shopper gave none.
+        product_id: the product whose photo the shopper searched with. The query's image is that product's first image.
+            Training counts the product as a known positive; evaluation leaves it out of the gallery.
 
     Raises:
         RecordError: reasons `no_id`, `no_content`, `text_too_long`, `broken_encoding`.
@@ -103,7 +107,7 @@ class Query:
 
     id: str
     text: str = ""
-    image: Any = None
+    image: ImageSource | None = None
     product_id: str | None = None
 
     def __post_init__(self) -> None:
@@ -112,7 +116,7 @@ class Query:
             raise RecordError("no_id", f"{where}: has no id; give every query a non-empty id")
         _check_text(self.id, where, "id", MAX_TITLE_CHARACTERS)
         _check_text(self.text, where, "text", MAX_TITLE_CHARACTERS)
-        _check_picture(self.image, where, "image")
+        _check_image(self.image, where, "image")
         if self.product_id is not None:
             _check_text(self.product_id, where, "product_id", MAX_TITLE_CHARACTERS)
         if not self.text.strip() and self.image is None and self.product_id is None:
@@ -121,12 +125,12 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """One event of a search log: a query, what was bought (or is relevant), and what was shown and left.
+    """One event of a search log: a query, the products bought (or relevant), and products shown but not bought.
 
     Attributes:
-        query: what was asked.
+        query: the search.
         positive_ids: products bought after the query (training), or all relevant products (test); at least one.
-        negative_ids: products shown that had low relevance; may be empty.
+        negative_ids: products shown but not bought; may be empty.
 
     Raises:
         RecordError: reasons `no_positive`, `positive_is_negative`.
@@ -147,7 +151,7 @@ class Interaction:
             raise RecordError("positive_is_negative", f"{where}: {sorted(both)[0]!r} is both positive and negative")
 
 
-def _as_tuple(value: Iterable[Any], where: str) -> tuple[Any, ...]:
+def _as_tuple(value: Iterable[_T], where: str) -> tuple[_T, ...]:
     if isinstance(value, (str, bytes)):
         raise RecordError("not_a_list", f"{where} must be a list, got one {type(value).__name__}")
     return tuple(value)
@@ -162,10 +166,10 @@ def _check_text(text: str, where: str, what: str, limit: int) -> None:
         raise RecordError("broken_encoding", f"{where}: {what} has broken characters; save the source as UTF-8")
 
 
-def _check_picture(picture: Any, where: str, what: str) -> None:
-    """A path or URL must be one that can be written down; pictures themselves are opened by whoever needs them."""
-    if isinstance(picture, (str, PathLike)) and _UNWRITABLE.search(str(fspath(picture))):
-        name = f"{what} {str(fspath(picture))!r:.200}"
+def _check_image(image: object, where: str, what: str) -> None:
+    """A path or URL must be one that can be written to a file; images are opened later, where they are used."""
+    if isinstance(image, (str, PathLike)) and _UNWRITABLE.search(str(fspath(image))):
+        name = f"{what} {str(fspath(image))!r:.200}"
         raise RecordError(
             "broken_encoding", f"{where}: {name} has broken characters; rename it, or save the source as UTF-8"
         )

@@ -14,7 +14,7 @@ from moon2.jobs.ray_pools import connected
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     """Products enough for two parts."""
-    return write_shop(tmp_path_factory.mktemp("shops") / "shop", products=420, queries=60)
+    return write_shop(out=tmp_path_factory.mktemp("shops") / "shop", products=420, queries=60)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Small pictures and shops for the catalog's tests."""
+"""Small images for the catalog's tests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from PIL import Image
 
 
 @pytest.fixture(scope="session")
-def picture() -> Callable[..., bytes]:
-    """The bytes of a small one-coloured picture file."""
+def image_bytes() -> Callable[..., bytes]:
+    """Makes the bytes of a small image file of one colour."""
 
     def encode(colour: str = "navy", format: str = "PNG", size: tuple[int, int] = (12, 16)) -> bytes:
         encoded = io.BytesIO()

@@ -1,38 +1,43 @@
-"""A catalog on disk: what is written is what is read, by moon2 and by `datasets`."""
+"""A catalog on disk: moon2 and `datasets` read the records that were written."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from moon2 import Interaction, Product, Query
 from moon2.catalog import shards, store
-from moon2.catalog.schema import Reject
-from moon2.catalog.store import Catalog, CatalogError, write_catalog
+from moon2.catalog.schema import CatalogError, Reject
+from moon2.catalog.store import Catalog, write_catalog
+from moon2.images import open_image
 
 Encode = Callable[..., bytes]
 
 
 @pytest.fixture
-def products(picture: Encode) -> dict[str, list[Product]]:
+def products(image_bytes: Encode) -> dict[str, list[Product]]:
     shirt = Product(
         id="shirt",
         title="Navy shirt",
         description="Soft cotton.",
         category=("Apparel", "Topwear", "Shirts"),
         attributes={"colour": "navy", "brand": "Ärmel & Söhne"},
-        images=(picture("navy"), picture("navy", "WEBP")),
+        images=(image_bytes("navy"), image_bytes("navy", "WEBP")),
         price=29.5,
         enriched_title="Navy casual cotton shirt",
-        expanded_images=(picture("blue"),),
+        expanded_images=(image_bytes("blue"),),
         provenance={"enriched_title": "a test"},
     )
-    photo = Product(id="photo", images=(picture("red", "JPEG"),))
+    photo = Product(id="photo", images=(image_bytes("red", "JPEG"),))
     words = Product(id="words", title="Only words", price=0.0)
     return {"train": [shirt, photo], "test": [words]}
 
@@ -44,7 +49,7 @@ def log() -> dict[str, list[Interaction]]:
     return {"train": [bought], "test": [relevant]}
 
 
-def test_what_is_written_is_read_back_equal(
+def test_records_are_read_as_they_were_written(
     tmp_path: Path, products: dict[str, list[Product]], log: dict[str, list[Interaction]]
 ) -> None:
     reject = Reject(3, "x", "no_content", "row 3: has neither a title nor an image")
@@ -61,7 +66,7 @@ def test_what_is_written_is_read_back_equal(
     assert catalog.rejects() == [reject]
 
 
-def test_datasets_opens_it_with_pictures_decoded(
+def test_datasets_opens_it_with_decoded_images(
     tmp_path: Path, products: dict[str, list[Product]], log: dict[str, list[Interaction]]
 ) -> None:
     folder = str(write_catalog(tmp_path / "shop", products, log, title='A "shop": with signs').folder)
@@ -75,22 +80,40 @@ def test_datasets_opens_it_with_pictures_decoded(
     assert tests.column_names == store.schema.INTERACTIONS.names
 
 
-def test_paths_stay_paths_made_absolute_and_urls_stay_urls(tmp_path: Path, picture: Encode) -> None:
-    (tmp_path / "a.png").write_bytes(picture())
-    pictures = (tmp_path / "a.png", "https://shop.example/b.png", Image.new("RGB", (3, 2)))
-    catalog = write_catalog(tmp_path / "shop", {"train": [Product("1", images=pictures)]}, title="A shop")
-    path, url, encoded = catalog.product("1").images
-    assert (path, url) == (str(tmp_path / "a.png"), "https://shop.example/b.png")
-    assert encoded.startswith(b"\x89PNG")
+def test_paths_stay_paths_made_absolute_and_urls_stay_urls(tmp_path: Path, image_bytes: Encode) -> None:
+    (tmp_path / "a.png").write_bytes(image_bytes())
+    images = (tmp_path / "a.png", "https://shop.example/b.png")
+    catalog = write_catalog(tmp_path / "shop", {"train": [Product("1", images=images)]}, title="A shop")
+    assert catalog.product("1").images == (str(tmp_path / "a.png"), "https://shop.example/b.png")
+
+
+def test_an_image_of_any_source_is_written(tmp_path: Path, image_bytes: Encode) -> None:
+    png = image_bytes("navy")
+    sources = {
+        "array": np.asarray(Image.open(io.BytesIO(png))),
+        "tensor": torch.from_numpy(np.asarray(Image.open(io.BytesIO(png))).copy()).permute(2, 0, 1),
+        "cmyk": Image.open(io.BytesIO(png)).convert("RGBA").convert("CMYK"),
+        "data": f"data:image/png;base64,{base64.b64encode(png).decode()}",
+        "file": io.BytesIO(png),
+        "bytes": bytearray(png),
+    }
+    products = [Product(id, images=(source,)) for id, source in sources.items()]
+    log = [Interaction(Query("q", image=sources["array"]), ("array",))]
+    catalog = write_catalog(tmp_path / "shop", {"train": products}, {"train": log}, title="A shop")
+    stored = [image for product in catalog.products() for image in product.images]
+    stored.append(catalog.interactions("train")[0].query.image)
+    for image in stored:
+        assert isinstance(image, bytes) and image.startswith(b"\x89PNG")
+        assert open_image(image).getpixel((0, 0)) == (0, 0, 128)
 
 
 def test_any_product_is_found_across_files_and_row_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Encode
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_bytes: Encode
 ) -> None:
     monkeypatch.setattr(shards, "ROW_GROUP_ROWS", 4)
     monkeypatch.setattr(shards, "SHARD_ROWS", 10)
     monkeypatch.setattr(store, "CACHE_BYTES", 2_000)
-    image = picture()
+    image = image_bytes()
 
     def generated() -> Iterator[Product]:
         return (Product(str(i), f"Product {i}", images=(image,)) for i in range(37))

@@ -1,4 +1,4 @@
-"""Triplets: from a log with what is known to answer, and mined where there is no log."""
+"""Triplets: from a log with its known positives, and mined where there is no log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_each_positive_is_a_triplet() -> None:
     ]
 
 
-def test_known_positives_are_gathered_from_the_whole_log() -> None:
+def test_known_positives_come_from_the_whole_log() -> None:
     log = [
         Interaction(Query("q1", "Navy  shirt!"), ("a",), ("b", "c")),
         Interaction(Query("q2", "navy shirt"), ("b",), ("d",)),
@@ -115,7 +115,7 @@ def test_training_takes_the_log_where_there_is_one(tmp_path: Path, shop: Catalog
     assert training_triplets(logged) == triplets_from_log(log)
 
 
-def test_a_shop_with_nothing_alike_cannot_be_trained_on(tmp_path: Path) -> None:
+def test_a_shop_without_similar_products_cannot_be_trained_on(tmp_path: Path) -> None:
     products = [Product("1", "Shirt"), Product("2", "Lamp")]
     shop = write_catalog(tmp_path / "shop", {"train": products}, title="A shop")
     with pytest.raises(CatalogError, match="no training log, and no two products"):

@@ -15,7 +15,7 @@ from moon2.cli import main
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("commands")
-    write_shop(folder / "shop", products=80, queries=40)
+    write_shop(out=folder / "shop", products=80, queries=40)
     (folder / "small.yaml").write_text(SMALL)
     return folder
 

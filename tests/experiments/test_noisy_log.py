@@ -1,4 +1,4 @@
-"""A log with a chosen share of false purchases: as many as asked for, the rest untouched."""
+"""A log with a chosen share of false purchases: the exact number, and the rest unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moon2.experiments.noisy_log import read_noise_labels, write_noisy_catalog
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    return write_shop(tmp_path_factory.mktemp("shop") / "data", products=80, queries=100)
+    return write_shop(out=tmp_path_factory.mktemp("shop") / "data", products=80, queries=100)
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,7 @@ def test_at_share_zero_the_rows_known_to_be_false_are_gone(
 ) -> None:
     clean = write_noisy_catalog(shop, tmp_path / "clean", 0, known=known)
     assert known
-    right = [one for one in shop.interactions("train") if one.query.id not in known]
-    assert clean.interactions("train") == right
+    assert clean.interactions("train") == [row for row in shop.interactions("train") if row.query.id not in known]
 
 
 def test_a_higher_share_is_reached_with_products_drawn_at_random(
@@ -54,7 +53,7 @@ def test_everything_else_is_the_same_catalog(shop: Catalog, tmp_path: Path) -> N
     assert shop.interactions("train") != noisy.interactions("train"), "the source stays as it was"
 
 
-def test_what_cannot_be_used_is_said(shop: Catalog, tmp_path: Path) -> None:
+def test_a_wrong_share_or_table_is_an_error(shop: Catalog, tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"log noise is 1\.5; it must be 0 or more and below 1"):
         write_noisy_catalog(shop, tmp_path / "x", 1.5)
     with pytest.raises(CatalogError, match="there is no such file"):

@@ -39,7 +39,7 @@ NOISY = Variant("noisy", (), 0.3)
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     folder = tmp_path_factory.mktemp("experiment")
-    write_shop(folder / "shop", products=80, queries=40)
+    write_shop(out=folder / "shop", products=80, queries=40)
     (folder / "small.yaml").write_text(SMALL)
     known = read_noise_labels(folder / "shop" / "noise.parquet")
     recipe = load_recipe(folder / "small.yaml")

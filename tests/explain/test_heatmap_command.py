@@ -1,4 +1,4 @@
-"""`moon2 heatmap` as it is typed, and what it says to mistakes."""
+"""`moon2 heatmap` on the command line, and its answers to mistakes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from moon2 import Encoder, Product
 from moon2.cli import main
 
 
-def test_a_drawing_and_a_page(encoder: Encoder, product: Product, tmp_path: Path) -> None:
+def test_a_drawing_and_a_page(
+    encoder: Encoder, product: Product, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     encoder.save_pretrained(tmp_path / "run" / "model")
-    product.images[0].save(tmp_path / "photo.png")
-    typed = ["heatmap", str(tmp_path / "run"), "--image", str(tmp_path / "photo.png"), "--text", "navy shirt"]
-    assert main([*typed, "--query", "shirt", "--out", str(tmp_path / "heat.html")]) == 0
-    assert main([*typed, "--layer", "0", "--out", str(tmp_path / "heat.png")]) == 0
-    assert (tmp_path / "heat.html").read_text().startswith("<!DOCTYPE html>")
-    assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
+    images = [str(tmp_path / f"{number}.png") for number in range(2)]
+    for image, path in zip(product.images, images, strict=True):
+        image.save(path)
+    page, drawing = tmp_path / "new" / "heat.html", tmp_path / "heat.png"
+    args = ["heatmap", str(tmp_path / "run"), "--image", *images, "--text", "navy shirt"]
+    assert main([*args, "--query", "shirt", "--out", str(page)]) == 0
+    assert main([*args, "--layer", "0", "--out", str(drawing)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(page), str(drawing)]
+    assert page.read_text().startswith("<!DOCTYPE html>") and "Image 2" in page.read_text()
+    assert drawing.read_bytes().startswith(b"\x89PNG")
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,17 +28,17 @@ def test_layers_are_rolled_up_as_the_product_of_matrices() -> None:
 
 @pytest.mark.parametrize("layer", [None, 0])
 def test_even_attention_gives_an_even_map(layer: int | None) -> None:
-    assert pooled_attention([EVEN] * 3, ALL, layer)[0] > 0.5  # by its place alone
+    assert pooled_attention([EVEN] * 3, ALL, layer)[0] > 0.5  # by its position alone
     np.testing.assert_allclose(relevance([EVEN] * 3, ALL, layer), [1 / 3] * 3)
 
 
 def test_relevance_follows_attention_and_leaves_markers_out() -> None:
     middle = np.array([[1, 0, 0], [0, 1, 0], [0, 0.9, 0.1]])
-    found = relevance([middle] * 2, ALL)
-    assert found.argmax() == 1
-    content = np.array([False, True, True])
-    found = relevance([middle] * 2, content)
-    assert found[0] == 0 and found.sum() == pytest.approx(1)
+    result = relevance([middle] * 2, ALL)
+    assert result.argmax() == 1
+    pooled = np.array([False, True, True])
+    result = relevance([middle] * 2, pooled)
+    assert result[0] == 0 and result.sum() == pytest.approx(1)
 
 
 def test_tokens_that_count_more_in_the_vector_count_more_in_the_map() -> None:

@@ -1,30 +1,13 @@
-"""Tokens on pixels and in words."""
+"""Tokens in images and in words."""
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-
-from moon2.explain.token_layout import spread, token_grids, word_spans
+from moon2.explain.token_layout import token_grids, word_spans
 
 
 def test_merged_patches_make_the_grid_of_tokens() -> None:
     assert token_grids([(1, 8, 6), (1, 4, 4)], 16) == [(4, 3), (2, 2)]
     assert token_grids([(1, 3, 5)], 15) == [(3, 5)]
-
-
-@pytest.mark.parametrize("size", [(80, 60), (81, 50), (3, 2), (1, 1)])
-def test_no_weight_is_lost_between_tokens_and_pixels(size: tuple[int, int]) -> None:
-    weights = np.random.default_rng(0).random((4, 3))
-    found = spread(weights, size)
-    assert found.shape == size and found.sum() == pytest.approx(weights.sum())
-
-
-def test_a_token_lies_on_its_part_of_the_picture() -> None:
-    weights = np.zeros((2, 3))
-    weights[1, 2] = 6.0
-    found = spread(weights, (4, 6))
-    assert (found[2:, 4:] == 1.5).all() and found.sum() == 6.0
 
 
 def words(text: str, tokens: list[tuple[int, int]]) -> list[tuple[str, list[int]]]:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from moon2 import Encoder
 from moon2.catalog.generated_shop.generate import write_shop
-from moon2.catalog.triplets import training_triplets
-from moon2.evaluate.evaluate import DIRECTIONS, evaluate
+from moon2.evaluate.score import score
 from moon2.recipe import load_recipe
-from moon2.train.train import tokenizer_texts, train
+from moon2.train.train import run_training, untrained_encoder
 
 SETTINGS = [
     "backbone.tiny.vocabulary=1000",
@@ -34,10 +33,11 @@ SETTINGS = [
 
 def test_training_beats_the_untrained_encoder_in_every_direction(tmp_path: Path) -> None:
     recipe = load_recipe(None, SETTINGS)
-    shop = write_shop(tmp_path / "shop", products=300, queries=400)
-    untrained = Encoder.from_recipe(recipe, tokenizer_texts(shop, training_triplets(shop)))
-    before = evaluate(untrained, shop).recalls
-    after = evaluate(train(recipe, shop, tmp_path / "run").encoder, shop).recalls
-    gains = {direction: after[direction][5] - before[direction][5] for direction in DIRECTIONS}
+    shop = write_shop(out=tmp_path / "shop", products=300, queries=400)
+    before, _ = score(untrained_encoder(recipe, shop), shop)
+    run = run_training(recipe, shop, tmp_path / "run")
+    after, _ = score(Encoder.from_pretrained(run.folder), shop)
+    gains = {direction: after.recalls[direction][5] - recalls[5] for direction, recalls in before.recalls.items()}
+    assert len(gains) == 5
     assert min(gains.values()) > 12, gains
     assert sum(gains.values()) / len(gains) > 20, gains

@@ -3,14 +3,15 @@
 import torch
 from torch import nn
 
-from moon2.train.optimizer import MuonWithAdamW, orthogonalised, parameter_groups
+from moon2.recipe import TrainingSettings
+from moon2.train.optimizer import MuonWithAdamW, learning_rate_at, make_optimizer, orthogonalize
 
 
 def test_the_update_is_nearly_orthogonal_whatever_the_momentum():
     torch.manual_seed(0)
     for shape in ((12, 30), (30, 12)):
         badly_scaled = torch.randn(shape) @ torch.diag(torch.logspace(-1, 1, shape[1]))
-        values = torch.linalg.svdvals(orthogonalised(badly_scaled))
+        values = torch.linalg.svdvals(orthogonalize(badly_scaled))
         assert values.min() > 0.5
         assert values.max() < 1.3
 
@@ -18,9 +19,9 @@ def test_the_update_is_nearly_orthogonal_whatever_the_momentum():
 def test_a_stack_of_experts_moves_as_each_expert_alone_would():
     torch.manual_seed(0)
     stack = torch.randn(4, 6, 10)
-    together = orthogonalised(stack)
+    together = orthogonalize(stack)
     for expert in range(4):
-        torch.testing.assert_close(together[expert], orthogonalised(stack[expert]))
+        torch.testing.assert_close(together[expert], orthogonalize(stack[expert]))
 
 
 class Small(nn.Module):
@@ -32,22 +33,38 @@ class Small(nn.Module):
         self.dual_alignment = nn.Parameter(torch.zeros(4, 5))
 
 
-def test_only_hidden_matrices_go_to_muon():
-    model = Small()
+def groups_by_name(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[tuple[list[str], float]]:
+    """Of each parameter group, its names and its weight decay."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = parameter_groups(model, 0.1, {"embed_tokens.weight", "layer.weight"})
-    found = [sorted(names[id(parameter)] for parameter in group["params"]) for group in groups]
-    assert found == [["layer.weight"], ["embed_tokens.weight"], ["dual_alignment", "layer.bias", "router.weight"]]
-    assert [group["weight_decay"] for group in groups] == [0.1, 0.1, 0.0]
+    return [
+        (sorted(names[id(parameter)] for parameter in group["params"]), group["weight_decay"])
+        for group in optimizer.param_groups
+    ]
+
+
+def test_only_hidden_matrices_go_to_muon_and_preferences_do_not_decay():
+    model = Small()
+    muon = make_optimizer(model, TrainingSettings(optimizer="muon", weight_decay=0.1))
+    assert groups_by_name(muon, model) == [
+        (["layer.weight"], 0.1),
+        (["embed_tokens.weight", "router.weight"], 0.1),
+        (["dual_alignment", "layer.bias"], 0.0),
+    ]
+    adamw = make_optimizer(model, TrainingSettings(optimizer="adamw", weight_decay=0.1))
+    assert groups_by_name(adamw, model) == [
+        (["embed_tokens.weight", "layer.weight", "router.weight"], 0.1),
+        (["dual_alignment", "layer.bias"], 0.0),
+    ]
 
 
 def test_the_rest_moves_exactly_as_under_adamw():
     torch.manual_seed(0)
     ours, plain = Small(), Small()
     plain.load_state_dict(ours.state_dict())
+    settings = TrainingSettings(optimizer="muon", learning_rate=0.01, weight_decay=0.0)
     optimizers = (
-        MuonWithAdamW(parameter_groups(ours, 0.0, set()), lr=0.01),
-        torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.0),
+        make_optimizer(ours, settings),
+        torch.optim.AdamW(plain.parameters(), lr=0.01, betas=(0.9, 0.99), weight_decay=0.0),
     )
     for _ in range(3):
         for model, optimizer in zip((ours, plain), optimizers, strict=True):
@@ -57,6 +74,15 @@ def test_the_rest_moves_exactly_as_under_adamw():
     torch.testing.assert_close(ours.embed_tokens.weight, plain.embed_tokens.weight)
     torch.testing.assert_close(ours.dual_alignment, plain.dual_alignment)
     assert not torch.allclose(ours.layer.weight, plain.layer.weight)
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_nothing():
+    settings = TrainingSettings(steps=100, warmup_steps=10, learning_rate=2.0)
+    rates = [learning_rate_at(step, settings) for step in range(101)]
+    assert rates[0] == 0 and rates[5] == 1.0 and rates[10] == 2.0
+    assert rates[55] == 1.0, "half of the cosine is half of the rate"
+    assert rates[100] == 0 and rates[10:] == sorted(rates[10:], reverse=True)
+    assert learning_rate_at(0, TrainingSettings(warmup_steps=0, learning_rate=2.0)) == 2.0
 
 
 def test_momentum_survives_saving():

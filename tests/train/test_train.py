@@ -17,15 +17,15 @@ from support.tiny_checkpoints import CHECKPOINTS, write_checkpoint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from moon2 import Encoder
-from moon2.catalog.store import Catalog
+from moon2.catalog.store import Catalog, write_catalog
 from moon2.catalog.triplets import training_triplets
 from moon2.files import FolderInUseError, exclusive_lock
 from moon2.recipe import Recipe, RecipeError, load_recipe
-from moon2.train.history import read_history
-from moon2.train.train import newest_checkpoint, train
+from moon2.run_folder import RunFolder
+from moon2.train import validation
+from moon2.train.train import run_training, train, untrained_encoder
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
-TIMES = ("triplets_per_second", "train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss")
 WORDS = ["navy shirt", "red shoes", "black"]
 
 
@@ -38,13 +38,19 @@ def recipe(small_recipe: Callable[..., Recipe]) -> Recipe:
 @pytest.fixture(scope="session")
 def finished(recipe: Recipe, shop: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted run; not to be changed."""
-    return train(recipe, shop, tmp_path_factory.mktemp("run") / "finished").folder
+    return run_training(recipe, shop, tmp_path_factory.mktemp("run") / "finished").folder
 
 
 def losses(folder: Path) -> list[dict[str, Any]]:
     """What was logged of each step, without clocks."""
-    lines = [line for line in read_history(folder / "history.jsonl") if "loss" in line]
-    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+    lines = [line for line in RunFolder(folder).read_history() if "loss" in line]
+    return [{name: value for name, value in line.items() if name != "triplets_per_second"} for line in lines]
+
+
+def evaluations(folder: Path) -> list[tuple[float, float]]:
+    """Step and score of each evaluation during training."""
+    lines = [line for line in RunFolder(folder).read_history() if "eval/score" in line]
+    return [(line["step"], line["eval/score"]) for line in lines]
 
 
 def vectors(folder: Path) -> np.ndarray:
@@ -61,8 +67,8 @@ def test_a_run_leaves_what_it_promises(finished: Path, recipe: Recipe) -> None:
     assert [line["step"] for line in losses(finished)] == [1, 2, 3, 4, 5, 6]
     wanted = {"loss/t→mm", "weight/i→t", "expert_load/0", "filter/phi", "filter/share", "learning_rate"}
     assert wanted <= losses(finished)[0].keys()
-    assert all(line["triplets_per_second"] > 0 for line in read_history(finished / "history.jsonl") if "loss" in line)
-    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["checkpoint-4", "checkpoint-6"]
+    assert all(line["triplets_per_second"] > 0 for line in RunFolder(finished).read_history() if "loss" in line)
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
     assert list((finished / "tensorboard").rglob("events*"))
     assert "Trained for 6 steps of 4 triplets" in (finished / "model" / "README.md").read_text()
 
@@ -70,26 +76,28 @@ def test_a_run_leaves_what_it_promises(finished: Path, recipe: Recipe) -> None:
 def test_resumed_from_a_checkpoint_cut_short_it_is_the_same_run(
     finished: Path, recipe: Recipe, shop: Catalog, tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(finished, run)
-    shutil.rmtree(run / "model")
-    state = run / "checkpoints" / "checkpoint-6" / "trainer_state.json"
-    state.write_text(state.read_text()[:40])
-    assert newest_checkpoint(run / "checkpoints") == run / "checkpoints" / "checkpoint-4"
-    with (run / "history.jsonl").open("a") as file:
+    """As a kill leaves it: the newest checkpoint not yet under its own name, a line of the log half written."""
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(finished, run.path)
+    shutil.rmtree(run.model)
+    (run.checkpoints / "step-00000006").rename(run.checkpoints / "step-00000006.new")
+    (run.checkpoints / "step-00000006.new" / "model.safetensors").unlink()
+    assert run.newest_checkpoint() == (run.checkpoints / "step-00000004", 4)
+    with run.history.open("a") as file:
         file.write('{"step": 7, "loss')
-    train(recipe, shop, run, resume=True)
-    assert_same_run(run, finished)
-    curves = EventAccumulator(str(run / "tensorboard")).Reload()
-    assert [event.step for event in curves.Scalars("train/loss")] == [1, 2, 3, 4, 5, 6], "no step is drawn twice"
+    run_training(recipe, shop, run.path, resume=True)
+    assert_same_run(run.path, finished)
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-00000004", "step-00000006"]
+    curves = EventAccumulator(str(run.tensorboard)).Reload()
+    assert [event.step for event in curves.Scalars("loss")] == [1, 2, 3, 4, 5, 6], "no step is drawn twice"
 
 
 KILLED = """
 import os, signal, sys
+from pathlib import Path
 from moon2.catalog.store import Catalog
-from moon2.catalog.triplets import training_triplets
 from moon2.recipe import load_recipe
-from moon2.train.train import train
+from moon2.train.train import run_training
 
 class Deadly(Catalog):
     read = 0
@@ -99,7 +107,7 @@ class Deadly(Catalog):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().product(id)
 
-train(load_recipe(sys.argv[1]), Deadly(sys.argv[2]), sys.argv[3])
+run_training(load_recipe(sys.argv[1]), Deadly(sys.argv[2]), Path(sys.argv[3]))
 """
 
 
@@ -114,14 +122,14 @@ def test_killed_in_the_middle_and_resumed_it_is_the_same_run(
     assert not (run / "model").exists()
     done = [line["step"] for line in losses(run)]
     assert done and done[-1] < 6
-    train(recipe, shop, run, resume=True)
+    run_training(recipe, shop, run, resume=True)
     assert_same_run(run, finished)
 
 
 def test_a_finished_run_can_be_resumed(finished: Path, recipe: Recipe, shop: Catalog, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(finished, run)
-    assert train(recipe, shop, run, resume=True).steps == 6
+    assert run_training(recipe, shop, run, resume=True).steps == 6
     assert_same_run(run, finished)
 
 
@@ -129,89 +137,92 @@ def test_another_run_is_never_overwritten(
     finished: Path, recipe: Recipe, small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match="already holds a run; add --resume"):
-        train(recipe, shop, finished)
+        run_training(recipe, shop, finished)
     with pytest.raises(RecipeError, match="was begun with another recipe"):
-        train(small_recipe("training.steps=7"), shop, finished, resume=True)
+        run_training(small_recipe("training.steps=7"), shop, finished, resume=True)
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(RecipeError, match="is not empty and holds no run"):
-        train(recipe, shop, tmp_path)
+        run_training(recipe, shop, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_run_stopped_between_lines_of_its_log_leaves_the_same_log(
-    small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
+    small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the optimiser that keeps momentum, evaluations, and log lines that do not fall on checkpoints."""
+    """With the optimizer that keeps momentum, evaluations, and log lines that do not fall on checkpoints."""
     recipe = small_recipe(
         "training.steps=6",
         "training.optimizer=muon",
         "training.save_every=2",
         "training.log_every=5",
         "training.evaluate_every=3",
+        "training.validation_queries=2",
     )
+    whole = run_training(recipe, shop, tmp_path / "whole").folder
+    calls: list[int] = []
 
-    def score(encoder: Encoder) -> dict[str, float]:
-        return {"score": float(encoder.encode(WORDS).sum())}
-
-    calls: list[float] = []
-
-    def stopping(encoder: Encoder) -> dict[str, float]:
-        calls.append(score(encoder)["score"])
+    def stopping(*arguments: Any) -> dict[str, float]:
+        calls.append(len(calls))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return {"score": calls[-1]}
+        return validate(*arguments)
 
-    whole = train(recipe, shop, tmp_path / "whole", score=score).folder
+    validate = validation.validate
+    monkeypatch.setattr(validation, "validate", stopping)
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, shop, tmp_path / "stopped", score=stopping)
-    train(recipe, shop, tmp_path / "stopped", score=score, resume=True)
+        run_training(recipe, shop, tmp_path / "stopped")
+    run_training(recipe, shop, tmp_path / "stopped", resume=True)
     assert_same_run(tmp_path / "stopped", whole)
-    scores = [
-        [(line["step"], line["eval/score"]) for line in read_history(folder / "history.jsonl") if "eval/score" in line]
-        for folder in (whole, tmp_path / "stopped")
-    ]
-    assert scores[0] == scores[1]
-    assert len(scores[0]) == 2
+    assert evaluations(tmp_path / "stopped") == evaluations(whole)
+    assert [step for step, _ in evaluations(whole)] == [3, 6]
 
 
 def test_a_run_does_not_go_on_with_other_data(finished: Path, recipe: Recipe, shop: Catalog, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
-    fewer = training_triplets(shop)[:-1]
+    log = {"train": shop.interactions("train")[:-1]}
+    fewer = write_catalog(tmp_path / "data", {"train": shop.products("train")}, log, title="Shop")
     with pytest.raises(RecipeError, match="was begun on other data"):
-        train(recipe, shop, tmp_path / "run", resume=True, triplets=fewer)
+        run_training(recipe, fewer, tmp_path / "run", resume=True)
 
 
-def test_in_mixed_precision_the_encoder_returned_is_the_one_saved(
+def test_mixed_precision_leaves_no_trace_in_the_saved_encoder(
     small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
 ) -> None:
-    result = train(small_recipe("training.steps=2", "training.bf16=true"), shop, tmp_path / "run")
-    assert np.array_equal(result.encoder.encode(WORDS), vectors(tmp_path / "run"))
+    """Weights are float32, and bfloat16 arithmetic gives nearly the same ones as float32."""
+    for folder, setting in (("half", "training.bf16=true"), ("whole", "training.bf16=false")):
+        run_training(small_recipe("training.steps=2", setting), shop, tmp_path / folder)
+    config = json.loads((tmp_path / "half" / "model" / "config.json").read_text())
+    assert config["dtype"] == "float32"
+    assert np.abs(vectors(tmp_path / "half") - vectors(tmp_path / "whole")).max() < 0.02
 
 
-def test_the_best_weights_are_kept(small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path) -> None:
-    recipe = small_recipe("training.steps=3", "training.evaluate_every=1", "training.save_every=3")
+def test_the_best_weights_are_kept(
+    small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["training.evaluate_every=1", "training.validation_queries=2", "training.save_every=3"]
+    recipe = small_recipe("training.steps=3", *settings)
     seen: list[np.ndarray] = []
 
-    def score(encoder: Encoder) -> dict[str, float]:
+    def score(encoder: Encoder, *_: Any) -> dict[str, float]:
         seen.append(encoder.encode(WORDS))
-        return {"score": [0.1, 0.9, 0.5][len(seen) - 1], "R@1": 0.2}
+        return {"score": [0.1, 0.9, 0.5][len(seen) - 1]}
 
-    result = train(recipe, shop, tmp_path / "run", score=score)
-    assert len(seen) == 3
-    assert np.array_equal(result.encoder.encode(WORDS), seen[1])
-    assert np.array_equal(vectors(tmp_path / "run"), seen[1])
-    evaluations = [line for line in read_history(tmp_path / "run" / "history.jsonl") if "eval/score" in line]
-    assert [(line["step"], line["eval/score"], line["eval/R@1"]) for line in evaluations] == [
-        (1, 0.1, 0.2),
-        (2, 0.9, 0.2),
-        (3, 0.5, 0.2),
-    ]
+    monkeypatch.setattr(validation, "validate", score)
+    run = RunFolder(run_training(recipe, shop, tmp_path / "run").folder)
+    assert len(seen) == 3 and not np.array_equal(seen[1], seen[2])
+    assert np.array_equal(vectors(run.path), seen[1])
+    assert evaluations(run.path) == [(1, 0.1), (2, 0.9), (3, 0.5)]
+    assert run.best_weights() == (run.best / "step-00000002", 0.9)
 
 
-def test_the_history_survives_a_line_cut_short(tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl"
-    path.write_text(json.dumps({"step": 1, "loss": 2.0}) + '\n{"step": 2, "lo')
-    assert read_history(path) == [{"step": 1, "loss": 2.0}]
+def test_held_out_queries_are_scored_in_every_direction(
+    small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
+) -> None:
+    held_out = validation.hold_out(training_triplets(shop), shop.ids("train"), queries=2, seed=0)
+    scores = validation.validate(untrained_encoder(small_recipe(), shop), shop, held_out)
+    recalls = [value for name, value in scores.items() if name != "score"]
+    assert scores["score"] == pytest.approx(sum(recalls) / len(recalls))
+    assert "t→mm R@10" in scores and all(0 <= value <= 100 for value in recalls)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -227,15 +238,15 @@ def test_every_recipe_runs(path: Path, shop: Catalog, tmp_path: Path) -> None:
         overrides.append(f"backbone.name={write_checkpoint(kind, tmp_path / kind)}")
     if written.experts.layers is not None:
         overrides.append("experts.layers=[0]")
-    result = train(load_recipe(path, overrides), shop, tmp_path / "run")
-    assert np.isfinite(result.encoder.encode(WORDS)).all()
+    result = run_training(load_recipe(path, overrides), shop, tmp_path / "run")
+    assert np.isfinite(vectors(result.folder)).all()
 
 
 def test_what_no_batch_had_is_not_logged_as_a_perfect_loss(
     small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
 ) -> None:
     one = small_recipe('alignment.objectives={"t→mm": 1}', "training.steps=2")
-    lines = losses(train(one, shop, tmp_path / "run").folder)
+    lines = losses(run_training(one, shop, tmp_path / "run").folder)
     assert [name for name in lines[0] if name.startswith("loss/")] == ["loss/t→mm"]
     assert lines[0]["weight/i→t"] == 0
 
@@ -245,4 +256,12 @@ def test_two_trainers_do_not_share_a_folder(recipe: Recipe, shop: Catalog, tmp_p
         exclusive_lock(tmp_path / "run", "`moon2 train`"),
         pytest.raises(FolderInUseError, match="another `moon2 train` is writing"),
     ):
-        train(recipe, shop, tmp_path / "run")
+        run_training(recipe, shop, tmp_path / "run")
+
+
+def test_the_command_says_where_the_encoder_is_and_how_to_score_it(
+    small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
+) -> None:
+    message = str(train(data=shop.folder, out=tmp_path / "run", recipe=small_recipe("training.steps=1")))
+    assert f"the encoder is in {tmp_path / 'run' / 'model'}" in message
+    assert f"score it with `moon2 evaluate {tmp_path / 'run'} --data {shop.folder}`" in message

@@ -1,7 +1,7 @@
-"""How a catalog lies on disk: the Arrow columns of its tables, and records to rows and back.
+"""How a catalog is stored: the Arrow columns of its tables, and the conversion of records to rows and back.
 
-The schemas carry the feature types of the `datasets` library in their metadata, so `datasets.load_dataset` opens the
-Parquet files with pictures decoded, while reading and writing here needs pyarrow only.
+The schemas carry the feature types of the `datasets` library in their metadata. So `datasets.load_dataset` opens the
+Parquet files with decoded images, while reading and writing here needs pyarrow only.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pyarrow as pa
 import yaml
 
 from moon2.errors import UserError
+from moon2.images import ImageSource, open_image
 from moon2.records import Interaction, Product, Query
 
 SPLITS = ("train", "test")
@@ -27,15 +28,15 @@ _PAIRS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
 
 
 class CatalogError(UserError):
-    """A catalog, or what should become one, cannot be used; one line with what, where and what to do."""
+    """A catalog, or the source of one, cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One row, or one picture of a row, that did not make it into a catalog.
+    """One row, or one part of a row such as an image, that is not in the catalog.
 
     Attributes:
-        row: where in its source table, counted from 1 (a CSV's header line is not counted); 0 when unknown.
+        row: its number in the source table, counted from 1 (a CSV's header line does not count); 0 when unknown.
         id: of the product or query, "" when it has none.
         reason: short stable code for counting, e.g. `duplicate_id`.
         message: one line for people: what, where, what to do.
@@ -87,14 +88,9 @@ INTERACTIONS = table_schema(
 )
 REJECTS = table_schema(("row", pa.int64()), ("id", pa.string()), ("reason", pa.string()), ("message", pa.string()))
 
-# Pictures are compressed files already; statistics over them would put whole pictures into the footer.
-PICTURE_BYTES = frozenset(
-    {"images.list.element.bytes", "expanded_images.list.element.bytes", "query_image.bytes", "image.bytes"}
-)
-
 
 def leaf_columns(schema: pa.Schema) -> list[str]:
-    """The dotted names under which Parquet knows the innermost columns, e.g. `images.list.element.bytes`."""
+    """The dotted Parquet names of the innermost columns, e.g. `images.list.element.bytes`."""
 
     def leaves(name: str, kind: pa.DataType) -> list[str]:
         if pa.types.is_list(kind):
@@ -107,37 +103,34 @@ def leaf_columns(schema: pa.Schema) -> list[str]:
 
 
 def product_to_row(product: Product) -> dict[str, Any]:
-    """One row of `PRODUCTS`.
-
-    Pictures given as bytes are stored as they are, opened ones as PNG, paths as absolute paths, URLs as they are.
-    """
+    """One row of `PRODUCTS`; images as of `image_to_cell`."""
     return {
         "id": product.id,
         "title": product.title,
         "description": product.description,
         "category": list(product.category),
         "attributes": _pairs(product.attributes),
-        "images": [_picture_to_cell(picture) for picture in product.images],
+        "images": [image_to_cell(image) for image in product.images],
         "price": None if product.price is None else float(product.price),
         "enriched_title": product.enriched_title,
-        "expanded_images": [_picture_to_cell(picture) for picture in product.expanded_images],
+        "expanded_images": [image_to_cell(image) for image in product.expanded_images],
         "provenance": _pairs(product.provenance),
     }
 
 
 def row_to_product(row: Mapping[str, Any]) -> Product:
-    """The product of one row of `PRODUCTS`; pictures become bytes, or the path or URL that was stored."""
+    """The product of one row of `PRODUCTS`; images as of `cell_to_image`."""
     return Product(
         id=row["id"],
         title=row["title"] or "",
         description=row["description"] or "",
         category=tuple(row["category"] or ()),
-        attributes={pair["key"]: pair["value"] for pair in row["attributes"] or ()},
-        images=tuple(cell_to_picture(cell) for cell in row["images"] or ()),
+        attributes=pairs_to_dict(row["attributes"]),
+        images=tuple(cell_to_image(cell) for cell in row["images"] or ()),
         price=row["price"],
         enriched_title=row["enriched_title"],
-        expanded_images=tuple(cell_to_picture(cell) for cell in row["expanded_images"] or ()),
-        provenance={pair["key"]: pair["value"] for pair in row["provenance"] or ()},
+        expanded_images=tuple(cell_to_image(cell) for cell in row["expanded_images"] or ()),
+        provenance=pairs_to_dict(row["provenance"]),
     )
 
 
@@ -147,7 +140,7 @@ def interaction_to_row(interaction: Interaction) -> dict[str, Any]:
     return {
         "query_id": query.id,
         "query_text": query.text,
-        "query_image": None if query.image is None else _picture_to_cell(query.image),
+        "query_image": None if query.image is None else image_to_cell(query.image),
         "query_product_id": query.product_id,
         "positive_ids": list(interaction.positive_ids),
         "negative_ids": list(interaction.negative_ids),
@@ -157,9 +150,39 @@ def interaction_to_row(interaction: Interaction) -> dict[str, Any]:
 def row_to_interaction(row: Mapping[str, Any]) -> Interaction:
     """The interaction of one row of `INTERACTIONS`."""
     cell = row["query_image"]
-    image = None if cell is None else cell_to_picture(cell)
+    image = None if cell is None else cell_to_image(cell)
     query = Query(id=row["query_id"], text=row["query_text"] or "", image=image, product_id=row["query_product_id"])
     return Interaction(query, tuple(row["positive_ids"] or ()), tuple(row["negative_ids"] or ()))
+
+
+def image_to_cell(image: ImageSource) -> dict[str, Any]:
+    """One cell of an `IMAGE` column: bytes and URLs unchanged, paths made absolute, anything else encoded as PNG.
+
+    Raises:
+        ImageError: something else than bytes, a URL or a path, and it cannot be opened.
+    """
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return {"bytes": bytes(image), "path": None}
+    if isinstance(image, (str, PathLike)) and not (name := fspath(image)).startswith("data:"):
+        return {"bytes": None, "path": name if is_url(name) else str(Path(name).absolute())}
+    encoded = io.BytesIO()
+    open_image(image).save(encoded, format="PNG")
+    return {"bytes": encoded.getvalue(), "path": None}
+
+
+def cell_to_image(cell: Mapping[str, Any]) -> bytes | str:
+    """The image of one cell of an `IMAGE` column: the bytes, or else the path or URL."""
+    image: bytes | str = cell["bytes"] if cell["bytes"] is not None else cell["path"]
+    return image
+
+
+def pairs_to_dict(pairs: list[dict[str, str]] | None) -> dict[str, str]:
+    """The mapping that a list of {key, value} stores; empty for None."""
+    return {pair["key"]: pair["value"] for pair in pairs or ()}
+
+
+def _pairs(mapping: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in mapping.items()]
 
 
 def one_line(error: BaseException) -> str:
@@ -167,9 +190,9 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:160] or type(error).__name__
 
 
-def is_url(text: str) -> bool:
-    """Whether a picture is named by its address on the web."""
-    return text.lower().startswith(("http://", "https://"))
+def is_url(image: object) -> bool:
+    """Whether an image is given by its web address."""
+    return isinstance(image, str) and image.lower().startswith(("http://", "https://"))
 
 
 def dataset_card(title: str, description: str, licence: str, counts: Mapping[str, Mapping[str, int]]) -> str:
@@ -198,24 +221,3 @@ def dataset_card(title: str, description: str, licence: str, counts: Mapping[str
         "",
     ]
     return "\n".join(lines)
-
-
-def _pairs(mapping: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"key": key, "value": value} for key, value in mapping.items()]
-
-
-def _picture_to_cell(picture: Any) -> dict[str, Any]:
-    if isinstance(picture, (bytes, bytearray, memoryview)):
-        return {"bytes": bytes(picture), "path": None}
-    if isinstance(picture, (str, PathLike)):
-        name = str(picture)
-        return {"bytes": None, "path": name if is_url(name) else str(Path(name).absolute())}
-    encoded = io.BytesIO()
-    picture.save(encoded, format="PNG")
-    return {"bytes": encoded.getvalue(), "path": None}
-
-
-def cell_to_picture(cell: Mapping[str, Any]) -> bytes | str:
-    """The picture of one cell of an `IMAGE` column: the bytes stored, or else the path or URL."""
-    picture: bytes | str = cell["bytes"] if cell["bytes"] is not None else cell["path"]
-    return picture

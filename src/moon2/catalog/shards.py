@@ -1,4 +1,4 @@
-"""One table of a catalog as Parquet files: reading a row group at a time, and writing in files of bounded size."""
+"""One table of a catalog as Parquet files: reading a row group at a time, and writing files of bounded size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from moon2.catalog import schema
 from moon2.catalog.schema import CatalogError
 
-# A row group is what one random access reads: small enough to be quick, large enough for the columns to compress.
+# Random access reads a whole row group: small enough to be quick, large enough for the columns to compress.
 ROW_GROUP_ROWS = 256
 ROW_GROUP_BYTES = 4_000_000
 SHARD_ROWS = 20_000
@@ -21,7 +21,15 @@ SHARD_BYTES = 500_000_000
 
 
 class Shard:
-    """One opened Parquet file, checked to have the columns it should."""
+    """One opened Parquet file, checked to have the expected columns.
+
+    Attributes:
+        rows: how many it has.
+        group_starts: (row groups + 1,) int64; the first row of each group, and `rows`.
+
+    Raises:
+        CatalogError: it cannot be read, is damaged, or lacks a column; also when its rows are read.
+    """
 
     def __init__(self, path: Path, split: str, columns: pa.Schema = schema.PRODUCTS) -> None:
         self.path, self.split = path, split
@@ -41,9 +49,8 @@ class Shard:
         try:
             return self.file.read_row_group(group, columns=list(columns), use_threads=False)
         except (OSError, pa.ArrowException) as error:
-            raise CatalogError(
-                f"{self.path}: is damaged ({schema.one_line(error)}); import the catalog again"
-            ) from None
+            reason = schema.one_line(error)
+            raise CatalogError(f"{self.path}: is damaged ({reason}); import the catalog again") from None
 
     def read_all(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         for group in range(self.file.num_row_groups):
@@ -51,7 +58,7 @@ class Shard:
 
 
 class TableWriter:
-    """Rows of one table into Parquet files of bounded size, a row group at a time."""
+    """Writes the rows of one table into Parquet files of bounded size, a row group at a time."""
 
     def __init__(self, folder: Path, pattern: str, columns: pa.Schema) -> None:
         self.folder, self.pattern, self.columns = folder, pattern, columns
@@ -65,8 +72,8 @@ class TableWriter:
 
     def add(self, row: dict[str, Any]) -> None:
         self._buffer.append(row)
-        pictures = (*row.get("images", ()), *row.get("expanded_images", ()))
-        self._buffered_bytes += sum(len(cell["bytes"] or b"") for cell in pictures)
+        cells = (*row.get("images", ()), *row.get("expanded_images", ()))
+        self._buffered_bytes += sum(len(cell["bytes"] or b"") for cell in cells)
         self.rows += 1
         if len(self._buffer) >= ROW_GROUP_ROWS or self._buffered_bytes >= ROW_GROUP_BYTES:
             self._flush()
@@ -98,12 +105,13 @@ class TableWriter:
             self._writer.close()
         self._shard += 1
         self._shard_rows = self._shard_bytes = 0
-        path = self.folder / self.pattern.format(self._shard)
         leaves = schema.leaf_columns(self.columns)
+        # Image files are compressed already, and statistics over them would copy whole images into the footer.
+        others = [leaf for leaf in leaves if not leaf.endswith(".bytes")]
         self._writer = pq.ParquetWriter(
-            path,
+            self.folder / self.pattern.format(self._shard),
             self.columns,
-            compression={leaf: "none" if leaf in schema.PICTURE_BYTES else "zstd" for leaf in leaves},
-            use_dictionary=[leaf for leaf in leaves if leaf not in schema.PICTURE_BYTES],
-            write_statistics=[leaf for leaf in leaves if leaf not in schema.PICTURE_BYTES],
+            compression={leaf: "zstd" if leaf in others else "none" for leaf in leaves},
+            use_dictionary=others,
+            write_statistics=others,
         )

@@ -1,8 +1,8 @@
 """A catalog on disk: products, search log and rejects as Parquet in a folder that `datasets.load_dataset` opens too.
 
-Nothing is held that need not be: an opened catalog knows where each product lies (16 bytes a product) and reads the
-few rows around it when asked, keeping the latest in memory up to a bound. Writing goes to a hidden folder beside the
-target, renamed when complete, so that a catalog is there whole or not at all.
+An opened catalog knows the position of each product (16 bytes a product). It reads one row group for each product it
+is asked for, and caches the latest up to a bound. A catalog is written to a hidden folder beside the target, which is
+renamed when complete; so a catalog exists as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -23,28 +23,26 @@ import yaml
 from moon2.catalog import schema
 from moon2.catalog.schema import SPLITS, CatalogError, Reject
 from moon2.catalog.shards import Shard, TableWriter
+from moon2.files import replace_folder
 from moon2.records import Interaction, Product, Query
 
-# Row groups kept in memory for random access.
+# Of the row groups in memory for random access.
 CACHE_BYTES = 256_000_000
 
 __all__ = ["Catalog", "CatalogError", "CatalogWriter", "Reject", "write_catalog"]
 
 
 class UnknownProductError(CatalogError):
-    """A product was asked for that the catalog does not have."""
+    """The catalog has no product of this id."""
 
 
 class Catalog:
     """A folder of products and, perhaps, a search log; opened read-only.
 
     Attributes:
-        folder: where it lies.
+        folder: its folder.
         splits: the product splits present, of ("train", "test").
     """
-
-    folder: Path
-    splits: tuple[str, ...]
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -75,6 +73,10 @@ class Catalog:
     def __repr__(self) -> str:
         return f"Catalog({str(self.folder)!r}, products={len(self)})"
 
+    def __str__(self) -> str:
+        train, test = (len(self.interactions(split)) for split in SPLITS)
+        return f"{self.folder}: {len(self):,} products, {train:,} training queries, {test:,} test queries"
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 
@@ -83,13 +85,13 @@ class Catalog:
         return [row["id"] for row in self.rows(split, ["id"])]
 
     def product(self, id: str) -> Product:
-        """The product with this id; pictures are bytes, an absolute path, or a URL.
+        """The product with this id; its images are bytes, absolute paths or URLs.
 
         Raises:
             UnknownProductError: there is none; the message names the id.
         """
         if self._index is None:
-            # Python's own hash of a string, sorted, stands in for a dictionary of ids at a fifth of its memory.
+            # Sorted hashes of the ids need a fifth of the memory of a dictionary.
             hashes = np.fromiter((hash(row["id"]) for row in self.rows(None, ["id"])), np.int64, len(self))
             order = np.argsort(hashes, kind="stable")
             self._index = hashes[order], order
@@ -102,9 +104,9 @@ class Catalog:
         raise UnknownProductError(f"{self.folder}: there is no product {id!r}")
 
     def with_image(self, query: Query) -> Query:
-        """The query with its picture filled in where it shows a product's photo.
+        """The query with its image filled in, where it was made with a product's photo.
 
-        A query whose product the catalog lacks, or has no picture of, comes back as it is.
+        A query is returned unchanged if the catalog lacks its product, or has no image of it.
         """
         if query.image is not None or query.product_id is None:
             return query
@@ -119,7 +121,7 @@ class Catalog:
         return (schema.row_to_product(row) for row in self.rows(split, schema.PRODUCTS.names))
 
     def rows(self, split: str | None, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Like `products`, but plain rows of only these columns: quick where the pictures are not needed."""
+        """Like `products`, but plain rows of only these columns: quick where the images are not needed."""
         self._check_split(split)
         shards = [shard for shard in self._shards if split in (None, shard.split)]
         return itertools.chain.from_iterable(shard.read_all(columns) for shard in shards)
@@ -132,7 +134,7 @@ class Catalog:
         return str((header or {}).get("license") or "unknown")
 
     def shards(self, split: str) -> list[Shard]:
-        """The opened files of one split, in order: for whoever works on whole row groups."""
+        """The opened files of one split, in order, for work on whole row groups."""
         self._check_split(split)
         return [shard for shard in self._shards if shard.split == split]
 
@@ -146,7 +148,7 @@ class Catalog:
         return [schema.row_to_interaction(row) for row in rows]
 
     def rejects(self) -> list[Reject]:
-        """What the import put aside, in the order it was met; empty if nothing was."""
+        """What the import left out, in the order of the source; empty if nothing was left out."""
         path = self.folder / "rejects.parquet"
         if not path.exists():
             return []
@@ -167,17 +169,20 @@ class Catalog:
         self._cache[number, group] = table
         while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
             self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
-        found: dict[str, Any] = table.slice(row - int(shard.group_starts[group]), 1).to_pylist()[0]
-        return found
+        return dict(table.slice(row - int(shard.group_starts[group]), 1).to_pylist()[0])
 
 
 class CatalogWriter:
     """Writes a catalog a record at a time, in memory bounded by one row group; use as a context manager.
 
-    Left normally, the catalog appears at `folder` whole; left by an exception, nothing appears.
+    The whole catalog appears at `folder` when the context ends; after an exception, nothing appears.
+
+    Attributes:
+        folder: absolute path of the new catalog.
+        product_ids: of the products added.
 
     Raises:
-        CatalogError: the folder is in use by something else, or holds a catalog and `overwrite` is off.
+        CatalogError: the folder holds something else, or holds a catalog and `overwrite` is off.
     """
 
     def __init__(
@@ -193,7 +198,7 @@ class CatalogWriter:
         self._card = (title, description, licence)
         self._check_target(overwrite)
         self._partial = self.folder.with_name(f".{self.folder.name}.partial")
-        shutil.rmtree(self._partial, ignore_errors=True)  # what an import that was killed left
+        shutil.rmtree(self._partial, ignore_errors=True)  # left by a process that was killed
         try:
             (self._partial / "products").mkdir(parents=True)
             (self._partial / "interactions").mkdir()
@@ -220,7 +225,7 @@ class CatalogWriter:
         """Adds one product.
 
         Raises:
-            CatalogError: its id is there already, or the split is not "train" or "test".
+            CatalogError: its id was added before, or the split is not "train" or "test".
         """
         self.add_row(schema.product_to_row(product), split)
 
@@ -237,7 +242,7 @@ class CatalogWriter:
         self.product_ids.add(id)
 
     def add_interaction(self, interaction: Interaction, split: str = "train") -> None:
-        """Adds one event of the search log, after the products it speaks of.
+        """Adds one event of the search log, after the products it names.
 
         Raises:
             CatalogError: it names a product that is not in the catalog.
@@ -249,17 +254,15 @@ class CatalogWriter:
         self._table("interactions", split, schema.INTERACTIONS).add(schema.interaction_to_row(interaction))
 
     def add_reject(self, reject: Reject) -> None:
-        """Adds one line to the list of what was put aside."""
-        row = {"row": reject.row, "id": reject.id, "reason": reject.reason, "message": reject.message}
-        # A row set aside for broken characters still has to be listed.
-        row = {
-            key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-            for key, value in row.items()
+        """Adds one line to the list of what was left out."""
+        # A row may be left out because of characters that UTF-8 cannot hold.
+        texts = {
+            name: getattr(reject, name).encode("utf-8", "replace").decode() for name in ("id", "reason", "message")
         }
-        self._table("rejects", "", schema.REJECTS).add(row)
+        self._table("rejects", "", schema.REJECTS).add({"row": reject.row, **texts})
 
     def add_beside(self, name: str, row: dict[str, Any], columns: pa.Schema) -> None:
-        """Adds one row to a table of its own, NAME.parquet, that lies beside the catalog's."""
+        """Adds one row to a further table of the catalog's folder, NAME.parquet."""
         self._table(name, "", columns).add(row)
 
     def _table(self, name: str, split: str, columns: pa.Schema) -> TableWriter:
@@ -295,12 +298,7 @@ class CatalogWriter:
         (self._partial / "README.md").write_text(schema.dataset_card(*self._card, counts), encoding="utf-8")
         if not counts["interactions"]:
             (self._partial / "interactions").rmdir()
-        replaced = self.folder.with_name(f".{self.folder.name}.replaced")
-        shutil.rmtree(replaced, ignore_errors=True)
-        if self.folder.exists():
-            self.folder.rename(replaced)
-        self._partial.rename(self.folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        replace_folder(self._partial, self.folder)
 
 
 def write_catalog(
@@ -317,14 +315,14 @@ def write_catalog(
     """Writes a whole catalog and opens it.
 
     Args:
-        folder: where; must not exist, be empty, or (with `overwrite`) hold a catalog.
-        products: by split, "train" and "test"; any iterables, never held in memory whole.
+        folder: must not exist, be empty, or (with `overwrite`) hold a catalog.
+        products: by split, "train" and "test"; any iterables, never in memory as a whole.
         interactions: by split; every product they name must be among `products`.
         title, description, licence: for the dataset card; the licence is a hub identifier such as "cc-by-4.0".
-        rejects: what was put aside on the way here.
+        rejects: what was left out.
 
     Raises:
-        CatalogError: the folder is in use, an id is there twice, or an interaction names an unknown product.
+        CatalogError: the folder holds something else, an id comes twice, or an interaction names an unknown product.
     """
     with CatalogWriter(folder, title=title, description=description, licence=licence, overwrite=overwrite) as writer:
         for split, some_products in products.items():

@@ -1,6 +1,6 @@
-"""A catalog whose training log has a chosen share of false purchases, to see what noise does to training.
+"""A catalog whose training log has a chosen share of false purchases, to measure how noise affects training.
 
-Products and test queries are those of the source, linked and not copied where the disk allows it.
+Products and test queries are those of the source; files are linked, or copied where the disk has no links.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from moon2.catalog.schema import INTERACTIONS, CatalogError
 from moon2.catalog.store import Catalog
+from moon2.files import replace_folder
 
 
 def read_noise_labels(path: str | Path) -> frozenset[str]:
@@ -25,7 +26,7 @@ def read_noise_labels(path: str | Path) -> frozenset[str]:
         path: Parquet with columns `query_id` and `purchase_is_noise` (bool), as `moon2 shop` writes it.
 
     Raises:
-        CatalogError: there is no such file, it is no Parquet, or it lacks a column.
+        CatalogError: there is no such file, it is not Parquet, or it lacks a column.
     """
     if not Path(path).is_file():
         raise CatalogError(f"{path}: there is no such file; give a Parquet table of known false purchases")
@@ -37,7 +38,7 @@ def read_noise_labels(path: str | Path) -> frozenset[str]:
         if name not in columns:
             raise CatalogError(f"{path}: has no column {name}; it has {', '.join(columns)}")
     table = pq.read_table(path, columns=["query_id", "purchase_is_noise"]).to_pydict()
-    return frozenset(id for id, wrong in zip(table["query_id"], table["purchase_is_noise"], strict=True) if wrong)
+    return frozenset(id for id, noise in zip(table["query_id"], table["purchase_is_noise"], strict=True) if noise)
 
 
 def write_noisy_catalog(
@@ -45,13 +46,12 @@ def write_noisy_catalog(
 ) -> Catalog:
     """Writes a catalog in which `share` of the training log's rows are false purchases.
 
-    Rows known to be false count towards the share. Where there are too many of them, some are left out, all of them
-    for share 0; where there are too few, the purchases of rows drawn at random become products drawn at random from
-    the training split.
+    Rows known to be false count towards the share. If they are too many, some are left out (all of them for share 0).
+    If they are too few, the purchases of randomly drawn rows become randomly drawn products of the training split.
 
     Args:
         source: a catalog with a training log.
-        folder: the new one; what is there from an attempt that was cut short is replaced.
+        folder: of the new catalog; a folder there is replaced.
         share: 0 to below 1.
         known: query ids of rows known to be false.
         seed: the same seed draws the same rows and products.
@@ -64,34 +64,32 @@ def write_noisy_catalog(
         raise CatalogError(f"log noise is {share}; it must be 0 or more and below 1")
     log = source.folder / "interactions" / "train.parquet"
     if not log.is_file():
-        raise CatalogError(f"{source.folder}: has no training log, so there is nothing to make noisy")
+        raise CatalogError(f"{source.folder}: has no training log, so no noise can be added; import a log")
     table = pq.read_table(log).cast(INTERACTIONS)
     random = np.random.default_rng((seed, round(1000 * share)))
-    wrong = np.array([id in known for id in table["query_id"].to_pylist()], dtype=bool)
-    right, false = np.flatnonzero(~wrong), random.permutation(np.flatnonzero(wrong))
-    # Of R right and F false rows, dropping false ones leaves f with f / (R + f) = share.
-    kept = false[: round(share * len(right) / (1 - share))]
-    spoiled = random.permutation(right)[: max(0, round(share * (len(right) + len(kept))) - len(kept))]
+    is_false = np.array([id in known for id in table["query_id"].to_pylist()], dtype=bool)
+    true, false = np.flatnonzero(~is_false), random.permutation(np.flatnonzero(is_false))
+    # Of T true rows and f false ones, the share f / (T + f) is false.
+    false = false[: round(share * len(true) / (1 - share))]
+    changed = random.permutation(true)[: max(0, round(share * (len(true) + len(false))) - len(false))]
     ids = source.ids("train")
     positives, negatives = (table[name].to_pylist() for name in ("positive_ids", "negative_ids"))
-    for row in spoiled.tolist():
+    for row in changed.tolist():
         positives[row] = [_other_than({*positives[row], *negatives[row]}, ids, random)]
-    place = table.schema.get_field_index("positive_ids")
     column = INTERACTIONS.field("positive_ids")
-    table = table.set_column(place, column, pa.array(positives, column.type))
-    rows = np.sort(np.concatenate([right, kept]))
+    table = table.set_column(INTERACTIONS.get_field_index(column.name), column, pa.array(positives, column.type))
+    rows = np.sort(np.concatenate([true, false]))
     fresh = target.with_name(f".{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(source.folder, fresh, copy_function=_link)
     (fresh / "interactions" / "train.parquet").unlink()
     pq.write_table(table.take(pa.array(rows)), fresh / "interactions" / "train.parquet")
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.rename(target)
+    replace_folder(fresh, target)
     return Catalog.open(target)
 
 
-def _other_than(ids: Collection[str], among: Sequence[str], random: np.random.Generator) -> str:
-    while (drawn := among[int(random.integers(len(among)))]) in ids:
+def _other_than(excluded: Collection[str], ids: Sequence[str], random: np.random.Generator) -> str:
+    while (drawn := ids[int(random.integers(len(ids)))]) in excluded:
         pass
     return drawn
 

@@ -1,1 +1,1 @@
-"""Why an item got its vector: attention, gradients and experts, drawn over its pictures and words."""
+"""Why an item got its vector: attention, gradients and experts, drawn over its images and words."""

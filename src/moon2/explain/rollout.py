@@ -1,10 +1,10 @@
-"""From attention probabilities to how much each token gives to the pooled vector: per layer, or rolled up.
+"""From attention probabilities to how much each token gives to the pooled vector: of one layer, or rolled up.
 
-Rolling up is attention rollout (Abnar & Zuidema, 2020): half of every layer's attention is taken to be the residual
-path, and the layers are multiplied. Two things are ours, because the decoder is causal and pooled by a mean. The rows
-that are averaged are the pooled tokens, weighted as the vector weighs them. And a token that stands early is seen by
-all that follow, so that even a decoder which attends to everything alike would rank tokens by their place; relevance
-is therefore divided by what that even decoder gives the same place. Even attention then gives an even map.
+Rolling up is attention rollout (Abnar & Zuidema, 2020): half of every layer's attention is taken for the residual
+path, and the layers are multiplied. Two things differ here, because the decoder is causal and pooled by a mean. The
+rows that are averaged are those of the pooled tokens, weighted as the vector weights them. And every later token sees
+an early one, so position alone would rank tokens. Relevance is therefore divided by what a decoder that attends evenly
+gives to the same position. Even attention then gives an even map.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Numbers = NDArray[np.float64]
 
 
 def pooled_attention(attentions: Sequence[Numbers], weights: NDArray[Any], layer: int | None = None) -> Numbers:
-    """How much of the pooled vector comes from each token, place in the sequence included.
+    """How much of the pooled vector comes from each token; the position in the sequence is not corrected.
 
     Args:
         attentions: per layer [S, S], rows sum to one, nothing above the diagonal; mean over heads.
@@ -32,23 +32,24 @@ def pooled_attention(attentions: Sequence[Numbers], weights: NDArray[Any], layer
     flow = weights / weights.sum()
     if layer is not None:
         return np.asarray(flow @ attentions[layer], dtype=np.float64)
-    # From the last layer down: the vector of row weights is multiplied through, never a matrix by a matrix.
+    # From the last layer down, a vector is multiplied by each matrix, which is cheaper than matrix by matrix.
     for attention in reversed(attentions):
         flow = 0.5 * flow + 0.5 * (flow @ attention)
     return np.asarray(flow, dtype=np.float64)
 
 
 def relevance(attentions: Sequence[Numbers], weights: NDArray[Any], layer: int | None = None) -> Numbers:
-    """`pooled_attention` against that of a decoder which attends evenly, over the pooled tokens alone.
+    """`pooled_attention` over that of a decoder which attends evenly, at the pooled tokens.
 
     Returns:
         [S] of at least 0, summing to one; 0 at tokens that are not pooled.
     """
     length, pooled = len(weights), weights > 0
     even = np.tril(np.ones((length, length))) / np.arange(1, length + 1)[:, None]
-    found = pooled_attention(attentions, weights, layer)[pooled]
+    actual = pooled_attention(attentions, weights, layer)
+    expected = pooled_attention([even] * len(attentions), weights, layer)
     result = np.zeros(length)
-    result[pooled] = found / pooled_attention([even] * len(attentions), weights, layer)[pooled]
+    result[pooled] = actual[pooled] / expected[pooled]
     return shares(result)
 
 

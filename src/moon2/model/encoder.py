@@ -29,6 +29,7 @@ from moon2.model.families import family_of
 from moon2.model.moon_model import MoonModel
 from moon2.model.processor import Item, ItemSource, Processor, is_one_item
 from moon2.recipe import ExpertSettings, InputSettings, Recipe
+from moon2.records import Product, Query
 from moon2.run_folder import find_model_folder
 from moon2.views import VIEWS, View
 

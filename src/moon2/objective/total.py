@@ -60,8 +60,8 @@ def total_loss(
         load_balance: L_aux, scalar.
         sparsity: L_sparsity, scalar.
         settings: the balance mode with its floor, ρ and ς.
-        sample_weights: w [B] for the three inter-product objectives, from `moon2.objective.sample_filter`; all 1 when not
-            given.
+        sample_weights: w [B] for the three inter-product objectives, from `moon2.objective.sample_filter`; all 1 when
+            not given.
         valid: for an objective, [B_m] bool: which samples count; all of an objective not named.
     """
     omega = at_least_float32(omega)

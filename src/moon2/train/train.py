@@ -176,10 +176,11 @@ def _optimize(prepared: PreparedRun, run: RunFolder, step: Step | None) -> None:
 
     recipe, settings, encoder = prepared.recipe, prepared.recipe.training, prepared.encoder
 
-    # 1. Precision and device. accelerate moves the model, and runs its forward pass in bfloat16 where asked.
+    # 1. Device and precision. accelerate's own mixed precision would be fixed for the life of the process.
     has_accelerator = torch.accelerator.is_available()
-    accelerator = Accelerator(mixed_precision="bf16" if settings.bf16 else "no", cpu=not has_accelerator)
+    accelerator = Accelerator(cpu=not has_accelerator)
     model, optimizer = accelerator.prepare(encoder.model, make_optimizer(encoder.model, settings))
+    precision = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.bf16)
 
     # 2. Where an earlier start was killed.
     checkpoint = run.newest_checkpoint()
@@ -208,7 +209,8 @@ def _optimize(prepared: PreparedRun, run: RunFolder, step: Step | None) -> None:
             rate = learning_rate_at(number, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            result = compute(model, batch.to(accelerator.device), recipe, number)
+            with precision:
+                result = compute(model, batch.to(accelerator.device), recipe, number)
             accelerator.backward(result.loss)
             norm = accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
             optimizer.step()
@@ -219,7 +221,8 @@ def _optimize(prepared: PreparedRun, run: RunFolder, step: Step | None) -> None:
             is_last = number + 1 == settings.steps
             if prepared.held_out is not None and (is_last or not (number + 1) % settings.evaluate_every):
                 with log.paused():
-                    scores = validate(encoder, prepared.catalog, prepared.held_out)
+                    with precision:
+                        scores = validate(encoder, prepared.catalog, prepared.held_out)
                     log.write(number + 1, {f"eval/{name}": value for name, value in scores.items()})
                     best = run.best_weights()
                     if best is None or scores["score"] > best[1]:

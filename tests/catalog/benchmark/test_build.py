@@ -1,4 +1,4 @@
-"""The benchmark builder: duplicates planted in a shop never cross the split, and what is left out is told."""
+"""The benchmark builder: planted duplicates never cross the split, and everything left out is listed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from moon2.catalog.benchmark.build import BenchmarkResult, BenchmarkSettings, build_benchmark
-from moon2.catalog.benchmark.near_duplicates import alike_pictures, fingerprint, title_words
+from moon2.catalog.benchmark.near_duplicates import fingerprint, image_pairs, title_words
 from moon2.catalog.generated_shop.generate import write_shop
 from moon2.catalog.store import Catalog, CatalogError, write_catalog
 from moon2.cli import main
@@ -26,29 +26,27 @@ WORDS = ["red", "blue", "lamp", "shirt", "cotton", "steel", "oak", "large", "sma
 
 
 def photo(seed: int, quality: int = 95, side: int = 64) -> bytes:
-    """A picture like no other: smooth coloured noise, the same for the same seed."""
+    """A unique image: smooth coloured noise, the same for the same seed."""
     noise = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
     encoded = io.BytesIO()
     Image.fromarray(noise).resize((side, side), Image.Resampling.BICUBIC).save(encoded, "JPEG", quality=quality)
     return encoded.getvalue()
 
 
-def product(number: int, title: str = "", picture: bytes | None = None, **more: Any) -> Product:
-    words = random.Random(number).sample(
-        ["red", "blue", "lamp", "shirt", "cotton", "steel", "oak", "large", "small", "round"], 4
-    )
+def product(number: int, title: str = "", image: bytes | None = None, **more: Any) -> Product:
+    words = random.Random(number).sample(WORDS, 4)
     category = ("Shop", f"Kind {number % 3}")
     title = title or f"{' '.join(words)} model{number} type{number * 7}"
-    return Product(id=f"p{number:03}", title=title, category=category, images=(picture or photo(number),), **more)
+    return Product(id=f"p{number:03}", title=title, category=category, images=(image or photo(number),), **more)
 
 
 def build(folder: Path, out: Path, **settings: Any) -> BenchmarkResult:
-    return build_benchmark(folder, out, BenchmarkSettings(**settings), show_progress=False)
+    return build_benchmark(folder, out=out, settings=BenchmarkSettings(**settings))
 
 
 @pytest.fixture
 def planted(tmp_path: Path) -> Path:
-    """Sixty products, of which some are there again: the same, scaled and saved anew, or with a word changed."""
+    """Sixty products, some of them repeated: unchanged, with the image scaled and saved again, or with a word more."""
     products = [product(number) for number in range(60)]
     for number in range(0, 30, 3):
         first = products[number]
@@ -91,10 +89,10 @@ def test_planted_duplicates_never_cross(planted: Path, tmp_path: Path) -> None:
         for row in bench.interactions(split):
             ids = {*row.positive_ids, *row.negative_ids, row.query.product_id or row.positive_ids[0]}
             assert {side[id] for id in ids} == {split}
-    told = Counter(reject.reason for reject in bench.rejects())
-    assert told["exact_duplicate"] == 10
-    assert all(told[reason] == result.left_out[reason] for reason in told)
-    # What was bought under a duplicate's id is bought under that of the product that stands for it.
+    reasons = Counter(reject.reason for reject in bench.rejects())
+    assert reasons["exact_duplicate"] == 10
+    assert all(reasons[reason] == result.left_out[reason] for reason in reasons)
+    # A purchase of a duplicate counts for the product that replaces it.
     bought = {id for split in ("train", "test") for row in bench.interactions(split) for id in row.positive_ids}
     assert "p000" in bought
 
@@ -112,7 +110,7 @@ def test_words_of_one_query_are_on_one_side(tmp_path: Path) -> None:
     assert words["train"]
     assert words["test"]
     assert not words["train"] & words["test"]
-    # Two hundred products bought at random hang together, so that purchases had to be cut, and this is told.
+    # Random purchases chain the two hundred products, so some links are cut, and counted.
     assert result.left_out["purchase_across_the_split"] > 0
     test = [row.query.text for row in result.catalog.interactions("test")]
     assert len(test) == len(set(test))
@@ -123,27 +121,27 @@ def test_a_case_worked_by_hand(tmp_path: Path) -> None:
     log = [Interaction(Query(f"q{n}", f"words {n}"), (f"p{n:03}",), (f"p{(n + 1) % 4:03}",)) for n in range(4)]
     folder = write_catalog(tmp_path / "shop", {"train": products}, {"train": log}, title="shop").folder
     result = build(folder, tmp_path / "bench", test_share=0.25)
-    [alone] = result.catalog.ids("test")
-    [asked] = result.catalog.interactions("test")
-    assert (asked.positive_ids, asked.negative_ids) == ((alone,), ())
+    [id] = result.catalog.ids("test")
+    [row] = result.catalog.interactions("test")
+    assert (row.positive_ids, row.negative_ids) == ((id,), ())
     assert result.queries == {"train": 3, "test": 1}
-    # Its neighbour on either side was shown across the split: once to the test query, once the test product itself.
+    # The test query showed a training product, and a training query showed the test product.
     assert result.left_out == {"exposure_across_the_split": 2}
     assert (result.components, result.largest) == (4, 1)
 
 
-def test_what_answers_a_query_or_is_like_an_answer_is_never_its_negative(tmp_path: Path) -> None:
+def test_an_answer_or_a_product_like_one_is_never_a_negative(tmp_path: Path) -> None:
     answer = product(0, attributes={"brand": "Puma", "colour": "navy"})
     others = [
         product(3, title=f"{answer.title} new"),
-        product(6, picture=photo(0, quality=80, side=96)),
+        product(6, image=photo(0, quality=80, side=96)),
         product(9, attributes={"colour": "navy", "brand": "puma"}),
         product(12),
         product(15),
     ]
     log = [
         Interaction(Query("q", "a navy lamp"), ("p000",), ("p003", "p006", "p009", "p012", "p015")),
-        # Somebody else asked the same and bought what the first left; a third showed it.
+        # Another shopper bought for the same words what the first did not; a third searched with its photo.
         Interaction(Query("again", "A navy  lamp!"), ("p015",), ("p000", "p012")),
         Interaction(Query("shown", "", product_id="p012"), ("p015",), ("p012", "p003")),
     ]
@@ -153,8 +151,8 @@ def test_what_answers_a_query_or_is_like_an_answer_is_never_its_negative(tmp_pat
     for name, share in (("in_train", 0.1), ("in_test", 0.9)):
         result = build(shop.folder, tmp_path / name, test_share=share)
         rows = [row for split in ("train", "test") for row in result.catalog.interactions(split)]
-        left = Counter(id for row in rows for id in row.negative_ids)
-        assert left == ({"p012": 2, "p003": 1} if name == "in_train" else {"p012": 1, "p003": 1})
+        negatives = Counter(id for row in rows for id in row.negative_ids)
+        assert negatives == ({"p012": 2, "p003": 1} if name == "in_train" else {"p012": 1, "p003": 1})
         assert result.left_out["exposure_like_known_answer"] == 3
         assert result.left_out["exposure_of_known_answer"] == 3
         card = (result.catalog.folder / "README.md").read_text()
@@ -180,12 +178,12 @@ def test_one_title_under_two_categories_never_crosses(tmp_path: Path) -> None:
     }
 
 
-def test_what_a_shopper_photographs_never_crosses(tmp_path: Path) -> None:
+def test_a_product_in_a_shoppers_photo_never_crosses(tmp_path: Path) -> None:
     products = [product(n) for n in range(60)]
     address = "https://shop.example/60.jpg"
-    products.append(product(60, picture=photo(60), expanded_images=()))
-    products.append(Product("url", "a picture that nobody fetched", images=(address,)))
-    # Each is asked for with the photo of the next, saved anew; and what is sold beside it, with one photo in two sizes.
+    products.append(product(60, image=photo(60), expanded_images=()))
+    products.append(Product("url", "an image that was not downloaded", images=(address,)))
+    # Each product is bought after a photo of the next one, saved again. Pairs share one photo in two sizes.
     log = [
         Interaction(Query(f"next{n}", "", image=photo((n + 1) % 60, quality=80, side=96)), (f"p{n:03}",))
         for n in range(60)
@@ -211,17 +209,17 @@ def test_what_a_shopper_photographs_never_crosses(tmp_path: Path) -> None:
     assert sum(result.queries.values()) > 60
 
 
-def test_the_same_picture_and_words_are_one_query(tmp_path: Path) -> None:
+def test_the_same_image_and_words_are_one_query(tmp_path: Path) -> None:
     products = [product(n) for n in range(40)]
     log = [Interaction(Query(f"q{n}", "Like  this", image=photo(800 + n // 2)), (f"p{n:03}",)) for n in range(40)]
     result = build(shop_of(tmp_path, products, log), tmp_path / "bench", test_share=0.3)
-    asked = [[row.query.image for row in result.catalog.interactions(split)] for split in ("train", "test")]
-    assert not set(asked[0]) & set(asked[1])
-    assert len(asked[1]) == len(set(asked[1])) == 6
+    train, test = ([row.query.image for row in result.catalog.interactions(split)] for split in ("train", "test"))
+    assert not set(train) & set(test)
+    assert len(test) == len(set(test)) == 6
     assert result.left_out == {"repeated_test_query": 6}
 
 
-def test_categories_are_capped_and_what_was_bought_stays(planted: Path, tmp_path: Path) -> None:
+def test_categories_are_capped_and_bought_products_stay(planted: Path, tmp_path: Path) -> None:
     result = build(planted, tmp_path / "bench", test_share=0.3, category_cap=12)
     bench = result.catalog
     of_category = Counter(tuple(row["category"]) for row in bench.rows(None, ["category"]))
@@ -244,7 +242,7 @@ def test_it_opens_with_datasets_and_declares_its_tasks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    shop, bench = write_shop(tmp_path / "shop", products=120, queries=80), tmp_path / "bench"
+    shop, bench = write_shop(out=tmp_path / "shop", products=120, queries=80), tmp_path / "bench"
     assert main(["benchmark", "build", str(shop.folder), "--out", str(bench), "--test_share", "0.25"]) == 0
     printed = capsys.readouterr().out
     declared = json.loads((bench / "benchmark.json").read_text())
@@ -263,7 +261,7 @@ def test_it_opens_with_datasets_and_declares_its_tasks(
         assert f"| {reason} | {count:,} |" in card
 
 
-def test_nothing_is_augmented_in_the_test_part(tmp_path: Path) -> None:
+def test_the_test_split_has_no_augmentations(tmp_path: Path) -> None:
     products = [product(n, enriched_title=f"rich {n}", expanded_images=(photo(n + 900),)) for n in range(20)]
     log = [Interaction(Query(f"q{n}", f"words {n}"), (f"p{n:03}",)) for n in range(20)]
     folder = write_catalog(tmp_path / "shop", {"train": products}, {"train": log}, title="shop").folder
@@ -272,24 +270,24 @@ def test_nothing_is_augmented_in_the_test_part(tmp_path: Path) -> None:
     assert not any(p.enriched_title or p.expanded_images for p in bench.products("test"))
 
 
-def test_what_cannot_be_built_is_said(planted: Path, tmp_path: Path) -> None:
+def test_a_benchmark_that_cannot_be_built_is_an_error(planted: Path, tmp_path: Path) -> None:
     alone = write_catalog(tmp_path / "alone", {"train": [product(1)]}, title="no log").folder
     with pytest.raises(CatalogError, match="has no search log"):
         build(alone, tmp_path / "bench")
-    with pytest.raises(CatalogError, match="the test part would have 0 products"):
+    with pytest.raises(CatalogError, match="the test split would have 0 products"):
         build(planted, tmp_path / "bench", test_share=0.001)
     with pytest.raises(CatalogError, match=r"test_share is 1\.5"):
         build(planted, tmp_path / "bench", test_share=1.5)
     assert not (tmp_path / "bench").exists()
 
 
-def test_pictures_are_alike_when_saved_anew_and_not_otherwise(picture: Callable[..., bytes]) -> None:
+def test_images_are_pairs_when_saved_again_and_not_otherwise(image_bytes: Callable[..., bytes]) -> None:
     prints = [(n, fingerprint(photo(n))) for n in range(300)]
     prints += [(1000 + n, fingerprint(photo(n, quality=75, side=120))) for n in range(0, 300, 10)]
-    found = alike_pictures((n, print) for n, print in prints if print is not None)
-    assert found == {(n, 1000 + n) for n in range(0, 300, 10)}
-    # A blank picture, and bytes that are no picture, say nothing.
-    assert fingerprint(picture("white")) is None
+    pairs = image_pairs((n, print) for n, print in prints if print is not None)
+    assert pairs == {(n, 1000 + n) for n in range(0, 300, 10)}
+    # A blank image and bytes that are no image have no fingerprint.
+    assert fingerprint(image_bytes("white")) is None
     assert fingerprint(b"broken") is None
 
 

@@ -1,4 +1,4 @@
-"""Which column means what: asked for by name, or found by the usual names."""
+"""Which column means what: by the user's mapping, or by the usual names."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from moon2.catalog.importing.columns import (
     ColumnMapping,
     LogMapping,
     read_fields,
-    read_pictures,
+    read_images,
     to_ids,
     to_price,
     to_text,
 )
-from moon2.catalog.store import CatalogError
+from moon2.catalog.schema import CatalogError
 from moon2.records import RecordError
 
 
@@ -28,44 +28,44 @@ def test_usual_names_are_found() -> None:
     assert mapping.price == ""
 
 
-def test_what_is_asked_for_wins_and_an_empty_name_leaves_out() -> None:
+def test_a_named_column_wins_and_an_empty_name_leaves_out() -> None:
     mapping = ColumnMapping(title="alt", price="").resolve(["id", "title", "alt", "price"], "shop.csv")
     assert (mapping.id, mapping.title, mapping.price) == ("id", "alt", "")
 
 
-def test_a_missing_column_is_told_with_the_columns_there_are() -> None:
+def test_a_missing_column_is_an_error_that_lists_the_columns() -> None:
     with pytest.raises(CatalogError) as refused:
         ColumnMapping(title="tittle").resolve(["id", "title", "photo"], "shop.csv")
-    told = "shop.csv: has no column 'tittle', asked for as title; its columns are id, title, photo"
-    assert str(refused.value) == told
+    message = "shop.csv: has no column 'tittle', named as title; its columns are id, title, photo"
+    assert str(refused.value) == message
     with pytest.raises(CatalogError, match=r"which column is the id\?.*its columns are name, photo"):
         ColumnMapping().resolve(["name", "photo"], "shop.csv")
     with pytest.raises(CatalogError, match="which column is the title or the image"):
         ColumnMapping().resolve(["id", "weight"], "shop.csv")
-    with pytest.raises(CatalogError, match=r"no column 'bought', asked for as positives; its columns are query"):
+    with pytest.raises(CatalogError, match=r"no column 'bought', named as positives; its columns are query"):
         LogMapping(positives="bought").resolve(["query"], "log.csv")
     with pytest.raises(CatalogError, match="which column is the product bought"):
         LogMapping().resolve(["query"], "log.csv")
 
 
 @pytest.mark.parametrize(
-    ("asked", "columns", "negatives", "exposures"),
+    ("given", "columns", "negatives", "exposures"),
     [
         ({}, "query exposures purchases", "", "exposures"),
         ({"positives": "purchases", "negatives": "exposures"}, "query exposures purchases", "", "exposures"),
         ({"exposures": "seen"}, "query seen purchases ignored_ids", "ignored_ids", "seen"),
         ({"negatives": "seen", "exposures": "seen"}, "query seen purchases", "", "seen"),
-        # What was left is known already, or is not wanted, or the column means something else.
+        # The negatives are known, or are not wanted, or the column means something else.
         ({}, "query exposures purchases ignored_ids", "ignored_ids", ""),
         ({"negatives": ""}, "query exposures purchases", "", ""),
         ({"product_id": "shown"}, "query shown bought", "", ""),
         ({"negatives": "left"}, "query left bought exposures", "left", ""),
     ],
 )
-def test_exposures_are_told_from_what_was_left(
-    asked: dict[str, str], columns: str, negatives: str, exposures: str
+def test_exposures_are_distinguished_from_negatives(
+    given: dict[str, str], columns: str, negatives: str, exposures: str
 ) -> None:
-    mapping = LogMapping(**asked).resolve(columns.split(), "log.csv")
+    mapping = LogMapping(**given).resolve(columns.split(), "log.csv")
     assert (mapping.negatives, mapping.exposures) == (negatives, exposures)
     assert mapping.positives in ("purchases", "bought")
 
@@ -124,32 +124,32 @@ def test_prices_are_read_as_people_write_them(written: object, price: float | No
     assert to_price(written) == price
 
 
-def test_a_price_that_is_none_is_refused() -> None:
+def test_a_price_that_is_no_number_is_refused() -> None:
     row = {"id": "1", "title": "Shirt", "price": "ask us"}
     with pytest.raises(RecordError, match="product '1': price 'ask us' is not a number") as refused:
         read_fields(row, ColumnMapping().resolve(list(row), "shop.csv"))
     assert refused.value.reason == "bad_price"
 
 
-def test_pictures_are_bytes_paths_urls_or_lists_of_them(tmp_path: Path) -> None:
+def test_images_are_bytes_paths_urls_or_lists_of_them(tmp_path: Path) -> None:
     (tmp_path / "a, b;c.jpg").write_bytes(b"")
     mapping = ColumnMapping(id="id", images=("one", "two"))
 
-    def pictures(one: object, two: object = None) -> list[object]:
+    def images(one: object, two: object = None) -> list[object]:
         row = {"id": "1", "one": one, "two": two}
-        return list(read_pictures(row, mapping.resolve(list(row), "shop.csv"), tmp_path))
+        return list(read_images(row, mapping.resolve(list(row), "shop.csv"), tmp_path))
 
-    assert pictures("a.jpg", b"bytes") == [tmp_path / "a.jpg", b"bytes"]
-    assert pictures("a.jpg|b.jpg; c.jpg") == [tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "c.jpg"]
-    assert pictures("a, b;c.jpg") == [tmp_path / "a, b;c.jpg"]
-    assert pictures('["a.jpg", "b.jpg"]', "") == [tmp_path / "a.jpg", tmp_path / "b.jpg"]
-    assert pictures("https://x/1.jpg,https://x/2.jpg?a=1,2") == ["https://x/1.jpg", "https://x/2.jpg?a=1,2"]
-    assert pictures([{"bytes": b"first", "path": "a.jpg"}, {"bytes": None, "path": "b.jpg"}, None]) == [
+    assert images("a.jpg", b"bytes") == [tmp_path / "a.jpg", b"bytes"]
+    assert images("a.jpg|b.jpg; c.jpg") == [tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "c.jpg"]
+    assert images("a, b;c.jpg") == [tmp_path / "a, b;c.jpg"]
+    assert images('["a.jpg", "b.jpg"]', "") == [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    assert images("https://x/1.jpg,https://x/2.jpg?a=1,2") == ["https://x/1.jpg", "https://x/2.jpg?a=1,2"]
+    assert images([{"bytes": b"first", "path": "a.jpg"}, {"bytes": None, "path": "b.jpg"}, None]) == [
         b"first",
         tmp_path / "b.jpg",
     ]
-    assert pictures("x" * 300) == [tmp_path / ("x" * 300)]  # longer than a file's name can be
-    assert pictures("/elsewhere/a.jpg") == [Path("/elsewhere/a.jpg")]
+    assert images("x" * 300) == [tmp_path / ("x" * 300)]  # longer than a file's name can be
+    assert images("/elsewhere/a.jpg") == [Path("/elsewhere/a.jpg")]
 
 
 def test_ids_are_read_however_they_are_listed() -> None:

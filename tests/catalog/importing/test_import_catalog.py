@@ -1,4 +1,4 @@
-"""Importing: what is good goes in, what is bad is listed with its reason, and a half import leaves nothing."""
+"""Importing: good rows become a catalog, bad ones are listed with a reason, and a killed import leaves nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ import pytest
 from moon2.catalog import shards
 from moon2.catalog.importing.columns import ColumnMapping, LogMapping
 from moon2.catalog.importing.import_catalog import ImportResult, import_catalog
-from moon2.catalog.store import Catalog, CatalogError
+from moon2.catalog.schema import CatalogError
+from moon2.catalog.store import Catalog
+from moon2.cli import main
 
 Encode = Callable[..., bytes]
 
@@ -31,14 +33,13 @@ def write_csv(path: Path, rows: Sequence[Sequence[object]]) -> Path:
     return path
 
 
-def run(source: Path | str, out: Path, **settings: Any) -> ImportResult:
-    settings = {"format": "csv", "show_progress": False, **settings}
-    return import_catalog(source, out, **settings)
+def run(source: Path | str, out: Path, **options: Any) -> ImportResult:
+    return import_catalog(str(source), out=out, **{"layout": "csv", **options})
 
 
-def test_a_csv_with_picture_files_becomes_a_catalog(tmp_path: Path, picture: Encode) -> None:
+def test_a_csv_with_image_files_becomes_a_catalog(tmp_path: Path, image_bytes: Encode) -> None:
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos/1.jpg").write_bytes(picture("navy", "JPEG"))
+    (tmp_path / "photos/1.jpg").write_bytes(image_bytes("navy", "JPEG"))
     table = write_csv(
         tmp_path / "shop.csv",
         [
@@ -52,16 +53,16 @@ def test_a_csv_with_picture_files_becomes_a_catalog(tmp_path: Path, picture: Enc
     shirt, lamp = result.catalog.product("1"), result.catalog.product("2")
     assert (shirt.title, shirt.category, shirt.price) == ("Navy shirt", ("Apparel", "Shirts"), 1299.0)
     assert shirt.attributes == {"brand": "Puma"}
-    assert shirt.images == (picture("navy", "JPEG"),)
+    assert shirt.images == (image_bytes("navy", "JPEG"),)
     assert lamp.images == ("https://shop.example/2.jpg",)
     assert result.catalog.ids("test") == ["2"]
     assert str(result).endswith("out: 2 products, 0 log entries; nothing was put aside")
 
 
-def test_pictures_may_stay_where_they_are(tmp_path: Path, picture: Encode) -> None:
-    (tmp_path / "1.png").write_bytes(picture())
+def test_image_files_may_stay_where_they_are(tmp_path: Path, image_bytes: Encode) -> None:
+    (tmp_path / "1.png").write_bytes(image_bytes())
     table = write_csv(tmp_path / "shop.csv", [("id", "image"), ("1", "1.png")])
-    result = run(table, tmp_path / "out", embed_images=False)
+    result = run(table, tmp_path / "out", refer=True)
     assert result.catalog.product("1").images == (str(tmp_path / "1.png"),)
 
 
@@ -76,8 +77,8 @@ def test_pictures_may_stay_where_they_are(tmp_path: Path, picture: Encode) -> No
         ("bad_price", {"id": "1", "title": "Shirt", "price": "cheap"}),
         ("bad_price", {"id": "1", "title": "Shirt", "price": "-3"}),
         ("bad_split", {"id": "1", "title": "Shirt", "split": "holdout"}),
-        ("unreadable_picture", {"id": "1", "title": "Shirt", "images": [b"not a picture"]}),
-        ("unreadable_picture", {"id": "1", "title": "Shirt", "images": [b""]}),
+        ("unreadable_image", {"id": "1", "title": "Shirt", "images": [b"not an image"]}),
+        ("unreadable_image", {"id": "1", "title": "Shirt", "images": [b""]}),
     ],
 )
 def test_a_bad_row_is_put_aside_with_its_reason(tmp_path: Path, reason: str, row: dict[str, Any]) -> None:
@@ -85,7 +86,7 @@ def test_a_bad_row_is_put_aside_with_its_reason(tmp_path: Path, reason: str, row
     pq.write_table(
         pa.Table.from_pylist([{**empty, "id": "good", "title": "Good"}, {**empty, **row}]), tmp_path / "p.pq"
     )
-    result = run(tmp_path / "p.pq", tmp_path / "out", format="parquet")
+    result = run(tmp_path / "p.pq", tmp_path / "out", layout="parquet")
     assert (result.products, result.rejected, result.reasons) == (1, 1, {reason: 1})
     [reject] = Catalog.open(tmp_path / "out").rejects()
     assert (reject.row, reject.reason) == (2, reason)
@@ -93,34 +94,35 @@ def test_a_bad_row_is_put_aside_with_its_reason(tmp_path: Path, reason: str, row
     assert "\n" not in reject.message
 
 
-def test_a_picture_cut_short_is_found_by_decoding_it(tmp_path: Path, picture: Encode) -> None:
-    whole = picture("navy", "JPEG", (200, 200))
+def test_a_truncated_image_is_unreadable(tmp_path: Path, image_bytes: Encode) -> None:
+    whole = image_bytes("navy", "JPEG", (200, 200))
     (tmp_path / "good.jpg").write_bytes(whole)
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     rows = [("id", "image"), ("1", "good.jpg"), ("2", "cut.jpg"), ("3", "nowhere.jpg")]
     result = run(write_csv(tmp_path / "shop.csv", rows), tmp_path / "out")
     assert result.catalog.ids() == ["1"]
-    assert result.reasons == {"unreadable_picture": 2}
+    assert result.reasons == {"unreadable_image": 2}
     assert "nowhere.jpg): there is no such file" in result.catalog.rejects()[1].message
 
 
-def test_a_fault_in_one_picture_or_the_description_costs_only_that(tmp_path: Path, picture: Encode) -> None:
+def test_a_fault_in_one_image_or_the_description_costs_only_that(tmp_path: Path, image_bytes: Encode) -> None:
+    navy, red = image_bytes("navy"), image_bytes("red")
     rows = [
-        {"id": "1", "title": "Shirt", "images": [picture("navy"), b"broken", picture("red")], "description": "fine"},
-        {"id": "2", "title": "Skirt", "images": [picture("red")], "description": "caf\ufffd"},
+        {"id": "1", "title": "Shirt", "images": [navy, b"broken", red], "description": "fine"},
+        {"id": "2", "title": "Skirt", "images": [red], "description": "caf\ufffd"},
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "shop.parquet")
-    result = run(tmp_path / "shop.parquet", tmp_path / "out", format="parquet")
+    result = run(tmp_path / "shop.parquet", tmp_path / "out", layout="parquet")
     assert (result.products, result.rejected, result.dropped) == (2, 0, 2)
-    assert result.catalog.product("1").images == (picture("navy"), picture("red"))
+    assert result.catalog.product("1").images == (navy, red)
     assert result.catalog.product("2").description == ""
     first, second = result.catalog.rejects()
-    assert (first.row, first.id, first.reason) == (1, "1", "unreadable_picture")
+    assert (first.row, first.id, first.reason) == (1, "1", "unreadable_image")
     assert "image 1" in first.message and first.message.endswith("kept without it")
     assert (second.reason, second.id) == ("broken_encoding", "2")
 
 
-def test_rows_of_another_encoding_are_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_rows_of_another_encoding_are_listed_and_the_others_imported(tmp_path: Path) -> None:
     lines = ["id,title", "1,Shirt", "2,Café au lait", "3,Skirt"]
     (tmp_path / "shop.csv").write_bytes("\n".join(lines).encode("latin-1"))
     result = run(tmp_path / "shop.csv", tmp_path / "out")
@@ -131,7 +133,7 @@ def test_rows_of_another_encoding_are_listed_and_the_rest_goes_on(tmp_path: Path
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_what_spreadsheets_write_is_read(tmp_path: Path, encoding: str, delimiter: str) -> None:
+def test_files_of_spreadsheets_are_read(tmp_path: Path, encoding: str, delimiter: str) -> None:
     text = f'id{delimiter}title\r\n1{delimiter}"Café, ""crème""\nin two lines"\r\n'
     (tmp_path / "shop.csv").write_bytes(text.encode(encoding))
     assert run(tmp_path / "shop.csv", tmp_path / "out").catalog.product("1").title == 'Café, "crème"\nin two lines'
@@ -152,21 +154,21 @@ def test_a_folder_or_a_glob_of_tables_is_one_shop(tmp_path: Path) -> None:
     assert run(str(tmp_path / "parts/[01].csv"), tmp_path / "glob").catalog.ids() == ["0", "1"]
 
 
-def test_a_hub_dataset_keeps_its_splits_and_its_picture_files(tmp_path: Path, picture: Encode) -> None:
+def test_a_hub_dataset_keeps_its_splits_and_its_image_files(tmp_path: Path, image_bytes: Encode) -> None:
     features = datasets.Features(id=datasets.Value("int64"), name=datasets.Value("string"), image=datasets.Image())
     for split, id in (("train", 1), ("validation", 2)):
-        row = {"id": [id], "name": ["Shirt"], "image": [{"bytes": picture("navy", "JPEG"), "path": None}]}
+        row = {"id": [id], "name": ["Shirt"], "image": [{"bytes": image_bytes("navy", "JPEG"), "path": None}]}
         datasets.Dataset.from_dict(row, features=features).to_parquet(tmp_path / f"hub/{split}-0.parquet")
-    result = run(str(tmp_path / "hub"), tmp_path / "out", format="hub")
+    result = run(str(tmp_path / "hub"), tmp_path / "out", layout="hub")
     assert (result.catalog.ids("train"), result.catalog.ids("test")) == (["1"], ["2"])
-    assert result.catalog.product("2").images == (picture("navy", "JPEG"),)
+    assert result.catalog.product("2").images == (image_bytes("navy", "JPEG"),)
 
 
-def test_a_catalog_can_be_imported_again(tmp_path: Path, picture: Encode) -> None:
-    (tmp_path / "1.png").write_bytes(picture())
+def test_a_catalog_can_be_imported_again(tmp_path: Path, image_bytes: Encode) -> None:
+    (tmp_path / "1.png").write_bytes(image_bytes())
     rows = [("id", "title", "image", "brand"), ("1", "Shirt", "1.png", "Puma")]
     first = run(write_csv(tmp_path / "shop.csv", rows), tmp_path / "first")
-    again = run(tmp_path / "first/products", tmp_path / "again", format="parquet")
+    again = run(tmp_path / "first/products", tmp_path / "again", layout="parquet")
     assert list(again.catalog.products()) == list(first.catalog.products())
 
 
@@ -175,7 +177,7 @@ def test_a_log_becomes_interactions(tmp_path: Path) -> None:
     log = write_csv(
         tmp_path / "log.csv",
         [
-            ("query", "seen", "bought", "left", "split"),
+            ("query", "photo", "bought", "ignored", "split"),
             ("navy shirt", "", "p0", "p1 p2", ""),
             ("", "p3", "p0;p1", "", "test"),
             ("gone", "", "p9", "p1", ""),
@@ -186,11 +188,11 @@ def test_a_log_becomes_interactions(tmp_path: Path) -> None:
             ("", "", "p1", "", ""),
         ],
     )
-    columns = LogMapping(product_id="seen", positives="bought", negatives="left")
+    columns = LogMapping(product_id="photo", positives="bought", negatives="ignored")
     result = run(shop, tmp_path / "out", log=log, log_columns=columns)
     train, test = result.catalog.interactions("train"), result.catalog.interactions("test")
-    told = [(i.query.text, i.query.product_id, i.positive_ids, i.negative_ids) for i in (*train, *test)]
-    assert told == [
+    rows = [(i.query.text, i.query.product_id, i.positive_ids, i.negative_ids) for i in (*train, *test)]
+    assert rows == [
         ("navy shirt", None, ("p0",), ("p1", "p2")),
         ("part gone", "p0", ("p1",), ("p2",)),
         ("", "p3", ("p0", "p1"), ()),
@@ -209,9 +211,9 @@ def test_a_log_becomes_interactions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "columns",
-    [None, LogMapping(positives="purchases", negatives="exposures"), LogMapping(exposures="exposures")],
+    [LogMapping(), LogMapping(positives="purchases", negatives="exposures"), LogMapping(exposures="exposures")],
 )
-def test_what_was_bought_is_taken_out_of_the_exposures(tmp_path: Path, columns: LogMapping | None) -> None:
+def test_exposures_that_were_not_bought_are_negatives(tmp_path: Path, columns: LogMapping) -> None:
     shop = write_csv(tmp_path / "shop.csv", [("id", "title"), *((f"p{i}", f"Product {i}") for i in range(4))])
     rows = [
         ("query", "exposures", "purchases"),
@@ -220,51 +222,64 @@ def test_what_was_bought_is_taken_out_of_the_exposures(tmp_path: Path, columns: 
         ("part gone", "p9 p1 p8 p2", "p8 p2"),
     ]
     result = run(shop, tmp_path / "out", log=write_csv(tmp_path / "log.csv", rows), log_columns=columns)
-    told = [(i.query.text, i.positive_ids, i.negative_ids) for i in result.catalog.interactions("train")]
-    assert told == [("navy shirt", ("p1",), ("p0", "p2")), ("lamp", ("p3",), ()), ("part gone", ("p2",), ("p1",))]
+    rows = [(i.query.text, i.positive_ids, i.negative_ids) for i in result.catalog.interactions("train")]
+    assert rows == [("navy shirt", ("p1",), ("p0", "p2")), ("lamp", ("p3",), ()), ("part gone", ("p2",), ("p1",))]
     assert (result.rejected, result.reasons) == (0, {"unknown_product": 2})
 
 
 @pytest.mark.parametrize(
-    ("told", "content", "settings"),
+    ("message", "content", "options"),
     [
-        ("has no column 'tittle', asked for as title; its columns are id, title", "id,title\n", {"columns": "tittle"}),
+        (
+            "has no column 'tittle', named as title; its columns are id, title",
+            "id,title\n",
+            {"columns": ColumnMapping(title="tittle")},
+        ),
         ("no product could be used; the table has no rows", "id,title\n", {}),
         (r"no product could be used; the first: shop\.csv row 1: product '1': has neither", "id,title\n1,\n", {}),
         ("is empty; its first line must name the columns", "", {}),
-        ("cannot be read as Parquet", "id,title\n", {"format": "parquet"}),
-        ("format 'xlsx' is not known; formats are csv, parquet, hub, fashion-log", "", {"format": "xlsx"}),
-        ("fashion-log knows its columns", "", {"format": "fashion-log", "columns": "title"}),
-        (r"log\.csv: there is no such file", "id,title\n1,Shirt\n", {"log": "log.csv"}),
+        ("cannot be read as Parquet", "id,title\n", {"layout": "parquet"}),
+        ("there is no layout 'xlsx'; single tables are csv, parquet or hub", "", {"layout": "xlsx"}),
+        (r"log\.csv: there is no such file", "id,title\n1,Shirt\n", {"log": Path("log.csv")}),
+        ("--fetch puts images into the catalog, --refer", "id,title\n", {"fetch": True, "refer": True}),
+        ("--allow_private_hosts is for downloads; add --fetch", "id,title\n", {"allow_private_hosts": True}),
     ],
 )
-def test_what_cannot_be_imported_says_why_in_one_line(
-    tmp_path: Path, told: str, content: str, settings: dict[str, Any]
+def test_a_source_that_cannot_be_imported_is_an_error_of_one_line(
+    tmp_path: Path, message: str, content: str, options: dict[str, Any]
 ) -> None:
     (tmp_path / "shop.csv").write_text(content)
-    if "columns" in settings:
-        settings = {**settings, "columns": ColumnMapping(title=settings["columns"])}
-    with pytest.raises(CatalogError, match=told) as refused:
-        run(tmp_path / "shop.csv", tmp_path / "out", **settings)
+    with pytest.raises(CatalogError, match=message) as refused:
+        run(tmp_path / "shop.csv", tmp_path / "out", **options)
     assert "\n" not in str(refused.value)
     assert [path.name for path in tmp_path.iterdir()] == ["shop.csv"]
 
 
-def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"nowhere\.csv: there is no such file"):
         run(tmp_path / "nowhere.csv", tmp_path / "out")
 
 
+def test_the_command_needs_one_usable_row_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shop = write_csv(tmp_path / "shop.csv", [("id", "title"), (1, "navy shirt"), (2, "red bag")])
+    log = write_csv(tmp_path / "log.csv", [("query", "purchased_id"), ("shirt", 8), ("bag", 9)])
+    out = tmp_path / "out"
+    assert main(["import", str(shop), "--as", "csv", "--out", str(out), "--log", str(log)]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f"not one row of the log could be used; {out / 'rejects.parquet'} says why" in line
+    assert "the 2 products are imported" in line and len(Catalog.open(out)) == 2
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_import_leaves_no_catalog_and_the_next_one_works(
-    tmp_path: Path, picture: Encode, how: signal.Signals
+    tmp_path: Path, image_bytes: Encode, how: signal.Signals
 ) -> None:
-    (tmp_path / "1.jpg").write_bytes(picture("navy", "JPEG", (1_000, 1_000)))
+    (tmp_path / "1.jpg").write_bytes(image_bytes("navy", "JPEG", (1_000, 1_000)))
     table = write_csv(tmp_path / "shop.csv", [("id", "image"), *((i, "1.jpg") for i in range(2_000))])
-    # A shell that runs the tests in its background makes every process below it ignore SIGINT.
+    # Under a shell that runs the tests in its background, every process ignores SIGINT.
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from moon2.catalog.importing.import_catalog import import_catalog; import_catalog(*sys.argv[1:], format='csv')"
+        "from moon2.cli import main; sys.exit(main(['import', sys.argv[1], '--as', 'csv', '--out', sys.argv[2]]))"
     )
     importing = subprocess.Popen([sys.executable, "-c", program, table, tmp_path / "out"], stderr=subprocess.DEVNULL)
     while not (tmp_path / ".out.partial").exists() and importing.poll() is None:
@@ -278,13 +293,13 @@ def test_a_killed_import_leaves_no_catalog_and_the_next_one_works(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.jpg", "out", "shop.csv"]
 
 
-def test_large_pictures_are_written_a_few_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Encode
+def test_large_images_are_written_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_bytes: Encode
 ) -> None:
-    image = picture("navy", "BMP", (50, 20))
+    image = image_bytes("navy", "BMP", (50, 20))
     monkeypatch.setattr(shards, "ROW_GROUP_BYTES", 4 * len(image))
     rows = [{"id": str(i), "images": [image]} for i in range(20)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "shop.parquet")
-    run(tmp_path / "shop.parquet", tmp_path / "out", format="parquet")
+    run(tmp_path / "shop.parquet", tmp_path / "out", layout="parquet")
     written = pq.ParquetFile(tmp_path / "out/products/train-00000.parquet").metadata
     assert [written.row_group(group).num_rows for group in range(written.num_row_groups)] == [4] * 5

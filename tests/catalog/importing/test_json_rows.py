@@ -1,4 +1,4 @@
-"""Rows of JSON files: what cannot be a row costs that row, wherever it stands, and the others come."""
+"""Rows of JSON files: a fault costs only its row, wherever it is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,31 @@ import pytest
 from moon2.catalog.importing import json_rows
 from moon2.catalog.importing.import_catalog import import_catalog
 from moon2.catalog.importing.sources import BadRow
+from moon2.catalog.schema import CatalogError
 
 LONG = "1" + "0" * 5_000
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 16])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, indent: int | None) -> None:
+    monkeypatch.setattr(json_rows, "PIECE_CHARACTERS", piece)
+    rows = [{"id": str(number), "title": 'x, [y] {z} \\ " 图' * number, "n": number} for number in range(9)]
+    (tmp_path / "list.json").write_text(json.dumps(rows, indent=indent))
+    assert list(json_rows.json_rows(tmp_path / "list.json")) == rows
+    (tmp_path / "object.json").write_text(json.dumps({row["id"]: row for row in rows}, indent=indent))
+    assert list(json_rows.json_rows(tmp_path / "object.json")) == rows
+    (tmp_path / "lines.json").write_text("\n".join(map(json.dumps, rows)))
+    assert list(json_rows.json_rows(tmp_path / "lines.json")) == rows
+    (tmp_path / "cut.json").write_text(json.dumps(rows, indent=indent)[:-30])
+    with pytest.raises(CatalogError, match="is not JSON after 8 rows"):
+        list(json_rows.json_rows(tmp_path / "cut.json"))
+
+
+def test_a_line_that_is_not_json_costs_only_that_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1}\n[2]\n{"id": \n\n{"id": 3}\n')
+    rows = list(json_rows.json_rows(tmp_path / "a.jsonl"))
+    assert [row.reason if isinstance(row, BadRow) else row["id"] for row in rows] == [1, "bad_row", "bad_row", 3]
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -26,9 +49,9 @@ def test_an_integer_of_thousands_of_digits_costs_its_row(
     members = ", ".join(f'"{name}": {row}' for name, row in zip("abc", rows, strict=True))
     texts = {"rows": "\n".join(rows), "list": f"[{', '.join(rows)}]", "object": f"{{{members}}}"}
     (tmp_path / layout).write_text(texts[Path(layout).stem])
-    found = list(json_rows.json_rows(tmp_path / layout))
-    assert [row["id"] for row in found if isinstance(row, dict)] == [name for name in "abc" if name != "abc"[place]]
-    bad = found[place]
+    result = list(json_rows.json_rows(tmp_path / layout))
+    assert [row["id"] for row in result if isinstance(row, dict)] == [name for name in "abc" if name != "abc"[place]]
+    bad = result[place]
     assert isinstance(bad, BadRow) and bad.reason == "bad_row"
     assert f" {place + 1}: holds an integer of more than 4,300 digits" in bad.message
 
@@ -39,7 +62,7 @@ def test_a_first_line_nested_too_deep_costs_that_line(tmp_path: Path) -> None:
     assert isinstance(bad, BadRow) and good == {"id": "b"}
 
 
-def test_an_import_lists_rows_that_could_not_be_written_and_goes_on(tmp_path: Path) -> None:
+def test_an_import_lists_rows_that_cannot_be_written_and_goes_on(tmp_path: Path) -> None:
     row = {"id": "a", "doc_title": "shirt", "query": "x", "qid": "1", "query_image": "https://shop.example/1.jpg"}
     rows = [
         row,
@@ -51,7 +74,7 @@ def test_an_import_lists_rows_that_could_not_be_written_and_goes_on(tmp_path: Pa
     lines = [json.dumps({"doc_image": "https://shop.example/a.jpg", **row}) for row in rows]
     lines.insert(1, lines[0].replace('"1"', LONG))
     (tmp_path / "mbe_test.jsonl").write_text("\n".join(lines))
-    result = import_catalog(tmp_path / "mbe_test.jsonl", tmp_path / "out", format="mbe", show_progress=False)
+    result = import_catalog(str(tmp_path / "mbe_test.jsonl"), out=tmp_path / "out", layout="mbe")
     assert result.catalog.ids() == ["a"]
     assert [interaction.query.id for interaction in result.catalog.interactions("test")] == ["1", "4"]
     assert result.reasons == {"bad_row": 2, "broken_encoding": 3, "unknown_product": 1}

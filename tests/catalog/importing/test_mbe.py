@@ -1,4 +1,4 @@
-"""MBE in its own layout: products and searches from the same rows, the queries' columns named or guessed."""
+"""MBE in its own layout: products and searches from the same rows, columns of the queries named or guessed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from moon2.catalog.importing.columns import ColumnMapping, LogMapping
 from moon2.catalog.importing.import_catalog import ImportResult, import_catalog
-from moon2.catalog.store import CatalogError
+from moon2.catalog.schema import CatalogError
 from moon2.cli import main
 
 Encode = Callable[..., bytes]
@@ -32,8 +32,8 @@ SHIRT = {
 LAMP = {**SHIRT, "id": "b2", "doc_title": "台灯", "doc_industry_name": "家居", "doc_attributes": ""}
 
 
-def run(source: Path, out: Path, format: str = "mbe", **settings: Any) -> ImportResult:
-    return import_catalog(source, out, format=format, show_progress=False, **settings)
+def run(source: Path, out: Path, layout: str = "mbe", **options: Any) -> ImportResult:
+    return import_catalog(str(source), out=out, layout=layout, **options)
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -58,19 +58,19 @@ def test_products_and_searches_come_from_the_same_rows(tmp_path: Path) -> None:
     train, [test] = catalog.interactions("train"), catalog.interactions("test")
     assert [(row.query.text, row.positive_ids) for row in train] == [("蓝衬衫", ("a1",)), ("纯棉衬衫", ("a1",))]
     assert (test.query.text, test.positive_ids) == ("台灯", ("b2",))
-    # The row without an id is no product, and so its search finds nothing.
+    # The row without an id has no product, so its search has no positive.
     assert result.reasons == {"no_id": 1, "no_positive": 1}
     assert catalog.licence() == "apache-2.0"
     assert result.unfetched == 2
 
 
-def test_a_missing_query_column_is_asked_for_with_the_columns_there_are(
+def test_a_missing_query_column_is_an_error_that_lists_the_columns(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_parquet(tmp_path / "m.parquet", [{**SHIRT, "was_gesucht": "Hemd"}])
     with pytest.raises(CatalogError, match=r"which column is the query\?.*doc_attributes, was_gesucht"):
         run(tmp_path / "m.parquet", tmp_path / "out")
-    with pytest.raises(CatalogError, match=r"no column 'gesucht', asked for as text; its columns are id, doc_title"):
+    with pytest.raises(CatalogError, match=r"no column 'gesucht', named as text; its columns are id, doc_title"):
         run(tmp_path / "m.parquet", tmp_path / "out", log_columns=LogMapping(text="gesucht"))
     command = ["import", tmp_path / "m.parquet", "--as", "mbe", "--out", tmp_path / "out", "--log_columns.text"]
     assert main([*map(str, command), "was_gesucht"]) == 0
@@ -84,25 +84,25 @@ def test_a_missing_product_column_is_named_too(tmp_path: Path) -> None:
         run(tmp_path / "m.parquet", tmp_path / "out", columns=ColumnMapping(title="name_of_it"))
 
 
-def test_json_lines_with_pictures_and_a_picture_query(tmp_path: Path, picture: Encode) -> None:
+def test_json_lines_with_images_and_an_image_query(tmp_path: Path, image_bytes: Encode) -> None:
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos/a1.png").write_bytes(picture("navy"))
-    (tmp_path / "photos/asked.png").write_bytes(picture("blue"))
+    (tmp_path / "photos/a1.png").write_bytes(image_bytes("navy"))
+    (tmp_path / "photos/query.png").write_bytes(image_bytes("blue"))
     rows = [
-        {**SHIRT, "doc_image": "photos/a1.png", "query_image": "photos/asked.png"},
-        {**LAMP, "doc_image": "photos/nowhere.png", "query_image": "photos/asked.png"},
+        {**SHIRT, "doc_image": "photos/a1.png", "query_image": "photos/query.png"},
+        {**LAMP, "doc_image": "photos/nowhere.png", "query_image": "photos/query.png"},
         {**LAMP, "id": "c3", "doc_image": "", "query_image": "photos/nowhere.png"},
     ]
     lines = [*(json.dumps(row, ensure_ascii=False) for row in rows), "{broken"]
     (tmp_path / "mbe_test.jsonl").write_text("\n".join(lines), encoding="utf-8")
     result = run(tmp_path / "mbe_test.jsonl", tmp_path / "out")
     [search] = result.catalog.interactions("test")
-    assert search.query.image == picture("blue")
-    assert result.catalog.product("a1").images == (picture("navy"),)
-    assert result.reasons == {"unreadable_picture": 2, "bad_row": 2, "unknown_product": 1}
+    assert search.query.image == image_bytes("blue")
+    assert result.catalog.product("a1").images == (image_bytes("navy"),)
+    assert result.reasons == {"unreadable_image": 2, "bad_row": 2, "unknown_product": 1}
 
 
-def test_mbe2_rows_that_hold_a_negative_too(tmp_path: Path) -> None:
+def test_mbe2_rows_with_a_negative(tmp_path: Path) -> None:
     rows = [
         {
             "query": "shirt",
@@ -123,7 +123,7 @@ def test_mbe2_rows_that_hold_a_negative_too(tmp_path: Path) -> None:
     for row in rows:
         row["pos_image"] = "https://x.example/2"
     write_parquet(tmp_path / "train.parquet", rows)
-    result = run(tmp_path / "train.parquet", tmp_path / "out", format="mbe2")
+    result = run(tmp_path / "train.parquet", tmp_path / "out", layout="mbe2")
     assert len(result.catalog) == 3
     first, second, third = result.catalog.interactions("train")
     [lamp] = first.negative_ids
@@ -133,15 +133,15 @@ def test_mbe2_rows_that_hold_a_negative_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first", ["train", "test"])
-@pytest.mark.parametrize("told_by", ["file", "column"])
-def test_a_product_of_both_parts_is_a_test_product_in_any_order(tmp_path: Path, first: str, told_by: str) -> None:
+@pytest.mark.parametrize("stated_by", ["file", "column"])
+def test_a_product_of_both_parts_is_a_test_product_in_any_order(tmp_path: Path, first: str, stated_by: str) -> None:
     bag = {**SHIRT, "id": "c3", "doc_title": "Bag"}
     rows = {
         "train": [{**SHIRT, "query": "one"}, {**LAMP, "query": "lamp"}],
         "test": [{**SHIRT, "query": "two"}, {**bag, "query": "bag"}],
     }
     order = [first, *(split for split in rows if split != first)]
-    if told_by == "file":  # files are read in the order of their names
+    if stated_by == "file":  # files are read in the order of their names
         for place, split in enumerate(order):
             write_parquet(tmp_path / f"mbe/{place}-{split}.parquet", rows[split])
     else:
@@ -149,14 +149,14 @@ def test_a_product_of_both_parts_is_a_test_product_in_any_order(tmp_path: Path, 
     result = run(tmp_path / "mbe", tmp_path / "out")
     catalog = result.catalog
     assert (catalog.ids("train"), catalog.ids("test")) == (["b2"], ["a1", "c3"])
-    found = [[(row.query.text, row.positive_ids) for row in catalog.interactions(s)] for s in ("train", "test")]
-    assert found == [[("lamp", ("b2",))], [("two", ("a1",)), ("bag", ("c3",))]]
-    # The training search that found a test product would teach what is to be tested.
+    rows = [[(row.query.text, row.positive_ids) for row in catalog.interactions(s)] for s in ("train", "test")]
+    assert rows == [[("lamp", ("b2",))], [("two", ("a1",)), ("bag", ("c3",))]]
+    # Training must not see a search for a test product.
     assert result.reasons == {"in_both_splits": 1}
     assert "product 'a1' of this training search is a test product" in catalog.rejects()[0].message
 
 
-def test_what_a_search_exposed_is_negative_unless_it_was_bought(tmp_path: Path) -> None:
+def test_exposures_that_were_not_bought_are_negatives(tmp_path: Path) -> None:
     write_parquet(
         tmp_path / "train.parquet",
         [
@@ -164,10 +164,10 @@ def test_what_a_search_exposed_is_negative_unless_it_was_bought(tmp_path: Path) 
             {**LAMP, "query": "lamp", "exposed_ids": ["b2"]},
         ],
     )
-    for name, columns in (("found", None), ("asked", LogMapping(negatives="exposed_ids"))):
+    for name, columns in (("guessed", LogMapping()), ("named", LogMapping(negatives="exposed_ids"))):
         result = run(tmp_path / "train.parquet", tmp_path / name, log_columns=columns)
-        told = [(row.positive_ids, row.negative_ids) for row in result.catalog.interactions("train")]
-        assert told == [(("a1",), ("b2",)), (("b2",), ())]
+        rows = [(row.positive_ids, row.negative_ids) for row in result.catalog.interactions("train")]
+        assert rows == [(("a1",), ("b2",)), (("b2",), ())]
         assert result.reasons == {}
 
 

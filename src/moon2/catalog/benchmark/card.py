@@ -1,4 +1,4 @@
-"""What a benchmark says of itself: how it was built, the text on its card, and benchmark.json with its tasks."""
+"""What describes a benchmark: its settings, the text on its card, and benchmark.json with its tasks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from moon2.catalog.schema import SPLITS, CatalogError, dataset_card
 from moon2.catalog.store import Catalog
 from moon2.files import write_text_atomic
+from moon2.views import DIRECTIONS
 
 DECLARATION = "benchmark.json"
-DIRECTIONS = ("t→mm", "i→mm", "mm→mm", "t→i", "i→t")
-# An attribute is a task where at least this share of the test products has it, with so many values at most.
-LEAST_COVERAGE, MOST_VALUES = 0.5, 1_000
+# An attribute is a task if at least this share of the test products has it, with at most so many values.
+MIN_COVERAGE, MAX_VALUES = 0.5, 1_000
 
 
 @dataclass(frozen=True)
@@ -22,29 +22,29 @@ class BenchmarkSettings:
     """How a benchmark is built."""
 
     test_share: float = 0.1
-    """Share of the products that the test part is to have, which are also the gallery."""
+    """Share of the products in the test split; they are also the gallery."""
     category_cap: int = 0
-    """Most products of one leaf category, those that were bought first, the rest drawn; 0 for no cap."""
+    """Maximum number of products of one category; products that were bought come first, others are drawn; 0: no cap."""
     seed: int = 0
-    """Of every draw: the same seed gives the same benchmark."""
+    """Seed of every draw; the same seed gives the same benchmark."""
 
     def __post_init__(self) -> None:
         if not 0 < self.test_share < 1:
-            raise CatalogError(f"benchmark: test_share is {self.test_share}; it must lie between 0 and 1")
+            raise CatalogError(f"benchmark: test_share is {self.test_share}; it must be between 0 and 1")
         if self.category_cap < 0:
             raise CatalogError(f"benchmark: category_cap is {self.category_cap}; it must be 0 (no cap) or more")
 
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What was built.
+    """A finished benchmark.
 
     Attributes:
         catalog: the benchmark, opened.
-        products, queries: rows by split.
-        left_out: how often what was left out of it, by reason.
+        products, queries: number by split.
+        left_out: number of products, queries and links left out, by reason.
         components: groups of products that must stay on one side.
-        largest: products of the largest of them.
+        largest: products of the largest group.
     """
 
     catalog: Catalog
@@ -56,39 +56,32 @@ class BenchmarkResult:
 
     def __str__(self) -> str:
         parts = [f"{s}: {self.products[s]:,} products, {self.queries[s]:,} queries" for s in SPLITS]
-        told = f"{self.catalog.folder}: {'; '.join(parts)}; {self.components:,} groups, the largest of {self.largest:,}"
+        line = f"{self.catalog.folder}: {'; '.join(parts)}; {self.components:,} groups, the largest of {self.largest:,}"
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.items())
-        return f"{told}\nleft out: {reasons}; see rejects.parquet" if reasons else f"{told}\nnothing was left out"
-
-
-def write_card(name: str, licence: str, source: str, settings: BenchmarkSettings, result: BenchmarkResult) -> None:
-    """Writes the card of the finished benchmark: what was left out, and how many rows there are, is known only then."""
-    counts = {"products": result.products, "interactions": result.queries}
-    text = describe(source, licence, settings, result.left_out)
-    write_text_atomic(result.catalog.folder / "README.md", dataset_card(name, text, licence, counts))
+        return f"{line}\nleft out: {reasons}; see rejects.parquet" if reasons else f"{line}\nnothing was left out"
 
 
 def describe(source: str, licence: str, settings: BenchmarkSettings, left_out: Mapping[str, int]) -> str:
     """The text of the card, in Markdown."""
-    cap = f"at most {settings.category_cap:,} products a leaf category" if settings.category_cap else "no cap"
+    cap = f"at most {settings.category_cap:,} products a category" if settings.category_cap else "no cap"
     lines = [
         f"Built by `moon2 benchmark build` from `{source}`, licence {licence}; test share {settings.test_share:g}, "
         f"seed {settings.seed}.",
         "",
-        "1. Deduplicated: of products with the same title, category and picture, and of those alike in title and "
-        "picture both, the first remains and stands for the others in the log.",
-        f"2. Balanced over categories: {cap}, those that were bought first, the rest drawn.",
-        "3. Split by connected components: near-duplicates in title or in picture and products of one style are never "
-        "parted, nor is a query from itself or from another with the same picture. A query and what was bought after "
-        "it stay together unless they would chain too many products; purchases and exposures on the other side are "
+        "1. Deduplicated: of products with the same title, category and image, and of those nearly alike in both title "
+        "and image, the first remains and replaces the others in the log.",
+        f"2. Balanced over categories: {cap}; products that were bought come first, others are drawn.",
+        "3. Split by connected components: near-duplicates in title or in image and products of one style are never "
+        "separated. Nor are the rows of one query, or queries with the same image. A query and the products bought "
+        "after it stay together unless the component becomes too large; purchases and exposures on the other side are "
         "then left out.",
-        "4. Triplets: what was bought after a query is its positive. What was shown and left are its negatives, unless "
-        "it answers the same query elsewhere in the log, or is like an answer in title, picture or style. A test query "
-        "comes once, with all that was bought after it.",
+        "4. Triplets: products bought after a query are its positives. Products shown but not bought are its "
+        "negatives, unless they answer the same query elsewhere in the log, or resemble an answer in title, image or "
+        "style. A test query comes once, with all products bought after it.",
         "",
-        "Only the training part may be co-augmented; the products of the test part are as the shop has them. Tasks "
-        f"({', '.join(DIRECTIONS)}, scored by Recall@1, 5 and 10; class and attributes, without training on their "
-        "labels) are declared in `benchmark.json`.",
+        "Only the training split may be co-augmented; the products of the test split are as the shop has them. Tasks "
+        f"({', '.join(map(str, DIRECTIONS))}, scored by Recall@1, 5 and 10; class and attributes, without training on "
+        "their labels) are declared in `benchmark.json`.",
     ]
     if left_out:
         lines += ["", "| left out | count |", "|---|---|"]
@@ -109,13 +102,13 @@ def declared_attributes(folder: Path) -> list[str] | None:
         return [str(task["attribute"]) for task in json.loads(path.read_text(encoding="utf-8"))["tasks"]["attributes"]]
     except (ValueError, TypeError, KeyError) as error:
         raise CatalogError(
-            f"{path}: declares no attributes that can be read ({type(error).__name__}); build the benchmark again, or "
-            f"remove the file"
+            f"{path}: its attributes cannot be read ({type(error).__name__}); build the benchmark again, or remove the "
+            f"file"
         ) from None
 
 
 def card_text(folder: Path) -> str:
-    """What a catalog's card says between its title and the table of its rows; empty without a card."""
+    """The text of a catalog's card between its title and the table of its rows; empty without a card."""
     path = folder / "README.md"
     if not path.is_file():
         return ""
@@ -124,13 +117,13 @@ def card_text(folder: Path) -> str:
 
 
 def keep_declaration(source: Path, target: Path) -> None:
-    """Copies benchmark.json, where there is one, from a benchmark into a catalog made from it."""
+    """Copies benchmark.json, if the source has one, into a catalog made from it."""
     path = source / DECLARATION
     if path.is_file():
         write_text_atomic(target / DECLARATION, path.read_text(encoding="utf-8"))
 
 
-def write_declaration(
+def write_description(
     name: str,
     licence: str,
     source: str,
@@ -138,19 +131,23 @@ def write_declaration(
     result: BenchmarkResult,
     labels: Mapping[str, Mapping[str, int]],
 ) -> None:
-    """Writes benchmark.json into the finished benchmark.
+    """Writes card and benchmark.json into the finished benchmark; only then are all counts known.
 
     Args:
-        labels: "class" and "attribute:KEY" → label → how many test products have it.
+        labels: "class" and "attribute:KEY" → label → number of test products that have it.
     """
-    enough = LEAST_COVERAGE * result.products["test"]
+    counts = {"products": result.products, "interactions": result.queries}
+    text = describe(source, licence, settings, result.left_out)
+    write_text_atomic(result.catalog.folder / "README.md", dataset_card(name, text, licence, counts))
+    enough = MIN_COVERAGE * result.products["test"]
     attributes = [
         {"attribute": task.partition(":")[2], "labels": len(counts), "products": sum(counts.values())}
         for task, counts in sorted(labels.items())
-        if task != "class" and sum(counts.values()) >= enough and 1 < len(counts) <= MOST_VALUES
+        if task != "class" and sum(counts.values()) >= enough and 1 < len(counts) <= MAX_VALUES
     ]
     classes = labels.get("class", {})
-    declared = {
+    directions = [str(direction) for direction in DIRECTIONS]
+    declaration = {
         "name": name,
         "licence": licence,
         "source": source,
@@ -160,10 +157,10 @@ def write_declaration(
         "groups": {"count": result.components, "largest": result.largest},
         "left_out": result.left_out,
         "tasks": {
-            "retrieval": {"directions": list(DIRECTIONS), "metrics": ["R@1", "R@5", "R@10"], "gallery": "test"},
+            "retrieval": {"directions": directions, "metrics": ["R@1", "R@5", "R@10"], "gallery": "test"},
             "class": {"labels": len(classes), "products": sum(classes.values())},
             "attributes": attributes,
         },
     }
-    text = json.dumps(declared, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(declaration, indent=2, ensure_ascii=False) + "\n"
     write_text_atomic(result.catalog.folder / DECLARATION, text)

@@ -1,8 +1,8 @@
-"""A split into train and test that what belongs together never crosses: connected components by union and find.
+"""A split into train and test by connected components, so that linked nodes stay together.
 
-Some links are binding (two near-duplicates, two products of one style). Others are wished for (a query and what was
-bought after it): popular queries would chain half a shop into one component, so a wished link that would make too large
-a component is not followed, and whoever asked for it is told which links the split cut.
+Some links are required: two near-duplicates, two products of one style. Others are preferred: a query and the products
+bought after it. Popular queries would chain half a shop into one component. So a preferred link is not followed where
+the component would become too large; the caller counts the links that the split cuts.
 """
 
 from __future__ import annotations
@@ -12,52 +12,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-# A component grown by wished links holds at most this share of what is split, so that a test part can be filled.
-LARGEST_SHARE = 0.02
-LEAST_LARGEST = 8
+from moon2.catalog.groups import UnionFind
 
-
-class UnionFind:
-    """Disjoint sets over 0 … count − 1 with weights; union by weight, paths halved."""
-
-    def __init__(self, weights: Sequence[int]) -> None:
-        self.parent = list(range(len(weights)))
-        self.weight = list(weights)
-
-    def find(self, node: int) -> int:
-        """The node that stands for the set of `node`."""
-        parent = self.parent
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    def union(self, first: int, second: int, most: int | None = None) -> bool:
-        """Makes one set of two unless its weight would exceed `most`; whether they are one now."""
-        a, b = self.find(first), self.find(second)
-        if a == b:
-            return True
-        if most is not None and self.weight[a] + self.weight[b] > most:
-            return False
-        if self.weight[a] < self.weight[b]:
-            a, b = b, a
-        self.parent[b] = a
-        self.weight[a] += self.weight[b]
-        return True
+# Preferred links grow a component to at most this share of the whole, so that a test split can be filled.
+MAX_COMPONENT_SHARE = 0.02
+MIN_COMPONENT_LIMIT = 8
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which side each node is on.
+    """The side of each node.
 
     Attributes:
         in_test: (nodes,) bool.
-        components: how many connected components there are among nodes that weigh something.
+        components: number of connected components with a weight above 0.
         largest: weight of the largest.
     """
 
-    in_test: np.ndarray
+    in_test: NDArray[np.bool_]
     components: int
     largest: int
 
@@ -65,31 +39,31 @@ class Split:
 def split_nodes(
     names: Sequence[str],
     weights: Sequence[int],
-    bound: Iterable[tuple[int, int]],
-    wished: Iterable[tuple[int, int]] = (),
+    required: Iterable[tuple[int, int]],
+    preferred: Iterable[tuple[int, int]] = (),
     *,
     share: float,
     seed: int = 0,
 ) -> Split:
-    """Puts whole components into the test part, in an order drawn by seed, while they fit.
+    """Puts whole components into the test split, in an order drawn by seed, while they fit.
 
     Args:
-        names: of the nodes; the draw depends on them and on the seed, not on the nodes' order.
-        weights: how much of the test part a node fills; 0 for a node that only ties others together.
-        bound: pairs of nodes that must not be parted.
-        wished: pairs that are kept together where no component becomes too large by it.
-        share: of the whole weight that the test part is to have; it gets that, or less where components do not fit.
+        names: of the nodes; the draw depends on them and on the seed, not on the order of the nodes.
+        weights: how much of the test split a node fills; 0 for a node that only links others.
+        required: pairs of nodes that are never separated.
+        preferred: pairs that stay together unless the component becomes too large.
+        share: of the whole weight for the test split; it gets less where components do not fit.
         seed: of the draw.
     """
     sets = UnionFind(weights)
-    for first, second in bound:
+    for first, second in required:
         sets.union(first, second)
     total = sum(weights)
-    most = max(LEAST_LARGEST, int(LARGEST_SHARE * total))
-    for first, second in wished:
-        sets.union(first, second, most)
+    limit = max(MIN_COMPONENT_LIMIT, int(MAX_COMPONENT_SHARE * total))
+    for first, second in preferred:
+        sets.union(first, second, limit)
     roots = [sets.find(node) for node in range(len(names))]
-    # A component draws with its least name, so that it is the same draw whatever stands for the set.
+    # A component draws with its least name, whichever node represents the set.
     least: dict[int, str] = {}
     for name, root in zip(names, roots, strict=True):
         least[root] = min(name, least.get(root, name))
@@ -99,10 +73,10 @@ def split_nodes(
         if 0 < sets.weight[root] <= room:
             test.add(root)
             room -= sets.weight[root]
-    heavy = [sets.weight[root] for root in least if sets.weight[root]]
-    return Split(np.array([root in test for root in roots], bool), len(heavy), max(heavy, default=0))
+    weighted = [sets.weight[root] for root in least if sets.weight[root]]
+    return Split(np.array([root in test for root in roots], bool), len(weighted), max(weighted, default=0))
 
 
 def draw(seed: int, name: str) -> int:
-    """A number of 64 bits that only the seed and the name decide."""
+    """A number of 64 bits that depends on the seed and the name only."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest())

@@ -1,9 +1,8 @@
-"""Product photos drawn with PIL: a pen for cloth and hardware, woven patterns, and the place a photo is taken in.
+"""Product photos drawn with PIL: a pen for cloth and hardware, woven patterns, and the photograph.
 
-A product is drawn once, four times larger than its photos, on a transparent layer (`Pen`); each photo then poses that
-layer, throws its shadow on a background, lights it and scales it down, so that several photos show the very same thing.
-Every draw comes from a `random.Random` that the caller seeds: the same seed gives the same bytes on any machine that
-has the same Pillow.
+A product is drawn once, four times larger than its photos, on a transparent layer (`Pen`). Each photo poses that layer,
+adds its shadow on a background, lights it and scales it down; so several photos show the same product. Every random
+choice comes from a `random.Random` that the caller seeds: the same seed and the same Pillow give the same bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ RGB = tuple[int, int, int]
 Point = tuple[float, float]
 
 PHOTO_SIDE = 80
-# Backgrounds and lighting are worked out at twice the photo's size, outlines at four times.
+# Backgrounds and light are computed at twice the size of the photo, outlines at four times.
 SCENE_SIDE = 2 * PHOTO_SIDE
 LAYER_SIDE = 4 * PHOTO_SIDE
 LARGEST_CUT = 6.0
@@ -57,7 +56,7 @@ def pattern_cloth(pattern: str, colour: RGB, rng: Random) -> Image.Image:
 
 
 def _plain(draw: ImageDraw.ImageDraw, colour: RGB, second: RGB, rng: Random) -> None:
-    """Nothing but the colour."""
+    """Only the colour."""
 
 
 def _striped(draw: ImageDraw.ImageDraw, colour: RGB, second: RGB, rng: Random) -> None:
@@ -72,7 +71,7 @@ def _striped(draw: ImageDraw.ImageDraw, colour: RGB, second: RGB, rng: Random) -
 def _checked(draw: ImageDraw.ImageDraw, colour: RGB, second: RGB, rng: Random) -> None:
     step = rng.randint(32, 44)
     for start in range(rng.randint(0, step), LAYER_SIDE, step):
-        # Half covered, so that the crossings come out stronger than the bands, as in woven cloth.
+        # Transparent, so that the crossings are stronger than the bands, as in woven cloth.
         draw.rectangle((start, 0, start + step // 2, LAYER_SIDE), fill=(*second, 120))
         draw.rectangle((0, start, LAYER_SIDE, start + step // 2), fill=(*second, 120))
 
@@ -124,7 +123,7 @@ class Pen:
 
     Attributes:
         colour: the product's main colour, RGB.
-        layer: what has been drawn, RGBA, `LAYER_SIDE` pixels square.
+        layer: the drawing, RGBA, `LAYER_SIDE` pixels square.
     """
 
     def __init__(self, cloth: Image.Image, colour: RGB) -> None:
@@ -132,7 +131,7 @@ class Pen:
         self.layer = Image.new("RGBA", (LAYER_SIDE, LAYER_SIDE))
         self._draw = ImageDraw.Draw(self.layer)
         self._cloths = {1.0: cloth}
-        # White things on white ground are seen by their edge alone, so light colours get a stronger one.
+        # Only the edge shows a white product on white ground, so light colours get a stronger one.
         self._edge = mix(colour, (0, 0, 0), 0.42) if lightness(colour) > 60 else mix(colour, (255, 255, 255), 0.22)
 
     def cloth(self, points: Sequence[Point], rounding: int = 1, shade: float = 1.0) -> None:
@@ -170,7 +169,7 @@ def rectangle(left: float, top: float, right: float, bottom: float) -> list[Poin
 
 
 def mirrored(points: Sequence[Point]) -> list[Point]:
-    """The same part on the other side of the middle line."""
+    """The same part, mirrored at the vertical middle line."""
     return [(UNITS - x, y) for x, y in points]
 
 
@@ -198,7 +197,7 @@ def photograph(layer: Image.Image, background: Image.Image, rng: Random, detail:
         layer: the product as `Pen.layer` holds it.
         background: RGB, `SCENE_SIDE` pixels square.
         rng: draws pose, scale and light.
-        detail: come close, so that only a part of the product is seen.
+        detail: whether it is a close-up, which shows only a part of the product.
     """
     angle = math.radians(rng.gauss(0, 5))
     scale = rng.uniform(1.6, 2.0) if detail else rng.uniform(0.82, 1.06)
@@ -206,7 +205,7 @@ def photograph(layer: Image.Image, background: Image.Image, rng: Random, detail:
     reach = 0.12 if detail else 0.05
     middle = SCENE_SIDE / 2
     target_x, target_y = (middle + rng.uniform(-reach, reach) * SCENE_SIDE for _ in range(2))
-    # `transform` wants the way back, from a pixel of the photo to one of the layer.
+    # `transform` takes the inverse map, from a pixel of the photo to one of the layer.
     a, b = flip * math.cos(angle) / scale, flip * math.sin(angle) / scale
     d, e = -math.sin(angle) / scale, math.cos(angle) / scale
     matrix = (a, b, middle - a * target_x - b * target_y, d, e, middle - d * target_x - e * target_y)

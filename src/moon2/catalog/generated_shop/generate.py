@@ -1,24 +1,23 @@
-"""A generated shop whose search log has known mistakes: what `moon2 demo` trains on, with no network and no licence.
+"""A generated shop whose search log has known mistakes: the data of `moon2 demo`, with no network and no licence.
 
-Products come in styles (same kind, colour and pattern, mostly one brand), so that a query has relevant products beside
-the one it shows. Styles, not products, are dealt to train and test: the test asks for combinations never seen before.
-Of the training log a known share is wrong, and which rows are is told in a table that training never reads.
+Products come in styles (same kind, colour and pattern, mostly one brand), so a query has relevant products other than
+its own. Each style is in train or in test: the test searches for combinations that training never saw. A known share of
+the training log is wrong; a table that training never reads lists the wrong rows.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from moon2.catalog.generated_shop.backgrounds import room, studio
-from moon2.catalog.generated_shop.drawing import PHOTO_SIDE, Pen, encoded, mix, pattern_cloth, photograph
+from moon2.catalog.generated_shop.drawing import Pen, encoded, mix, pattern_cloth, photograph
 from moon2.catalog.generated_shop.shapes import DRAWINGS
 from moon2.catalog.generated_shop.words import (
     COLOURS,
@@ -28,28 +27,28 @@ from moon2.catalog.generated_shop.words import (
     product_title,
     shopper_text,
 )
-from moon2.catalog.store import Catalog, CatalogError, write_catalog
-from moon2.images import open_image
+from moon2.catalog.schema import CatalogError
+from moon2.catalog.store import Catalog, write_catalog
 from moon2.records import Interaction, Product, Query
 
 FALSE_POSITIVES = 0.12
 """Share of the training log in which the purchase has nothing to do with the query."""
 FALSE_NEGATIVES = 0.05
-"""Share of the training log in which one product shown and left is of the very style asked for."""
+"""Share of the training log in which one of the negatives has the style of the query."""
 TEST_SHARE = 0.3
-"""Share of each kind's styles that make the test split."""
-LEAST_PRODUCTS = 60
+"""Share of each kind's styles in the test split."""
+MIN_PRODUCTS = 60
 _KIND_OF = {facts.category: kind for kind, facts in KINDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseLabel:
-    """What is wrong with one row of the training log.
+    """The mistakes of one row of the training log.
 
     Attributes:
         query_id: the row's query.
         purchase_is_noise: the positive is unrelated to the query.
-        ignored_is_relevant: one of the negatives is of the style asked for.
+        ignored_is_relevant: one of the negatives has the style of the query.
     """
 
     query_id: str
@@ -62,9 +61,9 @@ class Shop:
     """A generated shop in memory.
 
     Attributes:
-        products: split ("train", "test") to products, pictures as WebP bytes.
-        interactions: split to search log; for "train" one purchase a query, for "test" all relevant products.
-        noise: one label a row of the training log.
+        products: split ("train", "test") to products, with images as WebP bytes.
+        interactions: split to search log; "train" has one purchase a query, "test" all relevant products.
+        noise: one label for each row of the training log.
     """
 
     products: dict[str, list[Product]]
@@ -81,56 +80,31 @@ def style_of(product: Product) -> Style:
     return _KIND_OF[product.category], product.attributes["colour"], product.attributes["pattern"]
 
 
-def generate_shop(products: int = 600, queries: int = 600, seed: int = 0) -> Shop:
-    """Draws and words a shop; the same arguments give the same shop.
+def write_shop(
+    *, out: Path, products: int = 600, queries: int = 600, seed: int = 0, overwrite: bool = False
+) -> Catalog:
+    """Write a generated shop as a catalog, to see the format or to try commands.
+
+    The shop has drawn product photos, titles, and a search log with known mistakes. noise.parquet lists the
+    mistakes (query_id, purchase_is_noise, ignored_is_relevant); training never reads it. The catalog also
+    opens with datasets.load_dataset(OUT, "products", split="train").
+
+    example:
+      moon2 shop --out data/shop
 
     Args:
-        products: how many, of both splits together; at least 60.
-        queries: rows of the training log. The test log has one row a test product that has picture and title.
-        seed: of every draw.
+        out: folder of the new catalog
+        products: number of products, of both splits together; at least 60
+        queries: rows of the training log
+        seed: seed of every draw; the same seed gives the same shop
+        overwrite: replace the catalog at OUT
 
     Raises:
-        CatalogError: too few products or queries.
-    """
-    if products < LEAST_PRODUCTS or queries < 1:
-        asked = f"{products} products and {queries} queries"
-        raise CatalogError(f"generated shop: {asked} make no shop; ask for at least {LEAST_PRODUCTS} and 1")
-    rng = Random(f"moon2 shop {seed}")
-    styles = _styles(products, rng)
-    spare = 0
-    # Shuffled, so that neighbours in the catalog are not of one style.
-    numbers = rng.sample(range(1, products + 1), products)
-    by_split: dict[str, list[Product]] = {"train": [], "test": []}
-    for (style, split), size in styles.items():
-        main_brand = rng.choice(brands_of(style[0]))
-        for position in range(size):
-            brand = main_brand if rng.random() < 0.7 else rng.choice(brands_of(style[0]))
-            # One generator a product: what one draws never shifts the next.
-            id = f"p{numbers.pop():05d}"
-            own = Random(f"moon2 shop {seed} product {id}")
-            # The first three of a style are whole, so that every query has a picture and a whole product to find.
-            spare += position >= 3
-            lacks = {5: "title", 13: "picture"}.get(spare % 16, "") if position >= 3 else ""
-            by_split[split].append(_product(id, style, brand, own, lacks))
-    for split in by_split:
-        by_split[split].sort(key=lambda product: product.id)
-    train_log, noise = _training_log(by_split["train"], queries, rng)
-    return Shop(by_split, {"train": train_log, "test": _test_log(by_split["test"], rng)}, noise)
-
-
-def write_shop(
-    folder: str | Path, products: int = 600, queries: int = 600, seed: int = 0, *, overwrite: bool = False
-) -> Catalog:
-    """Writes a generated shop as a catalog, with `noise.parquet` (query_id, purchase_is_noise, ignored_is_relevant).
-
-    The noise labels are for measuring the filter; training does not read them.
-
-    Raises:
-        CatalogError: too few products or queries, or the folder is in use (a catalog is replaced with `overwrite`).
+        CatalogError: too few products or queries, or OUT is in use.
     """
     shop = generate_shop(products, queries, seed)
     catalog = write_catalog(
-        folder,
+        out,
         shop.products,
         shop.interactions,
         title="A generated shop",
@@ -138,33 +112,51 @@ def write_shop(
         licence="cc0-1.0",
         overwrite=overwrite,
     )
-    labels = {name: [getattr(label, name) for label in shop.noise] for name in NoiseLabel.__slots__}
-    pq.write_table(pa.table(labels), Path(folder) / "noise.parquet")
+    pq.write_table(pa.Table.from_pylist([asdict(label) for label in shop.noise]), catalog.folder / "noise.parquet")
     return catalog
 
 
-def contact_sheet(products: Sequence[Product], columns: int = 12) -> Image.Image:
-    """All pictures of some products side by side on white, row by row; products without a picture are left out.
+def generate_shop(products: int = 600, queries: int = 600, seed: int = 0) -> Shop:
+    """Generates a shop in memory; the same arguments give the same shop.
 
-    Returns:
-        RGB, `columns` × 84 pixels wide.
+    Args:
+        products: of both splits together; at least 60.
+        queries: rows of the training log. The test log has one row for each test product with an image and a title.
+        seed: of every draw.
 
     Raises:
-        ImageError: a picture cannot be read.
+        CatalogError: too few products or queries.
     """
-    photos = [open_image(image, f"product {product.id!r}") for product in products for image in product.images]
-    gap, cell = 2, PHOTO_SIDE + 4
-    sheet = Image.new("RGB", (columns * cell, max(1, -(-len(photos) // columns)) * cell), "white")
-    for index, photo in enumerate(photos):
-        photo.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-        sheet.paste(photo, (index % columns * cell + gap, index // columns * cell + gap))
-    return sheet
+    if products < MIN_PRODUCTS or queries < 1:
+        sizes = f"{products} products and {queries} queries"
+        raise CatalogError(f"generated shop: {sizes} are too few; give at least {MIN_PRODUCTS} and 1")
+    rng = Random(f"moon2 shop {seed}")
+    styles = _styles(products, rng)
+    spare = 0
+    # Shuffled, so that neighbours in the catalog have different styles.
+    numbers = rng.sample(range(1, products + 1), products)
+    by_split: dict[str, list[Product]] = {"train": [], "test": []}
+    for (style, split), size in styles.items():
+        main_brand = rng.choice(brands_of(style[0]))
+        for position in range(size):
+            brand = main_brand if rng.random() < 0.7 else rng.choice(brands_of(style[0]))
+            id = f"p{numbers.pop():05d}"
+            # Each product has its own generator, so that its draws do not change the next product.
+            product_rng = Random(f"moon2 shop {seed} product {id}")
+            # The first three of a style are complete, so that every query has an image and complete products.
+            spare += position >= 3
+            lacks = {5: "title", 13: "image"}.get(spare % 16, "") if position >= 3 else ""
+            by_split[split].append(_product(id, style, brand, product_rng, lacks))
+    for split in by_split:
+        by_split[split].sort(key=lambda product: product.id)
+    train_log, noise = _training_log(by_split["train"], queries, rng)
+    return Shop(by_split, {"train": train_log, "test": _test_log(by_split["test"], rng)}, noise)
 
 
 def _styles(products: int, rng: Random) -> dict[tuple[Style, str], int]:
-    """How many products each style of each split has: at least 3, about 4; kinds evenly."""
+    """The number of products of each style and split: at least 3, about 4; evenly over the kinds."""
     wanted = products // 4
-    # At least three styles a kind, so that the gallery holds others of the same kind.
+    # At least three styles a kind, so that the gallery has other products of the same kind.
     kinds = rng.sample(sorted(KINDS), min(len(KINDS), max(3, wanted // 4)))
     possible = []
     for kind in kinds:
@@ -175,9 +167,9 @@ def _styles(products: int, rng: Random) -> dict[tuple[Style, str], int]:
     chosen = [style for styles in rounds for style in styles][:wanted]
     splits: dict[tuple[Style, str], int] = {}
     for kind in kinds:
-        own = [style for style in chosen if style[0] == kind]
-        in_test = max(1, round(len(own) * TEST_SHARE))
-        for index, style in enumerate(own):
+        styles = [style for style in chosen if style[0] == kind]
+        in_test = max(1, round(len(styles) * TEST_SHARE))
+        for index, style in enumerate(styles):
             splits[style, "test" if index < in_test else "train"] = 3
     for key in rng.choices(list(splits), k=products - 3 * len(splits)):
         splits[key] += 1
@@ -205,15 +197,15 @@ def _product(id: str, style: Style, brand: str, rng: Random, lacks: str) -> Prod
         description="" if lacks == "title" else description,
         category=facts.category,
         attributes=attributes,
-        images=() if lacks == "picture" else tuple(images),
+        images=() if lacks == "image" else tuple(images),
         price=round(rng.uniform(low, high)) - 0.01,
     )
 
 
 def _photos(kind: str, variant: str, colour: str, pattern: str, rng: Random) -> list[bytes]:
-    """One to three photos of one product, the first whole; others may be in another place or close up."""
+    """One to three photos of one product; the first shows all of it, the others may be close-ups."""
     towards = (255, 255, 255) if rng.random() < 0.5 else (0, 0, 0)
-    dye = mix(COLOURS[colour], towards, rng.uniform(0, 0.08))
+    dye = mix(COLOURS[colour].rgb, towards, rng.uniform(0, 0.08))
     pen = Pen(pattern_cloth(pattern, dye, rng), dye)
     DRAWINGS[kind](pen, variant)
     photos = []
@@ -226,25 +218,25 @@ def _photos(kind: str, variant: str, colour: str, pattern: str, rng: Random) -> 
 
 def _training_log(products: Sequence[Product], queries: int, rng: Random) -> tuple[list[Interaction], list[NoiseLabel]]:
     by_style = _by_style(products)
-    wrong_purchase = set(rng.sample(range(queries), round(FALSE_POSITIVES * queries)))
-    wrong_ignored = set(rng.sample(range(queries), round(FALSE_NEGATIVES * queries)))
+    false_positives = set(rng.sample(range(queries), round(FALSE_POSITIVES * queries)))
+    false_negatives = set(rng.sample(range(queries), round(FALSE_NEGATIVES * queries)))
     log: list[Interaction] = []
     noise: list[NoiseLabel] = []
     for row in range(queries):
         style = rng.choice(list(by_style))
         shown, bought, relevant = rng.sample([p for p in by_style[style] if p.images], 3)
-        alike = [p.id for other in by_style if _alike(style, other) for p in by_style[other]]
-        unlike = [p.id for other in by_style if not _shares(style, other) for p in by_style[other]]
+        similar = [p.id for other in by_style if _similar(style, other) for p in by_style[other]]
+        unrelated = [p.id for other in by_style if not _shares(style, other) for p in by_style[other]]
         # A small shop may have no product of another kind in another colour.
-        unlike = unlike or [p.id for other in by_style if style[0] != other[0] for p in by_style[other]]
-        purchase = rng.choice(unlike) if row in wrong_purchase else bought.id
-        ignored = rng.sample(alike, min(len(alike), rng.randint(3, 4)))
-        if row in wrong_ignored:
-            ignored[rng.randrange(len(ignored))] = relevant.id
+        unrelated = unrelated or [p.id for other in by_style if style[0] != other[0] for p in by_style[other]]
+        purchase = rng.choice(unrelated) if row in false_positives else bought.id
+        negatives = rng.sample(similar, min(len(similar), rng.randint(3, 4)))
+        if row in false_negatives:
+            negatives[rng.randrange(len(negatives))] = relevant.id
         id = f"train-{row:05d}"
         text = shopper_text(style[0], dict(shown.attributes), rng, careless=True)
-        log.append(Interaction(Query(id, text, product_id=shown.id), (purchase,), tuple(ignored)))
-        noise.append(NoiseLabel(id, row in wrong_purchase, row in wrong_ignored))
+        log.append(Interaction(Query(id, text, product_id=shown.id), (purchase,), tuple(negatives)))
+        noise.append(NoiseLabel(id, row in false_positives, row in false_negatives))
     return log, noise
 
 
@@ -270,6 +262,6 @@ def _shares(first: Style, second: Style) -> bool:
     return first[0] == second[0] or first[1] == second[1]
 
 
-def _alike(first: Style, second: Style) -> bool:
-    """Of another style, yet close enough to be shown: the same kind or the same colour."""
+def _similar(first: Style, second: Style) -> bool:
+    """Another style of the same kind or colour, which a search would show."""
     return first != second and _shares(first, second)

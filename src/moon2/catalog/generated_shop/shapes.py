@@ -1,4 +1,4 @@
-"""How each kind of product looks: one function a kind, its variants inside (sleeve length, heel, brim …).
+"""The shape of each kind of product: one function a kind, with its variants (sleeve length, heel, brim …).
 
 Points are in a square of 100 × 100 units; see `moon2.catalog.generated_shop.drawing.Pen`.
 """
@@ -335,23 +335,11 @@ def umbrella(pen: Pen, variant: str) -> None:
         pen.line([(50, 10), ((foot + 50) / 2 - (50 - foot) * 0.28, 28), (foot, 56)], width=1.5, rounding=1)
 
 
+_FUNCTIONS = (
+    *(shirt, t_shirt, dress, trousers, skirt, sneaker, heels, boot, handbag, backpack),
+    *(watch, hat, mug, lamp, chair, bottle, sunglasses, umbrella),
+)
 DRAWINGS: dict[str, Callable[[Pen, str], None]] = {
-    "shirt": shirt,
-    "t-shirt": t_shirt,
-    "dress": dress,
-    "trousers": trousers,
-    "skirt": skirt,
-    "sneaker": sneaker,
-    "heels": heels,
-    "boot": boot,
-    "handbag": handbag,
-    "backpack": backpack,
-    "watch": watch,
-    "hat": hat,
-    "mug": mug,
-    "lamp": lamp,
-    "chair": chair,
-    "bottle": bottle,
-    "sunglasses": sunglasses,
-    "umbrella": umbrella,
+    function.__name__.replace("_", "-"): function for function in _FUNCTIONS
 }
+"""Kind → function that draws it with a pen, given the variant."""

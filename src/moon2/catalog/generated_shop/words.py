@@ -1,14 +1,25 @@
-"""The words of the generated shop: kinds, colours and brands, titles as a shop writes them, queries as shoppers do.
+"""The words of the generated shop, from words.yaml: the shop's titles and descriptions, and the shoppers' queries.
 
-A kind has several names, a colour has several, and titles carry filler, typing mistakes and gaps, as real ones do.
+Kinds, colours and patterns have several names. Titles contain filler, typing mistakes and gaps, as real ones do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
+import yaml
+
 from moon2.catalog.generated_shop.drawing import RGB
+
+
+@dataclass(frozen=True)
+class Colour:
+    """One colour: its pixels and the words for it."""
+
+    rgb: RGB
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -16,13 +27,13 @@ class Kind:
     """One kind of product.
 
     Attributes:
-        names: what people call it; the first is the shop's own word.
+        names: words for it; the shop uses the first most often.
         category: path from the root to the leaf.
-        variants: forms it comes in, as `moon2.catalog.generated_shop.shapes` draws them.
-        patterns: of `moon2.catalog.generated_shop.drawing.PATTERNS`; plain is added to every kind.
-        materials: what it may be made of.
+        variants: its shapes, as `shapes.py` draws them.
+        patterns: of `drawing.PATTERNS`; every kind can also be plain.
+        materials: possible materials.
         prices: lowest and highest price.
-        genders: whom it is for.
+        genders: possible genders.
     """
 
     names: tuple[str, ...]
@@ -31,164 +42,35 @@ class Kind:
     patterns: tuple[str, ...]
     materials: tuple[str, ...]
     prices: tuple[float, float]
-    genders: tuple[str, ...] = ("men", "women", "unisex")
+    genders: tuple[str, ...]
 
 
-_ALL = ("striped", "checked", "dotted", "floral", "zigzag")
-_WOMEN = ("women",)
-_HOME = ("home",)
-
-# fmt: off
-KINDS: dict[str, Kind] = {
-    "shirt": Kind(
-        ("shirt", "button-down", "button-up shirt"), ("Fashion", "Tops", "Shirts"), ("long sleeve", "short sleeve"),
-        ("striped", "checked", "dotted", "floral"), ("cotton", "linen", "poplin"), (19, 79), ("men", "women"),
-    ),
-    "t-shirt": Kind(
-        ("t-shirt", "tee", "tshirt"), ("Fashion", "Tops", "T-shirts"), ("crew neck", "v-neck", "logo"),
-        ("striped", "dotted", "zigzag"), ("cotton", "jersey", "organic cotton"), (9, 39),
-    ),
-    "dress": Kind(
-        ("dress", "frock", "gown"), ("Fashion", "Dresses"), ("strappy", "cap sleeve", "long sleeve", "maxi"),
-        _ALL, ("viscose", "chiffon", "cotton"), (29, 149), _WOMEN,
-    ),
-    "trousers": Kind(
-        ("trousers", "pants", "slacks"), ("Fashion", "Bottoms", "Trousers"), ("slim fit", "wide leg", "cropped"),
-        ("striped", "checked"), ("cotton", "wool blend", "corduroy"), (25, 99), ("men", "women"),
-    ),
-    "skirt": Kind(
-        ("skirt", "midi skirt"), ("Fashion", "Bottoms", "Skirts"), ("a-line", "pencil", "pleated"),
-        _ALL, ("denim", "viscose", "satin"), (19, 89), _WOMEN,
-    ),
-    "sneaker": Kind(
-        ("sneakers", "trainers", "running shoes"), ("Fashion", "Shoes", "Sneakers"), ("low-top", "high-top"),
-        ("striped", "checked"), ("mesh", "canvas", "suede"), (35, 139),
-    ),
-    "heels": Kind(
-        ("heels", "pumps", "high heels"), ("Fashion", "Shoes", "Heels"), ("stiletto", "block heel", "ankle strap"),
-        ("dotted", "floral"), ("leather", "satin", "suede"), (39, 159), _WOMEN,
-    ),
-    "boot": Kind(
-        ("boots", "leather boots", "winter boots"), ("Fashion", "Shoes", "Boots"), ("ankle", "knee-high", "lace-up"),
-        ("checked",), ("leather", "suede", "rubber"), (49, 199), ("men", "women"),
-    ),
-    "handbag": Kind(
-        ("handbag", "purse", "shoulder bag"), ("Fashion", "Bags", "Handbags"), ("satchel", "tote", "clutch"),
-        ("striped", "checked", "dotted", "floral"), ("leather", "canvas", "vegan leather"), (29, 199), _WOMEN,
-    ),
-    "backpack": Kind(
-        ("backpack", "rucksack", "daypack"), ("Fashion", "Bags", "Backpacks"), ("zip-top", "roll-top"),
-        _ALL, ("nylon", "canvas", "polyester"), (29, 119), ("unisex",),
-    ),
-    "watch": Kind(
-        ("watch", "wristwatch", "timepiece"), ("Fashion", "Accessories", "Watches"), ("round", "square", "gold case"),
-        ("striped",), ("leather strap", "nylon strap", "silicone"), (49, 349),
-    ),
-    "hat": Kind(
-        ("hat", "headwear"), ("Fashion", "Accessories", "Hats"), ("baseball cap", "sun hat", "beanie"),
-        ("striped", "checked", "dotted"), ("cotton", "wool", "straw"), (12, 49),
-    ),
-    "sunglasses": Kind(
-        ("sunglasses", "shades", "sun glasses"), ("Fashion", "Accessories", "Sunglasses"),
-        ("round", "cat-eye", "wayfarer"), (), ("acetate", "polycarbonate"), (15, 129),
-    ),
-    "umbrella": Kind(
-        ("umbrella", "brolly", "parasol"), ("Fashion", "Accessories", "Umbrellas"), ("long", "folding"),
-        _ALL, ("polyester", "pongee"), (12, 59), ("unisex",),
-    ),
-    "mug": Kind(
-        ("mug", "coffee cup", "tea mug"), ("Home", "Kitchen", "Mugs"), ("classic", "tall", "tapered"),
-        _ALL, ("stoneware", "porcelain", "enamel"), (7, 29), _HOME,
-    ),
-    "bottle": Kind(
-        ("water bottle", "drinking bottle", "bottle"), ("Home", "Kitchen", "Bottles"), ("classic", "sports", "flask"),
-        ("striped", "dotted", "zigzag"), ("steel", "glass", "tritan"), (9, 45), _HOME,
-    ),
-    "lamp": Kind(
-        ("lamp", "light", "reading lamp"), ("Home", "Lighting", "Lamps"), ("table", "floor", "desk"),
-        ("striped", "dotted", "floral", "zigzag"), ("linen shade", "metal", "paper shade"), (25, 149), _HOME,
-    ),
-    "chair": Kind(
-        ("chair", "seat"), ("Home", "Furniture", "Chairs"), ("dining", "armchair", "stool"),
-        ("striped", "checked", "floral", "zigzag"), ("velvet", "oak and cotton", "wool"), (49, 399), _HOME,
-    ),
-}
-# fmt: on
-
-COLOURS: dict[str, RGB] = {
-    "black": (40, 38, 42),
-    "white": (240, 239, 235),
-    "grey": (138, 140, 144),
-    "navy": (34, 46, 92),
-    "blue": (62, 124, 204),
-    "red": (196, 40, 46),
-    "green": (52, 132, 78),
-    "yellow": (238, 200, 58),
-    "pink": (238, 148, 178),
-    "brown": (122, 78, 48),
-    "purple": (118, 70, 152),
-    "orange": (234, 124, 42),
-}
-COLOUR_NAMES: dict[str, tuple[str, ...]] = {
-    "black": ("black", "jet black"),
-    "white": ("white", "off-white", "ivory"),
-    "grey": ("grey", "gray", "silver grey"),
-    "navy": ("navy", "navy blue", "dark blue"),
-    "blue": ("blue", "sky blue", "azure"),
-    "red": ("red", "scarlet", "crimson"),
-    "green": ("green", "forest green", "emerald"),
-    "yellow": ("yellow", "mustard", "lemon"),
-    "pink": ("pink", "rose pink", "blush"),
-    "brown": ("brown", "chocolate", "chestnut"),
-    "purple": ("purple", "violet", "plum"),
-    "orange": ("orange", "tangerine"),
-}
-PATTERN_NAMES: dict[str, tuple[str, ...]] = {
-    "plain": ("plain", "solid", "solid colour"),
-    "striped": ("striped", "stripes", "stripe"),
-    "checked": ("checked", "plaid", "check"),
-    "dotted": ("dotted", "polka dot", "spotted"),
-    "floral": ("floral", "flower print", "flowers"),
-    "zigzag": ("zigzag", "chevron"),
-}
-FASHION_BRANDS = (
-    "Norvik",
-    "Lumera",
-    "Castello",
-    "Zephyr & Co",
-    "Tidemark",
-    "Kestrel",
-    "Brava",
-    "Solstice",
-    "Orla Finch",
-)
-HOME_BRANDS = ("Hearthly", "Pinewood", "Maplight", "Juniper Lane", "Tidemark", "Nordlys")
-_FILLER = (
-    "high quality", "new arrival 2026", "free shipping", "best seller", "gift idea", "premium", "hot sale",
-    "limited edition", "top rated", "official store", "ready to ship", "special offer",
-)  # fmt: skip
-_QUERY_FILLER = ("buy", "cheap", "nice", "best", "sale", "online")
+_WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
+KINDS = {name: Kind(**{key: tuple(words) for key, words in kind.items()}) for name, kind in _WORDS["kinds"].items()}
+COLOURS = {name: Colour(tuple(colour["rgb"]), tuple(colour["names"])) for name, colour in _WORDS["colours"].items()}
+PATTERN_NAMES: dict[str, list[str]] = _WORDS["patterns"]
 
 
-def brands_of(kind: str) -> tuple[str, ...]:
-    """Which brands sell a kind."""
-    return HOME_BRANDS if KINDS[kind].category[0] == "Home" else FASHION_BRANDS
+def brands_of(kind: str) -> list[str]:
+    """The brands that sell a kind."""
+    brands: list[str] = _WORDS["brands"][KINDS[kind].category[0]]
+    return brands
 
 
 def typing_mistake(text: str, rng: Random) -> str:
     """One letter doubled, dropped or swapped with its neighbour, in a word of at least four letters if there is one."""
-    places = [i for i in range(1, len(text) - 2) if text[i - 1 : i + 3].isalpha()]
-    if not places:
+    positions = [i for i in range(1, len(text) - 2) if text[i - 1 : i + 3].isalpha()]
+    if not positions:
         return text
-    i = rng.choice(places)
+    i = rng.choice(positions)
     return rng.choice(
         [text[:i] + text[i] + text[i:], text[:i] + text[i + 1 :], text[:i] + text[i + 1] + text[i] + text[i + 2 :]]
     )
 
 
 def product_title(kind: str, variant: str, attributes: dict[str, str], rng: Random) -> str:
-    """What the shop calls a product: brand, attributes and kind in some order, with filler and now and then a flaw."""
-    colour = rng.choice(COLOUR_NAMES[attributes["colour"]])
+    """The shop's title: brand, attributes and kind in some order, with filler and sometimes a flaw."""
+    colour = rng.choice(COLOURS[attributes["colour"]].names)
     pattern = rng.choice(PATTERN_NAMES[attributes["pattern"]])
     if attributes["pattern"] == "plain" and rng.random() < 0.7:
         pattern = ""
@@ -196,13 +78,13 @@ def product_title(kind: str, variant: str, attributes: dict[str, str], rng: Rand
     if flaw < 0.06:
         colour = ""
     gender = attributes["gender"] if attributes["gender"] in ("men", "women") and rng.random() < 0.6 else ""
-    form = variant if rng.random() < 0.7 else ""
+    shape = variant if rng.random() < 0.7 else ""
     material = attributes["material"] if rng.random() < 0.4 else ""
     name = rng.choices(KINDS[kind].names, weights=[3] + [1] * (len(KINDS[kind].names) - 1))[0]
-    core = [gender, colour, pattern, material, form, name]
+    core = [gender, colour, pattern, material, shape, name]
     if rng.random() < 0.3:
-        core = [form, name, gender and f"for {gender}", material, pattern, colour]
-    filler = rng.sample(_FILLER, rng.choices([0, 1, 2], weights=[4, 4, 2])[0])
+        core = [shape, name, gender and f"for {gender}", material, pattern, colour]
+    filler = rng.sample(_WORDS["filler"]["title"], rng.choices([0, 1, 2], weights=[4, 4, 2])[0])
     words = [attributes["brand"], *core, *filler] if rng.random() < 0.75 else [*filler, *core, attributes["brand"]]
     title = " ".join(word for word in words if word)
     if 0.06 <= flaw < 0.14:
@@ -240,27 +122,27 @@ def product_description(kind: str, variant: str, attributes: dict[str, str], rng
 
 
 def shopper_text(kind: str, attributes: dict[str, str], rng: Random, *, careless: bool) -> str:
-    """What a shopper types who looks for such a product; never empty.
+    """The words of a shopper who looks for such a product; never empty.
 
     Args:
-        kind: of `KINDS`; always named, by any of its names.
-        attributes: brand, colour, pattern, material and gender of the product in mind.
+        kind: of `KINDS`; the words always contain one of its names.
+        attributes: brand, colour, pattern, material and gender of the product.
         rng: draws the words.
-        careless: words may be missing and have typing mistakes, as in a real log.
+        careless: words may be missing or have typing mistakes, as in a real log.
     """
-    colour = rng.choice(COLOUR_NAMES[attributes["colour"]])
+    colour = rng.choice(COLOURS[attributes["colour"]].names)
     pattern = rng.choice(PATTERN_NAMES[attributes["pattern"]])
     if attributes["pattern"] == "plain" and rng.random() < 0.7:
         pattern = ""
     brand = attributes["brand"] if rng.random() < 0.4 else ""
     gender = attributes["gender"] if attributes["gender"] in ("men", "women") and rng.random() < 0.3 else ""
     if careless and rng.random() < 0.2:
-        # One of the two is left out, never both, so that a query still says what is meant.
+        # Only one of the two is left out, so that the query still has a meaning.
         colour, pattern = ("", pattern) if pattern and rng.random() < 0.5 else (colour, "")
     words = [brand, gender, colour, pattern, rng.choice(KINDS[kind].names)]
     if rng.random() < 0.25:
         rng.shuffle(words)
     if rng.random() < 0.12:
-        words.insert(0, rng.choice(_QUERY_FILLER))
+        words.insert(0, rng.choice(_WORDS["filler"]["query"]))
     text = " ".join(word for word in words if word).lower()
     return typing_mistake(text, rng) if careless and rng.random() < 0.1 else text

@@ -1,7 +1,7 @@
-"""Which column of a table means what: from any shop's products and search log to the fields of our records.
+"""Which column of a table means what: from the tables of any shop to the fields of the records.
 
-A mapping names columns; what it leaves open is found by the usual names (`sku`, `productDisplayName`, `image_path` …).
-A column that is asked for and not there is refused with the columns that are.
+A mapping names columns. The columns that it does not name are found by their usual names (`sku`, `productDisplayName`,
+`image_path` …). A named column that does not exist is an error, which lists the columns of the table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from moon2.catalog.schema import CatalogError, is_url
 from moon2.records import RecordError
 
-# Spelled without case, spaces and punctuation; the first that is there is taken.
+# Without case, spaces and punctuation; the first that the table has is taken.
 USUAL_NAMES = {
     "id": "id productid sku itemid asin articleid goodsid uid",
     "title": "title name productdisplayname producttitle productname itemname itemtitle doctitle",
@@ -37,7 +37,7 @@ USUAL_LOG_NAMES = {
     "text": "querytext query text searchterm searchterms keywords",
     "image": "queryimage queryimageurl queryimagepath",
     "product_id": "queryimageproductid queryproductid",
-    # "purchased" and "bought" may be a flag beside the product, which is therefore looked for first.
+    # "purchased" and "bought" may be a flag beside the product's id, so they come last.
     "positives": "positiveids positives purchasedid purchasedids relevantids positiveid boughtid boughtids purchases "
     "purchaseid purchaseids clickedid productid purchased bought",
     "negatives": "negativeids negatives ignoredids negativeid ignoredid",
@@ -48,123 +48,125 @@ SPLIT_NAMES = {
     **dict.fromkeys(("", "train", "training"), "train"),
     **dict.fromkeys(("test", "dev", "val", "valid", "validation", "eval", "testing"), "test"),
 }
-# `attributes="rest"` takes whatever columns there are; a longer value there is prose, not an attribute.
+# Of the columns of `attributes="rest"`, longer values are prose and no attributes.
 MAX_REST_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """Which columns of a product table mean what; None: found by its usual name, "": not there."""
+    """Which column of a product table means what; None: found by its usual name, "": there is none."""
 
     id: str | None = None
     """Unique product id."""
     title: str | None = None
-    """What the shop calls it."""
+    """The shop's title."""
     description: str | None = None
     """Longer text."""
     category: str | Sequence[str] | None = None
     """One column with a path or a list, or several columns from root to leaf."""
     category_separator: str = ">"
-    """What parts the path where the category is one column of text."""
+    """Separator of the path, if the category is one column of text."""
     attributes: str | Sequence[str] | None = None
-    """Columns: one of JSON objects or of key-value pairs gives all its keys, any other one its name and value; "rest"
-    takes every column that means nothing else."""
+    """Columns: JSON objects and key-value pairs give all their keys, other columns their name and value; "rest" takes
+    every column with no other meaning."""
     images: str | Sequence[str] | None = None
-    """Columns of paths, URLs, bytes, {bytes, path}, or lists of those (as text: a JSON list, or parted by `|` `;`)."""
+    """Columns of paths, URLs, bytes, {bytes, path}, or lists of those (as text: JSON, or separated by `|` `;`)."""
     image_root: str | Path | None = None
-    """Folder in which relative picture paths start; the table's own folder when not given."""
+    """Folder of relative image paths; the folder of the table when not given."""
     price: str | None = None
     """A number, with or without a currency sign."""
     split: str | None = None
-    """train or test (dev, val and validation count as test); everything is train when there is no such column."""
+    """train or test (dev, val and validation count as test); all is train when there is no such column."""
 
     def resolve(self, columns: Sequence[str], where: str) -> ColumnMapping:
-        """The mapping with every open field filled from the columns there are ("" or () where none fits).
+        """The mapping with every field set: open ones by the usual names, or "" or () if no column fits.
 
         Raises:
-            CatalogError: a column asked for is missing, or no id, or neither a title nor an image can be found.
+            CatalogError: a named column is missing, or no column is the id, or none is the title or the image.
         """
         usual = _UsualNames(columns)
-        found: dict[str, Any] = {}
-        for name in ("id", "title", "description", "price", "split"):
-            asked = getattr(self, name)
-            found[name] = usual.find(USUAL_NAMES[name]) if asked is None else asked
-        for name in ("category", "images", "attributes"):
-            asked = getattr(self, name)
-            found[name] = (asked,) if isinstance(asked, str) and asked else tuple(asked or ())
+        fields = usual.fill(self, USUAL_NAMES)
         if self.category is None:
             several = (usual.find_all(names) for names in USUAL_CATEGORY_COLUMNS)
-            one = usual.find(USUAL_NAMES["category"])
-            found["category"] = next(filter(None, several), (one,) if one else ())
-        if self.images is None:
-            one = usual.find(USUAL_NAMES["images"])
-            found["images"] = (one,) if one else ()
-        taken = {found[name] for name in ("id", "title", "description", "price", "split")}
-        taken.update(found["category"], found["images"])
+            fields["category"] = next(filter(None, several), fields["category"])
+        fields["category"], fields["images"] = _as_tuple(fields["category"]), _as_tuple(fields["images"])
+        fields["attributes"] = _as_tuple(self.attributes)
+        taken = {fields[name] for name in ("id", "title", "description", "price", "split")}
+        taken.update(fields["category"], fields["images"])
         if self.attributes is None:
-            attributes = [usual.find(name) for name in USUAL_ATTRIBUTES.split()]
-            found["attributes"] = tuple(dict.fromkeys(name for name in attributes if name and name not in taken))
-        elif found["attributes"] == ("rest",) and "rest" not in columns:
-            found["attributes"] = ("rest", *(name for name in columns if name not in taken))
-        _check_columns(found, columns, where)
-        if not found["id"]:
+            attributes = map(usual.find, USUAL_ATTRIBUTES.split())
+            fields["attributes"] = tuple(dict.fromkeys(name for name in attributes if name and name not in taken))
+        elif fields["attributes"] == ("rest",) and "rest" not in columns:
+            fields["attributes"] = ("rest", *(name for name in columns if name not in taken))
+        _check_columns(fields, columns, where)
+        if not fields["id"]:
             raise CatalogError(f"{where}: which column is the id? Name it with --columns.id; {_columns(columns)}")
-        if not found["title"] and not found["images"]:
+        if not fields["title"] and not fields["images"]:
             raise CatalogError(f"{where}: which column is the title or the image? Name one; {_columns(columns)}")
-        return replace(self, **found)
+        return replace(self, **fields)
 
 
 @dataclass(frozen=True)
 class LogMapping:
-    """Which columns of a search log mean what; None: found by its usual name, "": not there."""
+    """Which column of a search log means what; None: found by its usual name, "": there is none."""
 
     id: str | None = None
-    """Id of the query; rows are numbered when there is none."""
+    """Id of the query; without it, rows are numbered."""
     text: str | None = None
-    """The words searched for."""
+    """The words of the query."""
     image: str | None = None
-    """The shopper's own picture: a path, URL or bytes."""
+    """The shopper's image: a path, URL or bytes."""
     product_id: str | None = None
-    """The product whose photo the shopper showed."""
+    """The product whose photo the shopper searched with."""
     positives: str | None = None
-    """Bought or relevant products: one id, a list, a JSON list, or ids parted by `,` `;` `|` or spaces."""
+    """Bought or relevant products: one id, a list, a JSON list, or ids separated by `,` `;` `|` or spaces."""
     negatives: str | None = None
-    """Products shown and left, written like `positives`; a row that names one of them as bought too is put aside."""
+    """Products shown but not bought, written like `positives`; a row with a product in both is rejected."""
     exposures: str | None = None
-    """All products shown, written like `positives`; those bought are taken out, the rest are negatives. Looked for
-    where no negatives are named or found; a column called `exposures` is read so even if named as `negatives`."""
+    """All products shown, written like `positives`; those not bought are negatives. Used if no column of negatives is
+    named or found; a column called `exposures` is read this way even if named as `negatives`."""
     split: str | None = None
     """train or test."""
 
     def resolve(self, columns: Sequence[str], where: str) -> LogMapping:
-        """The mapping with every open field filled from the columns there are ("" where none fits).
+        """The mapping with every field set: open ones by the usual names, or "" if no column fits.
 
         Raises:
-            CatalogError: a column asked for is missing, or the query or the positives cannot be found.
+            CatalogError: a named column is missing, or no column is the query, or none is the product bought.
         """
         usual = _UsualNames(columns)
-        asked = {name: getattr(self, name) for name in USUAL_LOG_NAMES}
-        found = {name: usual.find(USUAL_LOG_NAMES[name]) if asked[name] is None else asked[name] for name in asked}
-        taken = {column for name, column in found.items() if name != "exposures"}
+        fields = usual.fill(self, USUAL_LOG_NAMES)
+        taken = {column for name, column in fields.items() if name != "exposures"}
         if self.exposures is None:
-            # Called negatives, exposures still hold what was bought, so that every row would contradict itself.
-            if _plain(found["negatives"]) in USUAL_LOG_NAMES["exposures"].split():
-                found["exposures"] = found["negatives"]
-            elif found["negatives"] or self.negatives == "" or found["exposures"] in taken:
-                found["exposures"] = ""
-        if found["negatives"] == found["exposures"]:
-            found["negatives"] = ""
-        _check_columns(found, columns, where)
-        if not found["positives"]:
+            # Exposures contain the purchases too: read as negatives, they would contradict every row.
+            if _plain(fields["negatives"]) in USUAL_LOG_NAMES["exposures"].split():
+                fields["exposures"] = fields["negatives"]
+            elif fields["negatives"] or self.negatives == "" or fields["exposures"] in taken:
+                fields["exposures"] = ""
+        if fields["negatives"] == fields["exposures"]:
+            fields["negatives"] = ""
+        _check_columns(fields, columns, where)
+        if not fields["positives"]:
             raise CatalogError(f"{where}: which column is the product bought (positives=…)? {_columns(columns)}")
-        if not found["text"] and not found["image"] and not found["product_id"]:
+        if not fields["text"] and not fields["image"] and not fields["product_id"]:
             raise CatalogError(f"{where}: which column is the query's words (text=…)? {_columns(columns)}")
-        return replace(self, **found)
+        return replace(self, **fields)
+
+
+USUAL_COLUMNS, USUAL_LOG_COLUMNS = ColumnMapping(), LogMapping()
+"""Every column by its usual name."""
 
 
 class _UsualNames:
-    def __init__(self, columns: Iterable[str]) -> None:
-        self.by_name = {_plain(column): column for column in reversed(list(columns))}
+    """Finds columns by their usual names."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.by_name = {_plain(column): column for column in reversed(columns)}
+
+    def fill(self, mapping: object, names: Mapping[str, str]) -> dict[str, Any]:
+        """Field → column, by its usual names where the mapping leaves it open."""
+        given = {field: getattr(mapping, field) for field in names}
+        return {field: self.find(names[field]) if column is None else column for field, column in given.items()}
 
     def find(self, names: str) -> str:
         return next((self.by_name[name] for name in names.split() if name in self.by_name), "")
@@ -177,19 +179,23 @@ def _plain(column: str) -> str:
     return re.sub(r"[\W_]", "", column.casefold())
 
 
+def _as_tuple(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) and names else tuple(names or ())
+
+
 def _columns(columns: Sequence[str]) -> str:
     return f"its columns are {', '.join(columns)}"
 
 
-def _check_columns(found: Mapping[str, Any], columns: Sequence[str], where: str) -> None:
-    for field, names in found.items():
+def _check_columns(fields: Mapping[str, Any], columns: Sequence[str], where: str) -> None:
+    for field, names in fields.items():
         for name in (names,) if isinstance(names, str) else names:
             if name and name not in columns and not (field == "attributes" and name == "rest"):
-                raise CatalogError(f"{where}: has no column {name!r}, asked for as {field}; {_columns(columns)}")
+                raise CatalogError(f"{where}: has no column {name!r}, named as {field}; {_columns(columns)}")
 
 
 def read_fields(row: Mapping[str, Any], mapping: ColumnMapping) -> dict[str, Any]:
-    """The fields of a `Product` from one row by a resolved mapping; pictures are left to `read_pictures`.
+    """The fields of a `Product` from one row by a resolved mapping, except its images (see `read_images`).
 
     Raises:
         RecordError: reason `bad_price`.
@@ -209,7 +215,7 @@ def read_fields(row: Mapping[str, Any], mapping: ColumnMapping) -> dict[str, Any
 
 
 def to_text(value: Any) -> str:
-    """A cell as text; nothing (None, NaN) is "", and a whole number has no decimals (pandas turns ids into 1163.0)."""
+    """A cell as text: None and NaN are "", a whole number has no decimals (pandas turns ids into 1163.0)."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -220,17 +226,17 @@ def to_text(value: Any) -> str:
 
 
 def to_price(value: Any) -> float | None:
-    """A price as a number; reads 1,299.50 and 1.299,50 and drops currency signs; None when the cell is empty.
+    """A price as a number, from 1,299.50 or 1.299,50, with or without a currency; None when the cell is empty.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is no price.
     """
     text = to_text(value).strip()
     if not text:
         return None
     if isinstance(value, (int, float)):
         return float(value)
-    # One number, and beside it at most a currency such as "Rs." or "EUR" (its full stop is not a decimal point).
+    # One number, with at most a currency such as "Rs." or "EUR" beside it.
     number = re.fullmatch(r"[^\d\-]{0,5}(-?\d[\d.,\s']*)[^\d]{0,5}", text)
     if number is None:
         raise ValueError(f"{text!r} is not a price")
@@ -254,45 +260,46 @@ def to_split(value: Any) -> str:
 
 
 def to_ids(value: Any, known: Callable[[str], bool]) -> tuple[str, ...]:
-    """Product ids of one cell, each once: a list, a JSON list, one id, or ids parted by `,` `;` `|` or spaces."""
+    """Product ids of one cell, each once: a list, a JSON list, one id, or ids separated by `,` `;` `|` or spaces.
+
+    Args:
+        known: whether a text is the id of a product, which may contain spaces.
+    """
     values = _as_list(value)
     if len(values) == 1 and isinstance(values[0], str) and not known(values[0].strip()):
         values = re.split(r"[,;|\s]+", values[0].strip())
     return tuple(dict.fromkeys(id for id in (to_text(item).strip() for item in values) if id))
 
 
-def read_pictures(row: Mapping[str, Any], mapping: ColumnMapping, folder: Path) -> list[bytes | str | Path]:
-    """The pictures of one row by a resolved mapping, unopened: bytes, URLs as text, and paths under `folder`."""
+def read_images(row: Mapping[str, Any], mapping: ColumnMapping, folder: Path) -> list[bytes | str | Path]:
+    """The images of one row by a resolved mapping, unopened: bytes, URLs as text, and paths under `folder`."""
     root = folder if mapping.image_root is None else Path(mapping.image_root)
-    pictures: list[bytes | str | Path] = []
+    images: list[bytes | str | Path] = []
     for column in mapping.images or ():
         for cell in _as_list(row.get(column)):
             if isinstance(cell, Mapping):
                 cell = cell.get("bytes") if cell.get("bytes") is not None else cell.get("path")
             if isinstance(cell, (bytes, bytearray)):
-                pictures.append(bytes(cell))
+                images.append(bytes(cell))
             elif isinstance(cell, str) and _is_file(root / cell):
-                pictures.append(root / cell)
+                images.append(root / cell)
             elif isinstance(cell, str):
                 parts = re.split(r"[|;,]\s*(?=https?://)" if is_url(cell) else r"\s*[|;]\s*", cell.strip())
-                pictures += [part if is_url(part) else root / part for part in parts if part]
-    return pictures
+                images += [part if is_url(part) else root / part for part in parts if part]
+    return images
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # no name can be that long: a text, or a URL
+    except OSError:  # too long for a name: a text, or a URL
         return False
 
 
 def _as_list(value: Any) -> list[Any]:
-    """A cell that may hold one thing or several."""
+    """The values of a cell that may hold one or several."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):  # not JSON, or of absurd depth or digits
-            return [value]
+        value = _from_json(value)
     if isinstance(value, (list, tuple)):
         return [item for item in value if item is not None]
     return [] if to_text(value) == "" else [value]
@@ -310,14 +317,11 @@ def _category(row: Mapping[str, Any], mapping: ColumnMapping) -> tuple[str, ...]
 def _attributes(row: Mapping[str, Any], mapping: ColumnMapping) -> dict[str, str]:
     columns = list(mapping.attributes or ())
     rest = columns[:1] == ["rest"] and "rest" not in row
-    found: dict[str, str] = {}
+    attributes: dict[str, str] = {}
     for column in columns[1:] if rest else columns:
         value = row.get(column)
         if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):  # not JSON, or of absurd depth or digits
-                value = to_text(value)
+            value = _from_json(value)
         if isinstance(value, (list, tuple)) and all(isinstance(pair, Mapping) and "key" in pair for pair in value):
             value = {pair["key"]: pair.get("value") for pair in value}
         if isinstance(value, Mapping):
@@ -326,8 +330,16 @@ def _attributes(row: Mapping[str, Any], mapping: ColumnMapping) -> dict[str, str
             continue
         else:
             pairs = {column: _attribute_text(value)}
-        found.update({name: text for name, text in pairs.items() if text})
-    return found
+        attributes.update({name: text for name, text in pairs.items() if text})
+    return attributes
+
+
+def _from_json(text: str) -> Any:
+    """The value of JSON text; the text itself if it is no JSON, too deep, or holds numbers with too many digits."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _attribute_text(value: Any) -> str:

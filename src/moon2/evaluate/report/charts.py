@@ -1,92 +1,103 @@
-"""Line charts as SVG text, to stand in an HTML page without any script, font or picture from elsewhere.
+"""Line and bar charts as data for `charts.html.j2`, which draws them as SVG.
 
-Drawn by hand rather than by a plotting library: five lines over steps need no more than this, the text stays text, and
-the chart takes the page's width, so it can be read on a phone. Lines differ in dash as well as in colour.
+Drawn this way rather than by a plotting library, the text stays text, the colours follow the page, and the chart takes
+the page's width, so it can be read on a phone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 WIDTH, HEIGHT = 440, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 26
 MAX_POINTS = 150
-"""More points than this are averaged in runs of equal length: a phone shows no more, and noise hides the course."""
+"""More points than this are averaged in runs of equal length: a phone shows no more, and noise hides the trend."""
 
-# Dark enough on white to be told apart in print and by the colour-blind (Okabe and Ito's set, darkened). A style sheet
-# may say otherwise with --colour-0 and so on, as the report's does for dark screens.
-COLOURS = ("#0060a8", "#c14a00", "#00795a", "#a03c78", "#6b5200", "#3f3fbf", "#9c1c1c", "#333333")
-DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 2", "6 2 2 2")
+Point = tuple[float, float]
 
 
-def paint(kind: str, number: int) -> str:
-    """A `style` attribute that gives "fill" or "stroke" the colour of that number."""
-    place = number % len(COLOURS)
-    return f'style="{kind}:var(--colour-{place},{COLOURS[place]})"'
+@dataclass(frozen=True)
+class Bar:
+    """A score in percent, and its interval if there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
 
 
-Line = Sequence[tuple[float, float]]
+@dataclass(frozen=True)
+class BarChart:
+    """Bars from 0 to `high` percent: group → measure → bar.
+
+    `mark` is what a dashed line across all bars stands for, and where it is, in percent.
+    """
+
+    title: str
+    groups: Mapping[str, Mapping[str, Bar]]
+    high: float = 100.0
+    mark: tuple[str, float] | None = None
 
 
-def line_chart(title: str, lines: Mapping[str, Line], *, low: float | None = None, high: float | None = None) -> str:
-    """A chart as an HTML figure: title, legend, and the lines over training steps.
+@dataclass(frozen=True)
+class Line:
+    """A line's name, its last value, and its points in units of the drawing."""
+
+    name: str
+    last: float
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Lines over training steps; ticks are positions in units of the drawing, with their labels."""
+
+    title: str
+    lines: Sequence[Line]
+    value_ticks: Sequence[tuple[float, str]]
+    step_ticks: Sequence[tuple[float, str]]
+
+
+def line_chart(
+    title: str, lines: Mapping[str, Sequence[Point]], *, low: float | None = None, high: float | None = None
+) -> LineChart | None:
+    """Lays lines out over training steps.
 
     Args:
-        title: what is drawn; escaped.
+        title: what is drawn.
         lines: name → points (step, value), by ascending step; points that are not finite are left out.
-        low, high: bounds of the value axis that it should have at least.
+        low, high: values that the axis has to include.
 
     Returns:
-        A `<figure>`; empty text when no line has a point.
+        The chart; None when no line has a point.
     """
     finite = {name: [(x, y) for x, y in line if math.isfinite(y)] for name, line in lines.items()}
+    averaged = {name: _averaged(line) for name, line in finite.items() if line}
+    if not averaged:
+        return None
     steps = [x for line in finite.values() for x, _ in line]
-    if not steps:
-        return ""
-    clean = {name: _thin(line) for name, line in finite.items() if line}
-    values = [y for line in clean.values() for _, y in line] + [y for y in (low, high) if y is not None]
+    values = [y for line in averaged.values() for _, y in line] + [y for y in (low, high) if y is not None]
     ticks = _ticks(min(values), max(values))
-    left, right = min(steps), max(max(steps), min(steps) + 1)
-
-    def x_of(step: float) -> float:
-        return LEFT + (step - left) / (right - left) * (WIDTH - LEFT - RIGHT)
-
-    def y_of(value: float) -> float:
-        return TOP + (ticks[-1] - value) / (ticks[-1] - ticks[0]) * (HEIGHT - TOP - BOTTOM)
-
-    parts = []
-    for tick in ticks:
-        parts.append(f'<path class="grid" d="M{LEFT} {y_of(tick):.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y_of(tick) + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
-    parts.append(f'<text x="{LEFT - 6}" y="{HEIGHT - 8}" text-anchor="end">step</text>')
-    for tick in _ticks(left, right, 4):
-        # Far enough to the right to leave the word "step" alone.
-        if left <= tick <= right and x_of(tick) >= LEFT + 8:
-            anchor = "end" if x_of(tick) > WIDTH - 40 else "middle"
-            parts.append(f'<text x="{x_of(tick):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{tick:,.6g}</text>')
-    legend = []
-    for number, (name, line) in enumerate(clean.items()):
-        dash = DASHES[number % len(DASHES)]
-        style = f'fill="none" {paint("stroke", number)} stroke-width="2" stroke-dasharray="{dash}"'
-        points = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line)
-        if len(line) == 1:
-            parts.append(
-                f'<circle cx="{x_of(line[0][0]):.1f}" cy="{y_of(line[0][1]):.1f}" r="3" {paint("fill", number)}/>'
-            )
-        else:
-            parts.append(f'<polyline {style} stroke-linejoin="round" points="{points}"/>')
-        swatch = f'<svg class="swatch" viewBox="0 0 26 10" aria-hidden="true"><path d="M0 5H26" {style}/></svg>'
-        legend.append(f"<li>{swatch}{escape(name)} <b>{finite[name][-1][1]:.3g}</b></li>")
-    return (
-        f'<figure class="chart"><figcaption>{escape(title)}</figcaption><ul class="legend">{"".join(legend)}</ul>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}, over training steps">'
-        f"{''.join(parts)}</svg></figure>"
+    first, last = min(steps), max(max(steps), min(steps) + 1)
+    x_of = _linear(first, last, LEFT, WIDTH - RIGHT)
+    y_of = _linear(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
+    # Steps are labelled far enough to the right to leave the word "step" alone.
+    labelled = [step for step in _ticks(first, last, 4) if first <= step <= last and x_of(step) >= LEFT + 8]
+    return LineChart(
+        title,
+        [Line(name, finite[name][-1][1], [(x_of(x), y_of(y)) for x, y in line]) for name, line in averaged.items()],
+        [(y_of(tick), f"{tick:.4g}") for tick in ticks],
+        [(x_of(step), f"{step:,.6g}") for step in labelled],
     )
 
 
-def _thin(line: Line) -> Line:
+def _linear(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """The linear function that takes `low` to `start` and `high` to `end`."""
+    return lambda value: start + (value - low) / (high - low) * (end - start)
+
+
+def _averaged(line: Sequence[Point]) -> Sequence[Point]:
     run = math.ceil(len(line) / MAX_POINTS)
     if run <= 1:
         return line

@@ -1,97 +1,94 @@
-"""The report's queries with pictures: what they found, and for the hard ones what they should have found."""
+"""The report's queries with images: what they retrieved, and for the hard ones what they should have retrieved."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from moon2.catalog.store import Catalog, CatalogError
-from moon2.images import ImageError, open_image
-from moon2.records import Product, Query
+from moon2.images import ImageError, ImageSource, open_image
 
 THUMBNAIL = 144
-"""Longest side of a picture in the report, in pixels."""
+"""Longest side of an image in the report, in pixels."""
+QUERY_VIEWS = {"t→mm": "Words only", "i→mm": "Photo only", "mm→mm": "Words and photo"}
 
-ASKED_WITH = {"t→mm": "Words only", "i→mm": "Photo only", "mm→mm": "Words and photo"}
+
+@dataclass(frozen=True)
+class Result:
+    """A product of a strip; `kind` is "right", "wrong" or "wanted"."""
+
+    kind: str
+    title: str
+    image: str | None
+    similarity: float
 
 
-def example_cards(examples: Mapping[str, Sequence[Mapping[str, Any]]], catalog: Catalog) -> str:
-    """A card for each query: its words and photo, and for each form it was asked in the products it found.
+@dataclass(frozen=True)
+class Strip:
+    """What a query retrieved by one of its views, best first; of a hard query also the wanted product and its rank."""
+
+    view: str
+    results: list[Result]
+    rank: int | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """A query. An image is a thumbnail as a data URI, "" where it cannot be read, and None where there is none."""
+
+    text: str
+    image: str | None
+    strips: list[Strip] = field(default_factory=list)
+
+
+def example_cards(examples: Mapping[str, Sequence[Mapping[str, Any]]], catalog: Catalog) -> list[Card]:
+    """A card for each query, with a strip of products for each of its views.
 
     Args:
         examples: as `Evaluation.examples` or `Evaluation.hard`; an example with "relevant" shows that product too.
         catalog: where the queries and products are; what it no longer has is left out.
-
-    Returns:
-        HTML; empty text when there is nothing to show.
     """
     queries = {interaction.query.id: interaction.query for interaction in catalog.interactions("test")}
-    strips: dict[str, list[str]] = {}
+    cards: dict[str, Card] = {}
     for direction, some in examples.items():
         for example in some:
-            if example["query"] in queries:
-                strip = _strip(ASKED_WITH.get(direction, direction), example, catalog)
-                strips.setdefault(example["query"], []).append(strip)
-    return "".join(
-        f'<article>{_query(catalog.with_image(queries[id]))}<div class="strips">{"".join(some)}</div></article>'
-        for id, some in strips.items()
-    )
+            id = example["query"]
+            if id not in queries:
+                continue
+            if id not in cards:
+                query = catalog.with_image(queries[id])
+                cards[id] = Card(query.text.strip(), _thumbnail(query.image))
+            cards[id].strips.append(_strip(QUERY_VIEWS.get(direction, direction), example, catalog))
+    return list(cards.values())
 
 
-def _query(query: Query) -> str:
-    picture = _picture(query.image, "the query's photo") if query.image is not None else ""
-    words = f"<q>{escape(query.text)}</q>" if query.text.strip() else "<i>no words</i>"
-    return f'<div class="query">{picture}<p><small>the query</small> {words}</p></div>'
-
-
-def _strip(asked_with: str, example: Mapping[str, Any], catalog: Catalog) -> str:
-    # Evaluations written before similarities were kept have none.
-    similarities = example.get("similarities") or [None] * len(example["results"])
-    items = []
-    for id, right, similarity in zip(example["results"], example["right"], similarities, strict=True):
-        mark = '<b class="mark">✓ relevant</b>' if right else '<span class="mark">✗ not relevant</span>'
-        items.append(_item(catalog, id, "right" if right else "wrong", mark, similarity))
-    wanted = ""
+def _strip(view: str, example: Mapping[str, Any], catalog: Catalog) -> Strip:
+    kinds = ["right" if right else "wrong" for right in example["right"]]
+    rows = list(zip(kinds, example["results"], example["similarities"], strict=True))
     if "relevant" in example:
-        mark = f'<b class="mark">wanted: rank {example["rank"]:,}</b>'
-        wanted = _item(catalog, example["relevant"], "wanted", mark, example["similarity"])
-    hits = sum(example["right"])
-    said = f"best relevant product at rank {example['rank']:,}" if wanted else f"{hits} of {len(items)} relevant"
-    return f"<h3>{escape(asked_with)} <small>{said}</small></h3>{_list([*items, wanted], bool(wanted))}"
+        rows.append(("wanted", example["relevant"], example["similarity"]))
+    results = []
+    for kind, id, similarity in rows:
+        try:
+            product = catalog.product(id)
+        except CatalogError:
+            continue
+        image = _thumbnail(next(iter(product.images), None))
+        results.append(Result(kind, product.title.strip() or product.id, image, similarity))
+    return Strip(view, results, example.get("rank"))
 
 
-def _list(items: Iterable[str], with_wanted: bool) -> str:
-    kind = ' class="six"' if with_wanted else ""
-    return f"<ol{kind}>{''.join(items)}</ol>"
-
-
-def _item(catalog: Catalog, id: str, kind: str, mark: str, similarity: float | None) -> str:
+def _thumbnail(source: ImageSource | None) -> str | None:
+    if source is None:
+        return None
     try:
-        product = catalog.product(id)
-    except CatalogError:
-        return ""
-    figure = "" if similarity is None else f'<span class="mark">similarity {similarity:.2f}</span>'
-    return f'<li class="{kind}">{_thumbnail(product)}{mark}{figure}</li>'
-
-
-def _thumbnail(product: Product) -> str:
-    name = product.title.strip() or product.id
-    picture = _picture(product.images[0], name) if product.images else '<span class="none">no photo</span>'
-    return f"{picture}<p>{escape(name)}</p>"
-
-
-def _picture(picture: Any, description: str) -> str:
-    """An `img` with the scaled-down picture inside it, or a word where it cannot be read."""
-    try:
-        image = open_image(picture)
+        image = open_image(source)
     except ImageError:
-        return '<span class="none">photo cannot be read</span>'
+        return ""
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=80)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    size = f'width="{image.width}" height="{image.height}"'
-    return f'<img alt="{escape(description)}" {size} src="data:image/webp;base64,{data}">'
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

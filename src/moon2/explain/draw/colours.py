@@ -1,8 +1,8 @@
-"""The colours of heatmaps, worked out in OKLab (Ottosson, 2020), where equal steps look equal.
+"""The colours of heatmaps, computed in OKLab (Ottosson, 2020), where equal steps look equal.
 
-Heat runs from dark violet to pale yellow with lightness rising evenly, so that it reads in grey print and without
-colour vision. Signed values run from blue over a neutral middle to orange, equally dark at both ends. Experts have
-hues that lie apart.
+Heat runs from dark violet to pale yellow with lightness rising evenly, so it can be read in grey print and without
+colour vision. Signed values run from blue over a neutral middle to orange, equally dark at both ends. The hues of
+experts lie far apart.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TO_RED_GREEN_BLUE = np.array(
 
 
 def from_lightness_chroma_hue(lightness: Numbers, chroma: Numbers, degrees: Numbers) -> Colours:
-    """OKLCh [...] each → sRGB [..., 3]; what sRGB lacks is clipped."""
+    """OKLCh [...] each → sRGB [..., 3]; what lies outside of sRGB is clipped."""
     angle = np.deg2rad(degrees)
     lab = np.stack(np.broadcast_arrays(lightness, chroma * np.cos(angle), chroma * np.sin(angle)), axis=-1)
     linear = np.clip((lab @ _TO_CONES.T) ** 3 @ _TO_RED_GREEN_BLUE.T, 0, 1)
@@ -39,20 +39,22 @@ def from_lightness_chroma_hue(lightness: Numbers, chroma: Numbers, degrees: Numb
 
 def heat(values: Numbers) -> Colours:
     """0 to 1 [...] → [..., 3]: dark violet, red, orange, pale yellow."""
-    at = np.clip(values, 0, 1)
-    return from_lightness_chroma_hue(0.25 + 0.70 * at, 0.08 + 0.11 * np.sin(np.pi * at), 300 + 165 * at)
+    clipped = np.clip(values, 0, 1)
+    chroma = 0.08 + 0.11 * np.sin(np.pi * clipped)
+    return from_lightness_chroma_hue(0.25 + 0.70 * clipped, chroma, 300 + 165 * clipped)
 
 
 def signed(values: Numbers) -> Colours:
     """−1 to 1 [...] → [..., 3]: blue lowers, orange raises, near white does neither."""
-    at = np.clip(values, -1, 1)
-    return from_lightness_chroma_hue(0.97 - 0.37 * np.abs(at), 0.15 * np.abs(at), np.where(at < 0, 255.0, 50.0))
+    size = np.abs(np.clip(values, -1, 1))
+    return from_lightness_chroma_hue(0.97 - 0.37 * size, 0.15 * size, np.where(values < 0, 255.0, 50.0))
 
 
 def expert_colours(count: int) -> list[Colour]:
     """One colour for each of `count` experts, dark enough for white letters."""
-    turns = np.arange(count, dtype=np.float64)
-    colours = from_lightness_chroma_hue(0.52 + 0.06 * (turns % 2), np.full(count, 0.13), 250.0 + 360.0 * turns / count)
+    numbers = np.arange(count, dtype=np.float64)
+    hues = 250.0 + 360.0 * numbers / count
+    colours = from_lightness_chroma_hue(0.52 + 0.06 * (numbers % 2), np.full(count, 0.13), hues)
     return [(int(red), int(green), int(blue)) for red, green, blue in colours]
 
 

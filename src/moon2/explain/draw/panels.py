@@ -1,8 +1,8 @@
-"""What both the PNG and the page show: pictures under heat, words with colours, the use of experts, and their captions.
+"""What both the PNG and the page show: images under heat, words with their colours, and their captions.
 
-Attention is drawn against an even share: 1 is what a token would have if all had the same; a word counts by the mean of
-its tokens. Patches and words have a scale each, in attention and in gradients, since one kind can be so much stronger
-that nothing would be seen of the other; the figures say how they compare.
+Attention is drawn against an even share: 1 is what a token would have if all had the same. A word counts by the mean
+of its tokens. Patches and words have a scale each, because one kind can be so much stronger that the other would look
+empty. The figures say how the two compare.
 """
 
 from __future__ import annotations
@@ -14,107 +14,137 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from moon2.explain.draw.colours import Colour, Colours, expert_colours, heat, ink_on, signed
-from moon2.explain.explanation import Explained, ExplainedPicture, ExplainedWord
+from moon2.explain.explanation import ExplainedImage, Explanation
 from moon2.explain.rollout import Numbers
 
-HEAT_OVER_PHOTO = 0.7
-"""Opacity of heat: the photo, in grey, stays visible, and the colour can still be read off the scale."""
+HEAT_OPACITY = 0.7
+"""The image, in grey, stays visible under the heat, and the colour can still be read off the scale."""
+MODALITIES = {"image": "patches", "text": "words"}
+"""What the units of a modality are called."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture with its caption and, for who cannot see it, what it shows."""
+    """An image with its caption, and a description for readers who cannot see it."""
 
     image: Image.Image
     caption: str
     description: str
 
 
-def title(explanation: Explained) -> str:
-    """What attention is shown."""
-    return "all layers rolled up" if explanation.layer is None else f"layer {explanation.layer}"
+@dataclass(frozen=True)
+class Chip:
+    """A word, its colour, and its share as text."""
+
+    text: str
+    colour: Colour
+    share: str
 
 
-def even_share(explanation: Explained) -> float:
-    """What each token would have if all had the same."""
-    patches = sum(picture.attention.size for picture in explanation.pictures)
-    return 1.0 / (patches + sum(word.tokens for word in explanation.words))
+@dataclass(frozen=True)
+class Scale:
+    """A colour scale from `low` to 1, and what its two ends mean."""
+
+    colours: Callable[[Numbers], Colours]
+    low: float
+    ends: tuple[str, str]
+
+    def bar(self, width: int, height: int) -> Image.Image:
+        """The scale as an image."""
+        row = self.colours(np.linspace(self.low, 1, width))
+        return Image.fromarray(np.broadcast_to(row, (height, width, 3)).copy())
 
 
-def hottest_patch(explanation: Explained) -> float:
-    """The largest attention of a patch, in even shares: the end of the patches' scale."""
-    found = (float(picture.attention.max()) for picture in explanation.pictures)
-    return max(found, default=0.0) / even_share(explanation)
+def title(explanation: Explanation) -> str:
+    """Which attention is shown."""
+    return f"Attention, {'all layers rolled up' if explanation.layer is None else f'layer {explanation.layer}'}"
 
 
-def hottest_word(explanation: Explained) -> float:
-    """The largest attention of a word's tokens on average, in even shares: the end of the words' scale."""
-    return max((word.attention / word.tokens for word in explanation.words), default=0.0) / even_share(explanation)
+def patch_scale(explanation: Explanation) -> Scale:
+    """The scale of attention over patches."""
+    return _attention_scale(_hottest_patch(explanation) / _even_share(explanation))
 
 
-def word_heat(explanation: Explained, word: ExplainedWord) -> Colour:
-    """A word's colour on the scale of attention."""
-    share = word.attention / word.tokens / even_share(explanation) / (hottest_word(explanation) or 1.0)
-    return _colour(heat(np.array(share)))
+def word_scale(explanation: Explanation) -> Scale:
+    """The scale of attention over words."""
+    return _attention_scale(_hottest_word(explanation) / _even_share(explanation))
 
 
-def word_slope(explanation: Explained, word: ExplainedWord) -> Colour:
-    """A word's colour on the signed scale of gradients."""
-    largest = max((abs(other.gradient or 0.0) for other in explanation.words), default=0.0) or 1.0
-    return _colour(signed(np.array((word.gradient or 0.0) / largest)))
+GRADIENT_SCALE = Scale(signed, -1.0, ("lowers similarity", "raises it"))
 
 
-def panels(explanation: Explained, side: int) -> list[list[Panel]]:
-    """Per picture: itself, attention, the gradient if there is a query, and experts if there are any.
+def attention_chips(explanation: Explanation) -> list[Chip]:
+    """The words, coloured by their attention."""
+    end = _hottest_word(explanation) or 1.0
+    return [
+        Chip(word.text, _colour(heat(np.array(word.attention / word.tokens / end))), f"{word.attention:.1%}")
+        for word in explanation.words
+    ]
+
+
+def gradient_chips(explanation: Explanation) -> list[Chip]:
+    """The words, coloured by their gradient; empty without a query."""
+    slopes = [(word.text, word.gradient) for word in explanation.words if word.gradient is not None]
+    end = max((abs(slope) for _, slope in slopes), default=0.0) or 1.0
+    return [Chip(text, _colour(signed(np.array(slope / end))), f"{slope:+.1%}") for text, slope in slopes]
+
+
+def panels(explanation: Explanation, side: int) -> list[list[Panel]]:
+    """Per image: the image, its attention, its gradient if there is a query, and its experts if there are any.
 
     Each is `side` pixels at its longer side.
     """
-    end = hottest_patch(explanation) * even_share(explanation) or 1.0
-    steepest = max(
-        (float(np.abs(picture.gradient).max()) for picture in explanation.pictures if picture.gradient is not None),
-        default=0.0,
-    )
-    result = []
-    for picture in explanation.pictures:
-        share = picture.attention.sum()
-        row = [
-            Panel(_scaled(picture.image, side), "the picture", "the picture as given"),
-            Panel(
-                _overlay(picture, heat(picture.attention / end), side),
-                f"attention: {share:.0%} on this picture",
-                f"attention over the picture, {_where(picture.attention)}; {share:.0%} of all attention",
-            ),
-        ]
-        if picture.gradient is not None:
-            strength = np.abs(picture.gradient)
-            slopes = signed(picture.gradient / (steepest or 1.0))
-            shown = f"gradient of the similarity to the query over the picture, {_where(strength)}"
-            row.append(Panel(_overlay(picture, slopes, side), "gradient × input", shown))
-        if picture.experts.shape[-1]:
-            row.append(_expert_panel(picture, side))
-        result.append(row)
-    return result
-
-
-def scale_bar(colours: Callable[[Numbers], Colours], low: float, size: tuple[int, int]) -> Image.Image:
-    """A bar of a colour scale from `low` to 1, of some (width, height) pixels."""
-    row = colours(np.linspace(low, 1, size[0]))
-    return Image.fromarray(np.broadcast_to(row, (size[1], size[0], 3)).copy())
-
-
-def modality_name(modality: str) -> str:
-    """How people call it."""
-    return {"image": "patches", "text": "words"}[modality]
+    hottest = _hottest_patch(explanation) or 1.0
+    gradients = (np.abs(image.gradient).max() for image in explanation.images if image.gradient is not None)
+    steepest = float(max(gradients, default=0.0)) or 1.0
+    return [_panels_of(image, side, hottest, steepest) for image in explanation.images]
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The system's font with the most letters among those usual, or the one that comes with Pillow."""
+    """The font with the most letters among the usual ones of this system, or the one that comes with Pillow."""
     for name in ("NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf"):
         try:
             return ImageFont.truetype(name, size)
         except OSError:
             continue
     return ImageFont.load_default(size)
+
+
+def _even_share(explanation: Explanation) -> float:
+    """What each token would have if all had the same."""
+    patches = sum(image.attention.size for image in explanation.images)
+    return 1.0 / (patches + sum(word.tokens for word in explanation.words))
+
+
+def _hottest_patch(explanation: Explanation) -> float:
+    return max((float(image.attention.max()) for image in explanation.images), default=0.0)
+
+
+def _hottest_word(explanation: Explanation) -> float:
+    return max((word.attention / word.tokens for word in explanation.words), default=0.0)
+
+
+def _attention_scale(end: float) -> Scale:
+    return Scale(heat, 0.0, ("attention 0", f"{end:.1f} times an even share"))
+
+
+def _panels_of(image: ExplainedImage, side: int, hottest: float, steepest: float) -> list[Panel]:
+    share = f"{image.attention.sum():.0%}"
+    shown = [
+        Panel(_scaled(image.image, side), "the image", "the image as given"),
+        Panel(
+            _overlay(image, heat(image.attention / hottest), side),
+            f"attention: {share} on this image",
+            f"attention over the image, {_strongest(image.attention)}; {share} of all attention",
+        ),
+    ]
+    if image.gradient is not None:
+        slopes = _overlay(image, signed(image.gradient / steepest), side)
+        description = f"gradient of the similarity to the query over the image, {_strongest(np.abs(image.gradient))}"
+        shown.append(Panel(slopes, "gradient × input", description))
+    if image.experts.shape[-1]:
+        shown.append(_expert_panel(image, side))
+    return shown
 
 
 def _colour(value: Colours) -> Colour:
@@ -127,33 +157,33 @@ def _scaled(image: Image.Image, side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _overlay(picture: ExplainedPicture, cells: Colours, side: int) -> Image.Image:
-    """Cells [h, w, 3] over the picture in grey; hard edges, because the model saw no finer."""
-    photo = _scaled(picture.image, side).convert("L").convert("RGB")
-    return Image.blend(photo, Image.fromarray(cells).resize(photo.size, Image.Resampling.NEAREST), HEAT_OVER_PHOTO)
+def _overlay(image: ExplainedImage, cells: Colours, side: int) -> Image.Image:
+    """Cells [h, w, 3] over the image in grey; hard edges, because the model saw no finer."""
+    grey = _scaled(image.image, side).convert("L").convert("RGB")
+    return Image.blend(grey, Image.fromarray(cells).resize(grey.size, Image.Resampling.NEAREST), HEAT_OPACITY)
 
 
-def _expert_panel(picture: ExplainedPicture, side: int) -> Panel:
-    first = picture.experts.argmax(axis=-1)
-    colours = np.array(expert_colours(picture.experts.shape[-1]), dtype=np.uint8)
-    image = _overlay(picture, colours[first], side)
-    rows, columns = first.shape
-    height, width = image.height / rows, image.width / columns
+def _expert_panel(image: ExplainedImage, side: int) -> Panel:
+    strongest = image.experts.argmax(axis=-1)
+    colours = np.array(expert_colours(image.experts.shape[-1]), dtype=np.uint8)
+    drawing = _overlay(image, colours[strongest], side)
+    rows, columns = strongest.shape
+    height, width = drawing.height / rows, drawing.width / columns
     if min(height, width) >= 24:
-        ground = np.asarray(image)  # before any number stands on it
-        draw = ImageDraw.Draw(image)
+        background = np.array(drawing)  # a copy, so that a number's ink does not depend on the numbers before it
+        pen = ImageDraw.Draw(drawing)
         letters = font(int(min(height, width) * 0.5))
-        for row, column in np.ndindex(rows, columns):
-            number = int(first[row, column])
+        for (row, column), expert in np.ndenumerate(strongest):
             centre = (column + 0.5) * width, (row + 0.5) * height
-            ink = ink_on(ground[int(centre[1]), int(centre[0])])
-            draw.text(centre, str(number), fill=ink, font=letters, anchor="mm")
-    counts = np.bincount(first.ravel(), minlength=len(colours))
-    leads = ", ".join(f"expert {number} in {count}" for number, count in enumerate(counts) if count)
-    return Panel(image, "expert of most weight", f"the expert of most weight at each of {first.size} patches: {leads}")
+            ink = ink_on(background[int(centre[1]), int(centre[0])])
+            pen.text(centre, str(expert), fill=ink, font=letters, anchor="mm")
+    counts = np.bincount(strongest.ravel(), minlength=len(colours))
+    leads = ", ".join(f"expert {expert} in {count}" for expert, count in enumerate(counts) if count)
+    description = f"the expert of most weight at each of {strongest.size} patches: {leads}"
+    return Panel(drawing, "expert of most weight", description)
 
 
-def _where(values: Numbers) -> str:
+def _strongest(values: Numbers) -> str:
     """The cell of the largest value, in words."""
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     return f"strongest in row {row + 1} of {values.shape[0]}, column {column + 1} of {values.shape[1]}"
