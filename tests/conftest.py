@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
-from support.drawn_shop import write_drawn_shop
+from support.drawn_shop import TITLES, write_drawn_shop
 from support.dual_checkpoints import KINDS, write_dual_checkpoint
 from support.small_recipe import small_recipe as make_small_recipe
 from support.tiny_checkpoints import CHECKPOINTS, write_checkpoint
 
+from moon2 import Encoder
 from moon2.catalog.generated_shop.generate import write_shop
 from moon2.catalog.store import Catalog
 from moon2.recipe import Recipe
@@ -60,6 +61,20 @@ def image() -> Callable[..., Image.Image]:
 def small_recipe() -> Callable[..., Recipe]:
     """The smallest recipe that trains, with overrides such as "training.steps=3"."""
     return make_small_recipe
+
+
+@pytest.fixture(scope="session")
+def small_encoder() -> Encoder:
+    """An untrained encoder of the smallest recipe, with experts that differ."""
+    return Encoder.from_recipe(make_small_recipe("experts.noise=0.5"), TITLES)
+
+
+@pytest.fixture(scope="session")
+def small_encoder_folder(small_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where it is saved."""
+    folder = tmp_path_factory.mktemp("encoder")
+    small_encoder.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -18,14 +18,14 @@ from moon2.model.encoder import Encoder, EncoderError
 
 
 def test_a_folder_of_moon2_and_a_run_that_holds_one_give_its_encoder(
-    encoder: Encoder, encoder_folder: Path, tmp_path: Path
+    small_encoder: Encoder, small_encoder_folder: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(encoder_folder, tmp_path / "run" / "model")
-    for source in (encoder_folder, tmp_path / "run"):
+    shutil.copytree(small_encoder_folder, tmp_path / "run" / "model")
+    for source in (small_encoder_folder, tmp_path / "run"):
         assert model_kind(source) == "moon2"
         loaded = load_encoder(source)
         assert isinstance(loaded, Encoder)
-        assert np.array_equal(loaded.encode(["navy shirt"]), encoder.encode(["navy shirt"]))
+        assert np.array_equal(loaded.encode(["navy shirt"]), small_encoder.encode(["navy shirt"]))
 
 
 def test_a_checkpoint_with_two_towers_is_a_dual_encoder(dual_checkpoints: dict[str, Path]) -> None:
@@ -39,20 +39,20 @@ def test_the_prompt_reaches_the_encoder(dual_checkpoints: dict[str, Path]) -> No
     assert isinstance(encoder, DualEncoder) and encoder.prompt == "query: "
 
 
-def named(network: object, folder: Path, encoder_folder: Path) -> Path:
+def named(network: object, folder: Path, small_encoder_folder: Path) -> Path:
     """The saved encoder with another network in its config."""
-    shutil.copytree(encoder_folder, folder)
+    shutil.copytree(small_encoder_folder, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"network": network}))
     return folder
 
 
 def test_only_networks_of_moon2_are_imported(
-    encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_encoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "outside.py").write_text("raise SystemExit('outside code ran')")
     monkeypatch.syspath_prepend(tmp_path)
-    folder = named("outside.Network", tmp_path / "model", encoder_folder)
+    folder = named("outside.Network", tmp_path / "model", small_encoder_folder)
     for load in (load_own, load_encoder):
         with pytest.raises(EncoderError, match=r"names the network 'outside\.Network', which this moon2 does not have"):
             load(folder)
@@ -60,9 +60,9 @@ def test_only_networks_of_moon2_are_imported(
 
 
 @pytest.mark.parametrize("network", ["moon2.recipe.Recipe", "moon2.no.such.Network", "moon2.model:", 7])
-def test_a_name_that_is_no_network_is_refused(network: object, encoder_folder: Path, tmp_path: Path) -> None:
+def test_a_name_that_is_no_network_is_refused(network: object, small_encoder_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=f"names the network {network!r}") as refusal:
-        load_own(named(network, tmp_path / "model", encoder_folder))
+        load_own(named(network, tmp_path / "model", small_encoder_folder))
     assert "\n" not in str(refusal.value)
 
 
@@ -82,10 +82,10 @@ def test_an_empty_folder_is_one_line(tmp_path: Path) -> None:
 
 
 def test_on_the_hub_too_a_moon2_encoder_is_known_by_its_config(
-    encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+    small_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has a modules.json too, by which sentence-transformers opens it."""
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda source, name: str(encoder_folder / name))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda source, name: str(small_encoder_folder / name))
     assert model_kind("organisation/encoder") == "moon2"
 
 

@@ -48,10 +48,12 @@ def titles_to_images() -> Any:
     return TitlesToImages()
 
 
-def test_mteb_measures_what_the_encoders_vectors_say(encoder: Encoder, encoder_folder: Path) -> None:
-    result = mteb.evaluate(MoonMTEBEncoder(encoder_folder), titles_to_images(), cache=None, show_progress_bar=False)
+def test_mteb_measures_what_the_encoders_vectors_say(small_encoder: Encoder, small_encoder_folder: Path) -> None:
+    result = mteb.evaluate(
+        MoonMTEBEncoder(small_encoder_folder), titles_to_images(), cache=None, show_progress_bar=False
+    )
     measured = result.task_results[0].scores["test"][0]
-    cosines = encoder.similarity(encoder.encode(TITLES), encoder.encode(IMAGES))
+    cosines = small_encoder.similarity(small_encoder.encode(TITLES), small_encoder.encode(IMAGES))
     first = cosines.argmax(axis=1) == np.arange(len(TITLES))
     assert measured["recall_at_1"] == pytest.approx(first.mean(), abs=1e-4)
     assert measured["recall_at_5"] == 1.0
@@ -86,8 +88,8 @@ def test_mtebs_cache_gives_no_encoder_the_figures_of_another(
     assert name_and_revision(tmp_path / "anew" / "run0") == ("moon2/run0", *cached[1])
 
 
-def test_a_row_with_nothing_in_it_gets_zeros(encoder_folder: Path) -> None:
-    encoder = MoonMTEBEncoder(encoder_folder)
+def test_a_row_with_nothing_in_it_gets_zeros(small_encoder_folder: Path) -> None:
+    encoder = MoonMTEBEncoder(small_encoder_folder)
     vectors = encoder.encode([{"text": ["red shoes", "", None]}, {"image": [None, IMAGES[0]], "text": ["", ""]}])
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 0, 0, 0, 1], abs=1e-5)
     assert encoder.encode([]).shape == (0, vectors.shape[1])

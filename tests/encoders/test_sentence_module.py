@@ -21,35 +21,35 @@ IMAGES = [
 
 
 @pytest.fixture(scope="module")
-def model(encoder_folder: Path) -> Any:
-    return sentence_transformers.SentenceTransformer(str(encoder_folder), trust_remote_code=True)
+def model(small_encoder_folder: Path) -> Any:
+    return sentence_transformers.SentenceTransformer(str(small_encoder_folder), trust_remote_code=True)
 
 
-def test_its_vectors_are_the_encoders(model: Any, encoder: Encoder) -> None:
-    assert model.encode(TEXTS) == pytest.approx(encoder.encode(TEXTS), abs=1e-5)
-    assert model.encode(IMAGES) == pytest.approx(encoder.encode(IMAGES), abs=1e-5)
+def test_its_vectors_are_the_encoders(model: Any, small_encoder: Encoder) -> None:
+    assert model.encode(TEXTS) == pytest.approx(small_encoder.encode(TEXTS), abs=1e-5)
+    assert model.encode(IMAGES) == pytest.approx(small_encoder.encode(IMAGES), abs=1e-5)
     pairs = list(zip(TEXTS, IMAGES, strict=True))
     products = [Product(id=text, title=text, images=(image,)) for text, image in pairs]
     both = model.encode([{"text": text, "image": image} for text, image in pairs])
-    assert both == pytest.approx(encoder.encode(products), abs=1e-5)
-    assert model.get_embedding_dimension() == encoder.dimension
+    assert both == pytest.approx(small_encoder.encode(products), abs=1e-5)
+    assert model.get_embedding_dimension() == small_encoder.dimension
 
 
-def test_several_images_are_one_item(model: Any, encoder: Encoder) -> None:
+def test_several_images_are_one_item(model: Any, small_encoder: Encoder) -> None:
     item = Product("p", "", images=IMAGES[:2])
-    assert model.encode([IMAGES[:2]]) == pytest.approx(encoder.encode([item]), abs=1e-5)
+    assert model.encode([IMAGES[:2]]) == pytest.approx(small_encoder.encode([item]), abs=1e-5)
 
 
-def test_a_prompt_stands_before_the_text(model: Any, encoder: Encoder) -> None:
+def test_a_prompt_stands_before_the_text(model: Any, small_encoder: Encoder) -> None:
     pair = {"text": "shirt", "image": IMAGES[0]}
-    assert model.encode(["shirt"], prompt="navy ") == pytest.approx(encoder.encode("navy shirt"), abs=1e-5)
-    whole = encoder.encode(pair | {"text": "navy shirt"})
+    assert model.encode(["shirt"], prompt="navy ") == pytest.approx(small_encoder.encode("navy shirt"), abs=1e-5)
+    whole = small_encoder.encode(pair | {"text": "navy shirt"})
     assert model.encode([pair], prompt="navy ") == pytest.approx(whole, abs=1e-5)
 
 
 def test_it_is_saved_by_sentence_transformers_and_opens_with_moon2(
-    model: Any, encoder: Encoder, tmp_path: Path
+    model: Any, small_encoder: Encoder, tmp_path: Path
 ) -> None:
     model.save_pretrained(str(tmp_path / "again"))
     again = Encoder.from_pretrained(tmp_path / "again")
-    assert np.array_equal(again.encode(TEXTS), encoder.encode(TEXTS))
+    assert np.array_equal(again.encode(TEXTS), small_encoder.encode(TEXTS))

@@ -69,11 +69,11 @@ def test_its_own_python_runs_only_when_allowed(folder: Path, tmp_path: Path) -> 
 
 
 def test_moon2_opened_by_sentence_transformers_is_asked_for_text_and_image_at_once(
-    encoder_folder: Path, image: Callable[..., Image.Image]
+    small_encoder_folder: Path, image: Callable[..., Image.Image]
 ) -> None:
     from moon2.encoders.sentence_transformers import SentenceTransformerEncoder
 
     product = Product("p", "red shoes", images=(image("red"),))
-    opened = SentenceTransformerEncoder(encoder_folder, trust_remote_code=True)
-    own = load_encoder(encoder_folder)
+    opened = SentenceTransformerEncoder(small_encoder_folder, trust_remote_code=True)
+    own = load_encoder(small_encoder_folder)
     assert opened.encode([product]) == pytest.approx(own.encode([product]), abs=1e-5)

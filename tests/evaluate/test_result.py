@@ -21,11 +21,15 @@ def test_an_evaluation_is_read_back_equal(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "evaluation.json").read_text())["limit"] == 7
 
 
-@pytest.mark.parametrize("text", ["[]", "{", "{}", '{"recalls": 3}', '{"recalls": {}, "intervals": {}, "more": 1}', None])
+@pytest.mark.parametrize(
+    "text", ["[]", "{", "{}", '{"recalls": 3}', '{"recalls": {}, "intervals": {}, "more": 1}', None]
+)
 def test_anything_else_is_refused_in_one_line(text: str | None, tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(EvaluationError, match=r"evaluation\.json: is no evaluation .*run `moon2 evaluate` again") as error:
+    with pytest.raises(
+        EvaluationError, match=r"evaluation\.json: is no evaluation .*run `moon2 evaluate` again"
+    ) as error:
         Evaluation.read(path)
     assert "\n" not in str(error.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +12,11 @@ import pytest
 from PIL import Image
 from support.coloured_shop import ColourAndKindEncoder, photo, twins, write_test_catalog
 
-from moon2 import Encoder
 from moon2.catalog.store import Catalog, CatalogError
 from moon2.encoders.load import load_encoder
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.score import score
 from moon2.evaluate.test_set import EvaluationError, read_test_set
-from moon2.recipe import Recipe
 from moon2.records import Interaction, Product, Query
 from moon2.views import DIRECTIONS
 
@@ -56,11 +54,10 @@ def test_a_perfect_encoder_scores_100_everywhere(catalog: Catalog) -> None:
 def test_any_encoder_is_scored_in_every_direction(
     kind: str,
     dual_checkpoints: dict[str, Path],
-    small_recipe: Callable[..., Recipe],
+    small_encoder_folder: Path,
     catalog: Catalog,
 ) -> None:
-    new = kind == "moon2"
-    encoder = Encoder.from_recipe(small_recipe(), ["red shirt"]) if new else load_encoder(dual_checkpoints[kind])
+    encoder = load_encoder({"moon2": small_encoder_folder, **dual_checkpoints}[kind])
     evaluation, _ = score(encoder, catalog, model=kind)
     assert list(evaluation.recalls) == NAMES
     assert evaluation.zero_shot["class"]["mm"]["accuracy"] >= 0
@@ -208,5 +205,5 @@ class Diverged(ColourAndKindEncoder):
 
 
 def test_an_encoder_that_diverged_is_named(catalog: Catalog) -> None:
-    with pytest.raises(EvaluationError, match="no usable vector for any product of .*; has its training diverged"):
+    with pytest.raises(EvaluationError, match=r"no usable vector for any product of .*; has its training diverged"):
         score(Diverged(), catalog)

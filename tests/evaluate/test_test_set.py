@@ -48,7 +48,9 @@ def test_the_fingerprint_tells_shops_apart_that_use_the_same_ids(tmp_path: Path)
 
 def test_augmentations_and_training_data_leave_the_fingerprint_as_it_is(tmp_path: Path) -> None:
     products, interactions = twins()
-    training = [Product("old", "an old shirt", enriched_title="a fine old shirt", expanded_images=(photo("red", "bag"),))]
+    training = [
+        Product("old", "an old shirt", enriched_title="a fine old shirt", expanded_images=(photo("red", "bag"),))
+    ]
     log = {"train": [Interaction(Query("t", "old"), ("old",))], "test": interactions}
     catalog = write_catalog(tmp_path / "more", {"train": training, "test": products}, log, title="More")
     alone = write_test_catalog(tmp_path / "alone", products, interactions)
