@@ -150,6 +150,8 @@ def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
         formatter_class=Formatter,
         exit_on_error=False,
     )
+    # Types as values: to read their names, jsonargparse would run the module's imports for type checking, of torch too.
+    function.__annotations__.update(types)
     parser.add_argument("--config", action="config", help="YAML file of options; those typed here win over it")
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*flattened, *several, "layout"})
     if "layout" in types:
