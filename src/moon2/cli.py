@@ -115,6 +115,8 @@ def call(path: str, args: Sequence[str], command: str) -> Any:
         message = re.sub(r"<class '(\w+)'>", r"\1", re.sub(r'Parser key "([^"]+)"', r"--\1", str(error)))
         raise UsageError(f"{command}: {' '.join(message.split())}; see `moon2 {command} --help`") from None
     del values["config"]
+    for parameter in _several(function):
+        values[parameter] = tuple(values[parameter])
     for parameter, kind in _flattened(function).items():
         values[parameter] = kind(**{field: values.pop(field) for field in kind.__dataclass_fields__})
     return function(**values)
@@ -141,8 +143,7 @@ def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
     doc = inspect.getdoc(function) or ""
     help_of = {param.arg_name: param.description for param in docstring_parser.parse(doc).params}
     types, defaults = get_type_hints(function), inspect.signature(function).parameters
-    flattened = _flattened(function)
-    several = {name for name, hint in types.items() if get_origin(hint) is tuple}
+    flattened, several = _flattened(function), _several(function)
     parser = ArgumentParser(
         prog=f"moon2 {command}",
         usage=_usage(function, command),
@@ -156,9 +157,9 @@ def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*flattened, *several, "layout"})
     if "layout" in types:
         parser.add_argument("--as", dest="layout", type=types["layout"], required=True, help=help_of["layout"])
-    for name in sorted(several):
-        element = get_args(types[name])[0]
-        parser.add_argument(f"--{name}", nargs="*", type=element, default=defaults[name].default, help=help_of[name])
+    for name in several:
+        element, default = get_args(types[name])[0], list(defaults[name].default)  # jsonargparse changes it in place
+        parser.add_argument(f"--{name}", nargs="*", type=element, default=default, help=help_of[name])
     for kind in flattened.values():
         parser.add_class_arguments(kind, None)
     for action in parser._actions:
@@ -172,6 +173,11 @@ def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
 def _flattened(function: Callable[..., Any]) -> dict[str, Any]:
     """The parameters whose fields are options without a prefix, with their dataclasses."""
     return {name: kind for name, kind in get_type_hints(function).items() if name in ("recipe", "settings")}
+
+
+def _several(function: Callable[..., Any]) -> list[str]:
+    """The parameters that are tuples, typed as several words."""
+    return [name for name, hint in get_type_hints(function).items() if get_origin(hint) is tuple]
 
 
 def _usage(function: Callable[..., Any], command: str) -> str:
