@@ -96,7 +96,5 @@ def test_without_sentence_transformers_its_row_is_left_out(
     args = ["compare", str(generated_shop.folder), "--out", str(tmp_path / "out"), "--only", "sentence-transformers"]
     assert main(args) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == (
-        "moon2: left out sentence-transformers, which is not installed; pip install 'moon2[peers]'"
-    )
+    assert lines[0] == ("moon2: left out sentence-transformers, which is not installed; pip install 'moon2[peers]'")
     assert "there is no variant 'sentence-transformers'" in lines[1]
