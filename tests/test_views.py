@@ -24,6 +24,6 @@ def test_what_aligns_two_items_is_told_from_what_aligns_one() -> None:
 
 @pytest.mark.parametrize("text", ["t->mm", "mm→t", ""])
 def test_another_name_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="there is no objective .*; they are t→mm, i→mm") as refusal:
+    with pytest.raises(UserError, match=r"there is no objective .*; they are t→mm, i→mm") as refusal:
         parse_objective(text)
     assert "\n" not in str(refusal.value)
