@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile, features
 
-from moon2.images import FORMATS, ImageError, open_image
+from moon2.images import FORMATS, ImageError, contact_sheet, open_image
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -198,3 +198,12 @@ def test_huge_image_is_refused_before_it_is_decoded() -> None:
     header = encoded(Image.new("1", (9000, 9000)))
     with pytest.raises(ImageError, match="9000 × 9000 pixels are more than 64000000"):
         open_image(header)
+
+
+def test_a_contact_sheet_shows_every_image_in_its_own_square() -> None:
+    colours = [RED, (0, 128, 0), (0, 0, 255)]
+    sheet = contact_sheet([Image.new("RGB", (40, 20), colour) for colour in colours], columns=2, side=20)
+    assert sheet.size == (2 * 24, 2 * 24)
+    assert [sheet.getpixel(middle) for middle in ((12, 12), (36, 12), (12, 36), (36, 36))] == [*colours, WHITE]
+    assert sheet.getpixel((12, 3)) == WHITE, "a wide image stands in the middle of its square"
+    assert contact_sheet([], columns=3, side=20).size == (72, 24)

@@ -1,8 +1,8 @@
 """The command line: each command is a function of the package, and its signature gives the options.
 
-jsonargparse reads the signature and the docstring: required parameters before the `*` are positional, the others are
-options, and the text before "Args:" is the help. What the function returns is printed. The modules in `COMMANDS` import
-torch only inside functions, so that help comes at once.
+Required parameters before the `*` are positional, the others are options, and the docstring's text before "Args:" is
+the help; jsonargparse checks the values. What the function returns is printed. The modules in `COMMANDS` import torch
+only inside functions, so that help comes at once.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from moon2.errors import UserError
 
@@ -41,6 +42,8 @@ COMMANDS = {  # in the order in which they are used
     "compare": "moon2.experiments.compare:compare",
     "ablate": "moon2.experiments.compare:ablate",
 }
+FLATTENED = ("recipe", "settings")
+"""Parameters whose fields are options without a prefix."""
 RESUMABLE = ("demo", "augment", "compare", "ablate")
 """Commands that continue where they were stopped when they are given again."""
 QUIET_LIBRARIES = ("torch", "transformers", "accelerate", "huggingface_hub", "tensorboard")
@@ -107,25 +110,27 @@ def call(path: str, args: Sequence[str], command: str) -> Any:
     from jsonargparse import ArgumentError
 
     parser = make_parser(function, command)
-    files, typed = _config_and_typed(args)
     try:
-        values = vars(parser.instantiate(parser.parse_args([*files, *typed])))
+        parsed = parser.parse_args(_config_first(args))
+        values = vars(parser.instantiate(parsed))
     except ArgumentError as error:
-        where = f"{' '.join(files)}: " if files and _fails_alone(parser, files, str(error)) else ""
-        raise UsageError(f"{command}: {where}{_in_typed_words(error)}; see `moon2 {command} --help`") from None
+        # 'Parser key "limit": Expected a <class 'int'>.' in the words of the command line.
+        message = re.sub(r"<class '(\w+)'>", r"\1", re.sub(r'Parser key "([^"]+)"', r"--\1", str(error)))
+        raise UsageError(f"{command}: {' '.join(message.split())}; see `moon2 {command} --help`") from None
     del values["config"]
-    for parameter in _several(function):
-        values[parameter] = tuple(values[parameter])
-    for parameter, kind in _flattened(function).items():
-        values[parameter] = kind(**{field: values.pop(field) for field in kind.__dataclass_fields__})
+    for name, parameter in _parameters(function).items():
+        if name in FLATTENED:
+            fields = parameter.annotation.__dataclass_fields__
+            values[name] = parameter.annotation(**{field: values.pop(field) for field in fields})
     return function(**values)
 
 
 def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
     """The parser of a command.
 
-    The fields of a parameter called `recipe` or `settings` are options without a prefix. A parameter called `layout` is
-    typed `--as`. A tuple is typed as several words. A switch needs no value.
+    The fields of a parameter called `recipe` or `settings` are options without a prefix; those of another dataclass
+    have the parameter's name before them. A parameter called `layout` is typed `--as`. A tuple takes several words. A
+    switch needs no value.
     """
     from argparse import SUPPRESS, RawDescriptionHelpFormatter
 
@@ -141,8 +146,6 @@ def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     doc = inspect.getdoc(function) or ""
     help_of = {param.arg_name: param.description for param in docstring_parser.parse(doc).params}
-    types, defaults = get_type_hints(function), inspect.signature(function).parameters
-    flattened, several = _flattened(function), _several(function)
     parser = ArgumentParser(
         prog=f"moon2 {command}",
         usage=_usage(function, command),
@@ -150,17 +153,21 @@ def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
         formatter_class=Formatter,
         exit_on_error=False,
     )
-    # Types as values: to read their names, jsonargparse would run the module's imports for type checking, of torch too.
-    function.__annotations__.update(types)
     parser.add_argument("--config", action="config", help="YAML file of options; those typed here win over it")
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*flattened, *several, "layout"})
-    if "layout" in types:
-        parser.add_argument("--as", dest="layout", type=types["layout"], required=True, help=help_of["layout"])
-    for name in several:
-        element, default = get_args(types[name])[0], list(defaults[name].default)  # jsonargparse changes it in place
-        parser.add_argument(f"--{name}", nargs="*", type=element, default=default, help=help_of[name])
-    for kind in flattened.values():
-        parser.add_class_arguments(kind, None)
+    for name, parameter in _parameters(function).items():
+        kind, default = parameter.annotation, parameter.default
+        if is_dataclass(kind):
+            parser.add_class_arguments(kind, None if name in FLATTENED else name)
+        elif get_origin(kind) is tuple:
+            element = get_args(kind)[0]
+            parser.add_argument(f"--{name}", nargs="*", type=element, default=default, help=help_of[name])
+        elif default is not parameter.empty:
+            parser.add_argument(f"--{name}", type=kind, default=default, help=help_of[name])
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            option = "--as" if name == "layout" else f"--{name}"
+            parser.add_argument(option, dest=name, type=kind, required=True, help=help_of[name])
+        else:
+            parser.add_argument(name, type=kind, help=help_of[name])
     for action in parser._actions:
         if action.metavar == "CONFIG" and action.dest != "config":
             action.help = SUPPRESS  # a file for one section alone: nobody needs it, and it doubles the list
@@ -169,58 +176,30 @@ def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
     return parser
 
 
-def _flattened(function: Callable[..., Any]) -> dict[str, Any]:
-    """The parameters whose fields are options without a prefix, with their dataclasses."""
-    return {name: kind for name, kind in get_type_hints(function).items() if name in ("recipe", "settings")}
-
-
-def _several(function: Callable[..., Any]) -> list[str]:
-    """The parameters that are tuples, typed as several words."""
-    return [name for name, hint in get_type_hints(function).items() if get_origin(hint) is tuple]
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function, eval_str=True).parameters
 
 
 def _usage(function: Callable[..., Any], command: str) -> str:
     """Names what must be given; the list of options shows the rest."""
     words = [f"moon2 {command}"]
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.default is not parameter.empty or name in _flattened(function):
+    for name, parameter in _parameters(function).items():
+        if is_dataclass(parameter.annotation) or parameter.default is not parameter.empty:
             continue
         option = "--as" if name == "layout" else f"--{name}"
         words.append(name.upper() if parameter.kind is not parameter.KEYWORD_ONLY else f"{option} {name.upper()}")
     return " ".join([*words, "[options]"])
 
 
-def _config_and_typed(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The `--config` options, and the rest.
-
-    jsonargparse lets the later win. Given in this order, a typed option wins over the file, wherever either stands.
-    """
-    files: list[str] = []
+def _config_first(args: Sequence[str]) -> list[str]:
+    """jsonargparse lets the later win; here a typed option wins over the file, wherever either stands."""
+    first: list[str] = []
     rest = list(args)
     for index in range(len(args) - 1, -1, -1):
         width = 2 if args[index] == "--config" else 1 if args[index].startswith("--config=") else 0
-        files[:0] = rest[index : index + width]
+        first[:0] = rest[index : index + width]
         del rest[index : index + width]
-    return files, rest
-
-
-def _fails_alone(parser: ArgumentParser, files: Sequence[str], message: str) -> bool:
-    """Whether the files are to blame for an error: without what was typed it is the same."""
-    from jsonargparse import ArgumentError
-
-    try:
-        parser.parse_args(list(files))
-    except ArgumentError as error:
-        return str(error) == message and "are required" not in message
-    return False
-
-
-def _in_typed_words(error: Exception) -> str:
-    """jsonargparse's message, such as 'Parser key "limit": Expected a <class 'int'>.', in a command line's words."""
-    message = re.sub(r'Parser key "([^"]+)"', r"--\1", str(error))
-    message = re.sub(r"(--)?\blayout\b", "--as", message)
-    message = re.sub(r"a typing\.Literal\[([^]]+)\]", r"one of \1", message)
-    return " ".join(re.sub(r"<class '(\w+)'>", r"\1", message).split())
+    return first + rest
 
 
 def _overview() -> str:

@@ -11,6 +11,7 @@ import base64
 import binascii
 import io
 import warnings
+from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -150,3 +151,23 @@ def _data_uri_bytes(uri: str, where: str) -> bytes:
 def _unreadable(error: Exception, where: str) -> ImageError:
     reason = " ".join(str(error).split())[:120] or type(error).__name__
     return ImageError(f"{where}: cannot be read as an image ({reason})")
+
+
+def contact_sheet(images: Sequence[Image.Image], columns: int, side: int) -> Image.Image:
+    """Images in rows on white, each scaled to fit a square.
+
+    Args:
+        images: RGB, in the order of reading.
+        columns: of the sheet.
+        side: of a square in pixels; 4 pixels stand between two of them.
+
+    Returns:
+        RGB; one empty row where there are no images.
+    """
+    cell = side + 4
+    sheet = Image.new("RGB", (columns * cell, max(1, -(-len(images) // columns)) * cell), "white")
+    for number, image in enumerate(images):
+        small = ImageOps.contain(image, (side, side))
+        left, top = number % columns * cell + 2, number // columns * cell + 2
+        sheet.paste(small, (left + (side - small.width) // 2, top + (side - small.height) // 2))
+    return sheet
