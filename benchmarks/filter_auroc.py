@@ -27,7 +27,6 @@ from moon2.model.encoder import Encoder
 from moon2.objective.sample_filter import reliability
 from moon2.recipe import FilterSettings, load_recipe
 from moon2.run_folder import RunFolder
-from moon2.vectors.embed import embed_products
 
 BATCH, CHUNK = 192, 2048
 
@@ -60,9 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def mean_phi(encoder: Encoder, catalog: Catalog, triplets: Sequence[Triplet], settings: FilterSettings) -> np.ndarray:
     """[triplets] float64: φ of each with the last margin, averaged over its negatives."""
     ids = sorted({id for triplet in triplets for id in (triplet.positive_id, *triplet.negative_ids)})
-    gallery, _ = embed_products(encoder, catalog, ids, BATCH, tqdm(total=len(ids), desc="products"))
-    row_of = {ids[number]: row for row, number in enumerate(gallery["mm"].rows)}
-    products = torch.from_numpy(gallery["mm"].matrix)
+    row_of = {id: row for row, id in enumerate(ids)}
+    chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
+    parts = [encoder.encode([catalog.product(id) for id in c], batch_size=BATCH) for c in tqdm(chunks, "products")]
+    products = torch.from_numpy(np.concatenate(parts))
     phi = []
     for start in tqdm(range(0, len(triplets), CHUNK), desc="queries"):
         chunk = triplets[start : start + CHUNK]
