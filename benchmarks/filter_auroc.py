@@ -61,7 +61,9 @@ def mean_phi(encoder: Encoder, catalog: Catalog, triplets: Sequence[Triplet], se
     ids = sorted({id for triplet in triplets for id in (triplet.positive_id, *triplet.negative_ids)})
     row_of = {id: row for row, id in enumerate(ids)}
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
-    parts = [encoder.encode([catalog.product(id) for id in c], batch_size=BATCH) for c in tqdm(chunks, "products")]
+    parts = [
+        encoder.encode([catalog.product(id) for id in chunk], batch_size=BATCH) for chunk in tqdm(chunks, "products")
+    ]
     products = torch.from_numpy(np.concatenate(parts))
     phi = []
     for start in tqdm(range(0, len(triplets), CHUNK), desc="queries"):
