@@ -4,7 +4,7 @@
 
 Augments the first products of DATA once without interruption. Then starts the same command again and again and kills it
 with all its processes, each time at a random moment, and at last lets it finish. Every row of every
-product file is compared, pictures and provenance included.
+product file is compared, images and provenance included.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import psutil
 import pyarrow.parquet as pq
 
 from moon2.catalog.store import Catalog, write_catalog
-from moon2.jobs.shards import parts_of
+from moon2.jobs.shards import JobFolder, shards_of
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,20 +46,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start(folder, "whole").wait()
         seconds = time.monotonic() - started
         kills = []
-        finished = folder / ".killed.augmenting" / "parts"
-        total = len(parts_of(Catalog.open(folder / "data"), "train"))
-        # So many parts are done when the blow falls, and a random moment later.
+        job = JobFolder(folder / ".killed.augmenting")
+        total = len(shards_of(Catalog.open(folder / "data"), "train"))
+        # Each kill comes a random moment after so many shards are finished.
         for wanted in sorted(draw.sample(range(total - 1), options.kills)):
             running, begun = start(folder, "killed"), time.monotonic()
-            while running.poll() is None and len(list(finished.glob("*.products.parquet"))) < wanted:
+            while running.poll() is None and not (job.is_begun() and len(job.finished()) >= wanted):
                 time.sleep(0.01)
             time.sleep(draw.uniform(0, 0.5))
             if running.poll() is not None:
-                sys.exit("it was done before all kills; ask for more products")
+                sys.exit("it ended before all kills; give more --products")
             kill(running)
-            done = len(list(finished.glob("*.products.parquet")))
-            kills.append({"after_seconds": round(time.monotonic() - begun, 1), "parts_done": done, "parts": total})
-            print(f"killed after {kills[-1]['after_seconds']} s, {done} of {total} parts done", flush=True)
+            done = len(job.finished())
+            kills.append({"after_seconds": round(time.monotonic() - begun, 1), "shards_done": done, "shards": total})
+            print(f"killed after {kills[-1]['after_seconds']} s, {done} of {total} shards done", flush=True)
         if not (folder / "killed").exists():
             start(folder, "killed").wait()
         same = digest(folder / "whole") == digest(folder / "killed")
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def start(folder: Path, name: str) -> subprocess.Popen[bytes]:
-    """The command, as a user types it."""
+    """Starts the command of a user."""
     command = [str(Path(sys.executable).parent / "moon2"), "augment", str(folder / "data"), "--out", str(folder / name)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

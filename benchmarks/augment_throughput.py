@@ -3,9 +3,9 @@
     python benchmarks/augment_throughput.py DATA [--products 2000 20000] [--what text images both] [--workers N]
         [--out FILE.json]
 
-For each number of products a catalog is made of that many training products of DATA, in order, over again with new
-ids where DATA has fewer. The default providers augment it, in a process of its own. "products/s" is the whole command,
-start of Ray and writing included; "streaming" leaves out the start: it runs from the first finished part to the last.
+For each number of products a catalog is made of that many training products of DATA, in order, repeated with new ids
+where DATA has fewer. The default providers augment it, in a process of its own. "products/s" is the whole command,
+start of Ray and writing included; "streaming" leaves out the start: it is from the first finished shard to the last.
 Memory is the proportional set size (PSS) of the process and all below it, Ray's among them, sampled twice a second; PSS
 counts shared memory once. The source catalog, as memory-mapped pages, is part of it.
 """
@@ -13,6 +13,7 @@ counts shared memory once. The source catalog, as memory-mapped pages, is part o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -28,9 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from moon2.catalog.store import Catalog, write_catalog
+from moon2.jobs.shards import JobFolder
 from moon2.records import Product
 
-NOTHING = {"text": ["--images.provider", "none"], "images": ["--text.provider", "none"], "both": []}
+OPTIONS = {"text": ["--images.provider", "none"], "images": ["--text.provider", "none"], "both": []}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,29 +40,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="a catalog")
     parser.add_argument("--products", type=int, nargs="+", default=[2_000, 20_000])
-    parser.add_argument("--what", choices=NOTHING, nargs="+", default=list(NOTHING))
+    parser.add_argument("--what", choices=OPTIONS, nargs="+", default=list(OPTIONS))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", help="JSON file of the figures")
-    typed = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     figures = []
     with tempfile.TemporaryDirectory() as scratch:
-        for number in typed.products:
+        for number in options.products:
             shop = Path(scratch) / f"shop-{number}"
-            write_catalog(shop, {"train": products_of(Catalog.open(typed.data), number)}, title="measured")
-            for what in typed.what:
-                figures.append(measure(shop, Path(scratch) / "out", number, what, typed.workers))
+            write_catalog(shop, {"train": products_of(Catalog.open(options.data), number)}, title="measured")
+            for what in options.what:
+                figures.append(measure(shop, Path(scratch) / "out", number, what, options.workers))
                 print(
                     "{what:<6} {products:>7,} products: {products_per_second:7.1f} products/s "
                     "(streaming {streaming_products_per_second}), peak {peak_mb:,.0f} MB".format(**figures[-1]),
                     flush=True,
                 )
-    if typed.out:
+    if options.out:
         machine = {"cores": os.cpu_count(), "machine": platform.platform(), "python": platform.python_version()}
-        Path(typed.out).write_text(json.dumps({"data": typed.data, **machine, "figures": figures}, indent=1) + "\n")
+        Path(options.out).write_text(json.dumps({"data": options.data, **machine, "figures": figures}, indent=1) + "\n")
 
 
 def products_of(catalog: Catalog, number: int) -> Iterator[Product]:
-    """Training products, over again under other ids until there are enough."""
+    """Training products, repeated under other ids until there are enough."""
     endless = (replace(p, id=f"{turn}-{p.id}") for turn in count() for p in catalog.products("train"))
     return islice(endless, number)
 
@@ -74,31 +76,32 @@ def measure(shop: Path, out: Path, number: int, what: str, workers: int) -> dict
     start = "import sys; from moon2.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", start, "augment", str(shop), "--out", str(out), "--overwrite"]
     started = time.monotonic()
-    running = subprocess.Popen([*command, "--workers", str(workers), *NOTHING[what]], stdout=subprocess.PIPE, text=True)
-    peak, finished = 0, threading.Event()
-    parts: list[tuple[float, int]] = []
+    running = subprocess.Popen([*command, "--workers", str(workers), *OPTIONS[what]], stdout=subprocess.PIPE, text=True)
+    peak, ended = 0, threading.Event()
+    shards: list[tuple[float, int]] = []
 
     def watch() -> None:
         nonlocal peak
-        folder = out.with_name(f".{out.name}.augmenting") / "parts"
-        while not finished.wait(0.5):
+        job = JobFolder(out.with_name(f".{out.name}.augmenting"))
+        while not ended.wait(0.5):
             peak = max(peak, tree_pss(running.pid))
-            done = sum(1 for _ in folder.glob("*.products.parquet")) if folder.is_dir() else 0
-            if done and (not parts or done > parts[-1][1]):
-                parts.append((time.monotonic(), done))
+            with contextlib.suppress(FileNotFoundError):  # not begun, or removed at the end
+                done = len(job.finished())
+                if done and (not shards or done > shards[-1][1]):
+                    shards.append((time.monotonic(), done))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    said, _ = running.communicate()
-    finished.set()
+    printed, _ = running.communicate()
+    ended.set()
     watcher.join()
     seconds = time.monotonic() - started
     if running.returncode:
-        raise SystemExit(f"moon2 augment failed with {running.returncode}: {said}")
+        raise SystemExit(f"moon2 augment failed with {running.returncode}: {printed}")
     streaming = None
-    if len(parts) > 1 and parts[-1][0] > parts[0][0]:
-        share = (parts[-1][1] - parts[0][1]) / parts[-1][1]
-        streaming = round(share * number / (parts[-1][0] - parts[0][0]), 1)
+    if len(shards) > 1 and shards[-1][0] > shards[0][0]:
+        share = (shards[-1][1] - shards[0][1]) / shards[-1][1]
+        streaming = round(share * number / (shards[-1][0] - shards[0][0]), 1)
     return {
         "what": what,
         "products": number,
@@ -107,12 +110,12 @@ def measure(shop: Path, out: Path, number: int, what: str, workers: int) -> dict
         "products_per_second": round(number / seconds, 1),
         "streaming_products_per_second": streaming,
         "peak_mb": round(peak / 1e6, 1),
-        "said": said.strip(),
+        "printed": printed.strip(),
     }
 
 
 def tree_pss(root: int) -> int:
-    """Proportional set size in bytes of a process and all its descendants that are there now."""
+    """Proportional set size in bytes of a process and all its present descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

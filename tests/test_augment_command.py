@@ -1,4 +1,4 @@
-"""`moon2 augment` as it is typed: a shop in, a bigger one out; help at once; one line for what can be mended."""
+"""`moon2 augment` on the command line: a shop in, an augmented one out; one line for each error of a user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shop(out=tmp_path_factory.mktemp("shops") / "shop", products=60, queries=20).folder
 
 
-def test_a_shop_is_augmented_and_the_sums_are_told(
+def test_a_shop_is_augmented_and_the_counts_are_printed(
     shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "shop+"
@@ -34,28 +34,28 @@ def test_a_shop_is_augmented_and_the_sums_are_told(
 
     before = (out / "README.md").stat().st_mtime_ns
     assert main(["augment", str(shop), "--out", str(out)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert (out / "README.md").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("args", "message"),
     [
         (["nowhere", "--out", "there"], "nowhere"),
-        (["SHOP"], "--out"),
+        (["SHOP"], "required: out"),
         (["SHOP", "--out", "there", "--text.provider", "openai"], "text.model"),
         (["SHOP", "--out", "there", "--images.count", "-1"], "images.count"),
         (["SHOP", "--out", "there", "--text.provider", "magic"], "text.provider"),
     ],
 )
-def test_what_can_be_mended_is_one_line(
-    shop: Path, typed: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_a_users_error_is_one_line(
+    shop: Path, args: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["augment", *(str(shop) if word == "SHOP" else word for word in typed)]) == 2
-    complaint = capsys.readouterr().err
-    assert said in complaint and complaint.count("\n") == 1
+    assert main(["augment", *(str(shop) if word == "SHOP" else word for word in args)]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count("\n") == 1
 
 
 def test_prompts_can_be_written_out_to_be_changed(tmp_path: Path) -> None:
-    assert main(["augment", "--write_prompts", str(tmp_path / "mine")]) == 0
-    assert list((tmp_path / "mine").iterdir())
+    assert main(["augment", "prompts", str(tmp_path / "mine")]) == 0
+    assert len(list((tmp_path / "mine").iterdir())) == 3

@@ -8,17 +8,17 @@ import pytest
 
 from moon2.catalog.generated_shop.generate import write_shop
 from moon2.catalog.store import Catalog
-from moon2.jobs.ray_pools import connected
+from moon2.jobs.ray_pools import connect
 
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    """Products enough for two parts."""
+    """Enough products for two shards."""
     return write_shop(out=tmp_path_factory.mktemp("shops") / "shop", products=420, queries=60)
 
 
 @pytest.fixture(scope="session")
 def ray() -> Iterator[None]:
-    """Started once; a pipeline that finds a Ray running works on that."""
-    with connected(None, 2):
+    """Started once; a job joins a Ray that runs already."""
+    with connect(None, 2):
         yield

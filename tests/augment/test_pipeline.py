@@ -12,25 +12,34 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from moon2.augment.pipeline import augment_catalog, fingerprint
-from moon2.augment.settings import AugmentationError, CoAugmentationSettings, ConsistencySettings, ImageSettings
+from moon2.augment.errors import AugmentationError
+from moon2.augment.pipeline import AugmentationResult, fingerprint
+from moon2.augment.pipeline import augment as augment_command
+from moon2.augment.settings import CoAugmentationSettings, ConsistencySettings, ImageSettings
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.files import FolderInUseError
 from moon2.images import open_image
-from moon2.jobs import shards as parts
+from moon2.jobs.shards import JobError, JobFolder, shards_of
 from moon2.records import Product
 
 pytestmark = pytest.mark.usefixtures("ray")
 
 
+def augment(
+    data: Path, out: Path, settings: CoAugmentationSettings | None = None, **options: Any
+) -> AugmentationResult:
+    return augment_command(data, out=out, settings=settings or CoAugmentationSettings(), **options)
+
+
 @pytest.fixture(scope="module")
 def augmented(shop: Catalog, ray: None, tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     out = tmp_path_factory.mktemp("augmented") / "shop+"
-    augment_catalog(shop.folder, out, CoAugmentationSettings(), workers=2)
+    augment(shop.folder, out, workers=2)
     return Catalog.open(out)
 
 
@@ -40,7 +49,7 @@ def rows(catalog: Catalog | Path) -> list[dict]:
     return [row for path in sorted(folder.glob("products/train-*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
-def test_every_product_is_there_with_what_it_had_before(shop: Catalog, augmented: Catalog) -> None:
+def test_every_product_keeps_what_it_had_before(shop: Catalog, augmented: Catalog) -> None:
     for before, after in zip(shop.products("train"), augmented.products("train"), strict=True):
         plain = replace(after, enriched_title=None, expanded_images=(), provenance={})
         assert plain == before
@@ -49,7 +58,7 @@ def test_every_product_is_there_with_what_it_had_before(shop: Catalog, augmented
     assert augmented.interactions("test") == shop.interactions("test")
 
 
-def test_additions_carry_where_they_come_from(augmented: Catalog) -> None:
+def test_augmentations_carry_their_provenance(augmented: Catalog) -> None:
     titles = images = 0
     for product in augmented.products("train"):
         if product.enriched_title is not None:
@@ -66,7 +75,7 @@ def test_additions_carry_where_they_come_from(augmented: Catalog) -> None:
     assert images > 0.9 * len(augmented.ids("train"))
 
 
-def test_the_test_split_gets_nothing(augmented: Catalog) -> None:
+def test_the_test_split_is_not_augmented(augmented: Catalog) -> None:
     assert all(p.enriched_title is None and not p.expanded_images for p in augmented.products("test"))
 
 
@@ -79,37 +88,37 @@ def test_datasets_opens_it(augmented: Catalog, tmp_path: Path) -> None:
 
 
 def test_workers_and_runs_make_no_difference(shop: Catalog, augmented: Catalog, tmp_path: Path) -> None:
-    augment_catalog(shop.folder, tmp_path / "again", CoAugmentationSettings(), workers=1)
+    augment(shop.folder, tmp_path / "again", workers=1)
     assert rows(tmp_path / "again") == rows(augmented)
-    other = augment_catalog(shop.folder, tmp_path / "other", CoAugmentationSettings(seed=1), workers=2)
+    other = augment(shop.folder, tmp_path / "other", CoAugmentationSettings(seed=1), workers=2)
     assert other.products == len(rows(augmented))
     assert rows(tmp_path / "other") != rows(augmented)
 
 
-def test_a_broken_picture_is_reported_and_its_product_stays(tmp_path: Path) -> None:
+def test_a_broken_image_is_reported_and_its_product_stays(tmp_path: Path) -> None:
     products = [
-        Product(id="broken", title="Puma men navy shirt", images=(b"no picture",), attributes={"fabric": "cotton"}),
-        Product(id="words", title="Puma women red dress", attributes={"fabric": "silk"}),
-        Product(id="picture", images=(picture(),)),
+        Product(id="broken", title="Puma men navy shirt", images=(b"no image",), attributes={"fabric": "cotton"}),
+        Product(id="text", title="Puma women red dress", attributes={"fabric": "silk"}),
+        Product(id="image", images=(image_bytes(),)),
     ]
     write_catalog(tmp_path / "shop", {"train": products}, title="shop")
-    result = augment_catalog(tmp_path / "shop", tmp_path / "shop+", CoAugmentationSettings(), workers=1)
+    result = augment(tmp_path / "shop", tmp_path / "shop+", workers=1)
     assert result.products == 3
     after = {product.id: product for product in Catalog.open(tmp_path / "shop+").products()}
     assert not after["broken"].expanded_images and after["broken"].enriched_title
-    assert after["picture"].expanded_images and after["picture"].enriched_title is None
+    assert after["image"].expanded_images and after["image"].enriched_title is None
     rejected = pq.read_table(tmp_path / "shop+" / "rejected_augmentations.parquet").to_pylist()
     reasons = {(row["id"], row["kind"]): row["reason"] for row in rejected}
-    assert reasons["broken", "image"] == "unreadable_picture"
-    assert reasons["words", "image"] == "no_image"
-    assert ("picture", "title") in reasons
+    assert reasons["broken", "image"] == "unreadable_image"
+    assert reasons["text", "image"] == "no_image"
+    assert ("image", "title") in reasons
 
 
 def test_the_filter_drops_what_scores_below_and_keeps_it_with_its_score(tmp_path: Path) -> None:
     from support.dual_checkpoints import write_dual_checkpoint
 
     products = [
-        Product(id=str(n), title="red cotton shoes", images=(picture(n),), attributes={"brand": "Puma"})
+        Product(id=str(n), title="red cotton shoes", images=(image_bytes(n),), attributes={"brand": "Puma"})
         for n in range(3)
     ]
     write_catalog(tmp_path / "shop", {"train": products}, title="shop")
@@ -118,7 +127,7 @@ def test_the_filter_drops_what_scores_below_and_keeps_it_with_its_score(tmp_path
     for threshold, kept in ((-1.0, 2), (1.1, 0)):
         settings = CoAugmentationSettings(images=images, consistency=ConsistencySettings(judge, threshold))
         out = tmp_path / f"kept-{kept}"
-        augment_catalog(tmp_path / "shop", out, settings, workers=1)
+        augment(tmp_path / "shop", out, settings, workers=1)
         for product in Catalog.open(out).products():
             assert len(product.expanded_images) == kept
             assert (product.enriched_title is not None) == bool(kept)
@@ -132,29 +141,27 @@ def test_the_filter_drops_what_scores_below_and_keeps_it_with_its_score(tmp_path
 
 def test_a_run_is_not_mixed_with_another(shop: Catalog, tmp_path: Path) -> None:
     out = tmp_path / "shop+"
-    working = tmp_path / ".shop+.augmenting"
-    (working / "parts").mkdir(parents=True)
-    (working / "fingerprint.json").write_text('{"settings": {}, "products": ""}')
-    with pytest.raises(AugmentationError, match="interrupted run"):
-        augment_catalog(shop.folder, out, CoAugmentationSettings())
+    JobFolder(tmp_path / ".shop+.augmenting").begin({"settings": "", "products": ""})
+    with pytest.raises(JobError, match="interrupted run with other settings and products"):
+        augment(shop.folder, out)
     assert not out.exists()
     with pytest.raises(AugmentationError, match="the catalog itself"):
-        augment_catalog(shop.folder, shop.folder, CoAugmentationSettings(), overwrite=True)
+        augment(shop.folder, shop.folder, overwrite=True)
 
 
 def test_killed_between_its_last_two_steps_the_same_command_still_ends_well(tmp_path: Path) -> None:
     products = [Product(id="one", title="Puma navy shirt"), Product(id="two", title="Puma red dress")]
     shop = write_catalog(tmp_path / "shop", {"train": products}, title="shop")
-    out, working, settings = tmp_path / "shop+", tmp_path / ".shop+.augmenting", CoAugmentationSettings()
-    augment_catalog(shop.folder, out, settings, workers=1)
+    out, settings = tmp_path / "shop+", CoAugmentationSettings()
+    augment(shop.folder, out, settings, workers=1)
     before = rows(out)
-    with pytest.raises(AugmentationError, match="is there already"):
-        augment_catalog(shop.folder, out, settings, workers=1)
-    (working / "parts").mkdir(parents=True)
-    (working / "fingerprint.json").write_text(json.dumps(fingerprint(shop, parts.parts_of(shop, "train"), settings)))
-    augment_catalog(shop.folder, out, settings, workers=1)
+    with pytest.raises(AugmentationError, match="exists already"):
+        augment(shop.folder, out, settings, workers=1)
+    job = JobFolder(tmp_path / ".shop+.augmenting")
+    job.begin(fingerprint(shop, shards_of(shop, "train"), settings))
+    augment(shop.folder, out, settings, workers=1)
     assert rows(out) == before
-    assert not working.exists()
+    assert not job.path.exists()
 
 
 def test_a_damaged_source_ends_the_run_in_one_line_and_what_is_done_stays(shop: Catalog, tmp_path: Path) -> None:
@@ -164,26 +171,26 @@ def test_a_damaged_source_ends_the_run_in_one_line_and_what_is_done_stays(shop: 
     content = bytearray(path.read_bytes())
     group = pq.ParquetFile(path).metadata.row_group(1)
     columns = [group.column(number) for number in range(group.num_columns)]
-    pictures = next(column for column in columns if column.path_in_schema == "images.list.element.bytes")
-    start = pictures.data_page_offset
-    content[start : start + pictures.total_compressed_size] = b"\xff" * pictures.total_compressed_size
+    images = next(column for column in columns if column.path_in_schema == "images.list.element.bytes")
+    start, size = images.data_page_offset, images.total_compressed_size
+    content[start : start + size] = b"\xff" * size
     path.write_bytes(content)
-    with pytest.raises(AugmentationError, match="damaged") as stopped:
-        augment_catalog(damaged, tmp_path / "shop+", CoAugmentationSettings(), workers=1)
+    with pytest.raises(JobError, match="damaged") as stopped:
+        augment(damaged, tmp_path / "shop+", workers=1)
     assert "\n" not in str(stopped.value)
     assert not (tmp_path / "shop+").exists()
 
 
 def test_a_provider_that_cannot_work_ends_the_run_in_one_line(shop: Catalog, tmp_path: Path) -> None:
     images = ImageSettings(provider="diffusers", model=str(tmp_path / "nothing"))
-    with pytest.raises(AugmentationError, match="nothing") as stopped:
-        augment_catalog(shop.folder, tmp_path / "shop+", CoAugmentationSettings(images=images), workers=1)
+    with pytest.raises(JobError, match="nothing") as stopped:
+        augment(shop.folder, tmp_path / "shop+", CoAugmentationSettings(images=images), workers=1)
     assert "\n" not in str(stopped.value)
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_output(shop: Catalog, augmented: Catalog, tmp_path: Path) -> None:
     out = tmp_path / "shop+"
-    finished = tmp_path / ".shop+.augmenting" / "parts"
+    job = JobFolder(tmp_path / ".shop+.augmenting")
     command = [str(Path(sys.executable).parent / "moon2"), "augment", str(shop.folder), "--out", str(out)]
     for wanted in (0, 1):
         running = subprocess.Popen(
@@ -191,44 +198,43 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_output(shop: Catalog, augme
         )
         deadline = time.monotonic() + 60
         while running.poll() is None and time.monotonic() < deadline:
-            if finished.is_dir() and len(parts.done_parts(finished)) >= wanted:
+            if job.is_begun() and len(job.finished()) >= wanted:
                 break
             time.sleep(0.05)
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
         assert not out.exists()
-    done = len(parts.done_parts(finished))
-    assert 1 <= done < len(parts.parts_of(shop, "train"))
-    resumed = augment_catalog(shop.folder, out, CoAugmentationSettings(), workers=2)
+    assert 1 <= len(job.finished()) < len(shards_of(shop, "train"))
+    resumed = augment(shop.folder, out, workers=2)
     assert resumed.resumed > 0
     assert rows(out) == rows(augmented)
-    assert not (tmp_path / ".shop+.augmenting").exists()
+    assert not job.path.exists()
 
 
 def test_two_runs_on_one_target_do_not_mix_and_a_killed_one_is_not_waited_for(tmp_path: Path) -> None:
     shop = write_catalog(tmp_path / "shop", {"train": [Product(id="1", title="Puma navy shirt")]}, title="shop")
-    out, working = tmp_path / "shop+", tmp_path / ".shop+.augmenting"
+    out, job = tmp_path / "shop+", JobFolder(tmp_path / ".shop+.augmenting")
     command = [str(Path(sys.executable).parent / "moon2"), "augment", str(shop.folder), "--out", str(out)]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
-        while not (working / "fingerprint.json").exists() and time.monotonic() < deadline:
+        while not job.is_begun() and time.monotonic() < deadline:
             time.sleep(0.01)
         os.killpg(first.pid, signal.SIGSTOP)  # however quick it is, it has not ended
-        said = re.escape(f"{out}: another `moon2 augment` is writing it")
-        with pytest.raises(FolderInUseError, match=said) as refusal:
-            augment_catalog(shop.folder, out, CoAugmentationSettings(), workers=1)
+        message = re.escape(f"{out}: another `moon2 augment` is writing it")
+        with pytest.raises(FolderInUseError, match=message) as refusal:
+            augment(shop.folder, out, workers=1)
         assert "\n" not in str(refusal.value)
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
     # What it left is looked at again, which is done behind the lock.
-    with pytest.raises(AugmentationError, match="interrupted run with other settings"):
-        augment_catalog(shop.folder, out, CoAugmentationSettings(seed=1))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [working.name, "shop"]
+    with pytest.raises(JobError, match="interrupted run with other settings"):
+        augment(shop.folder, out, CoAugmentationSettings(seed=1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [job.path.name, "shop"]
 
 
-def picture(seed: int = 0) -> bytes:
+def image_bytes(seed: int = 0) -> bytes:
     """A dark box on white."""
     import io
 

@@ -1,6 +1,6 @@
-"""An OpenAI-compatible chat server that fails as told: late, too often, half-way, in nonsense. Real HTTP on loopback.
+"""An OpenAI-compatible chat server that fails on purpose: late, often, half-way, in nonsense. Real HTTP on loopback.
 
-A test gives it one function: what was asked, and how often that product was asked before, to what is answered.
+A test gives it one function from a request to an answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TOKENS_IN, TOKENS_OUT = 100, 10
 
 @dataclass
 class Answer:
-    """What goes back; `cut` closes the connection in the middle of the body."""
+    """A response; `cut` closes the connection in the middle of the body."""
 
     body: bytes
     status: int = 200
@@ -30,26 +30,26 @@ class Answer:
 
 
 @dataclass
-class Asked:
-    """One request: its JSON, the product's title in it, and how often that title was asked before."""
+class Request:
+    """One request: its JSON, the product's title in it, and how many requests with that title came before."""
 
     body: dict[str, Any]
     title: str
     before: int
 
 
-def saying(words: str | None, **more: Any) -> Answer:
-    """A well-formed completion with those words; `more` for the other fields of `Answer` or of the choice."""
+def reply(text: str | None, **more: Any) -> Answer:
+    """A well-formed completion with that text; `more` for the other fields of `Answer` or of the choice."""
     choice = {"index": 0, "finish_reason": more.pop("finish_reason", "stop")}
-    choice["message"] = {"role": "assistant", "content": words, "refusal": more.pop("refusal", None)}
+    choice["message"] = {"role": "assistant", "content": text, "refusal": more.pop("refusal", None)}
     usage = {"prompt_tokens": TOKENS_IN, "completion_tokens": TOKENS_OUT, "total_tokens": TOKENS_IN + TOKENS_OUT}
     completion = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
     return Answer(json.dumps({**completion, "usage": usage}).encode(), **more)
 
 
-def richer(asked: Asked, **more: Any) -> Answer:
-    """What an honest server answers."""
-    return saying(json.dumps({"title": f"richer {asked.title}"}), **more)
+def richer(request: Request, **more: Any) -> Answer:
+    """The answer of an honest server."""
+    return reply(json.dumps({"title": f"richer {request.title}"}), **more)
 
 
 def failing(status: int, message: str = "no", code: str | None = None, **headers: str) -> Answer:
@@ -60,10 +60,10 @@ def failing(status: int, message: str = "no", code: str | None = None, **headers
 
 
 class FaultyServer:
-    """Serves while its `with` block lasts; keeps every request and how many were open at once."""
+    """Serves while its `with` block lasts; records every request, its time, and how many were open at once."""
 
-    def __init__(self, answer: Callable[[Asked], Answer]) -> None:
-        self.requests: list[Asked] = []
+    def __init__(self, answer: Callable[[Request], Answer]) -> None:
+        self.requests: list[Request] = []
         self.times: list[float] = []
         self.most_at_once = 0
         self._answer = answer
@@ -112,15 +112,15 @@ class FaultyServer:
 
         return Handler
 
-    def _begin(self, body: dict[str, Any]) -> Asked:
+    def _begin(self, body: dict[str, Any]) -> Request:
         text = next(part["text"] for part in body["messages"][-1]["content"] if part["type"] == "text")
-        found = re.search(r'"title": "(product [^"]*)"', text)
-        title = found[1] if found else ""
+        match = re.search(r'"title": "(product [^"]*)"', text)
+        title = match[1] if match else ""
         with self._lock:
             self._open += 1
             self.most_at_once = max(self.most_at_once, self._open)
-            asked = Asked(body, title, self._before[title])
+            request = Request(body, title, self._before[title])
             self._before[title] += 1
-            self.requests.append(asked)
+            self.requests.append(request)
             self.times.append(time.monotonic())
-            return asked
+            return request

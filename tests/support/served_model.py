@@ -1,6 +1,6 @@
 """A tiny random LLaVA in the hub's own layout, and `transformers serve` answering with it on this machine.
 
-LLaVA because its processor needs no torchvision. Untaught it says noise; taught, it says by heart what a test wants.
+LLaVA because its processor needs no torchvision. Untaught it writes noise; taught, it writes the titles of a test.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from moon2.augment.prompts import load_prompts
+from moon2.augment.text.sanitize import clean_product
 from moon2.records import Product
 from support.tiny_checkpoints import byte_level_tokenizer
 
@@ -42,7 +43,7 @@ TEMPLATE = (
 
 
 def write_llava(folder: Path) -> Path:
-    """Writes config, weights, tokenizer, picture processor and chat template; always the same weights."""
+    """Writes config, weights, tokenizer, image processor and chat template; always the same weights."""
     tokenizer = byte_level_tokenizer(GPT2Tokenizer, ["<|endoftext|>", "<image>"])
     text: dict[str, Any] = {
         "vocab_size": len(tokenizer),
@@ -77,9 +78,9 @@ def write_llava(folder: Path) -> Path:
             if weight.ndim > 1:
                 weight.normal_(std=0.15)
     model.save_pretrained(folder)
-    pictures = LlavaImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+    image_processor = LlavaImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
     LlavaProcessor(
-        pictures,
+        image_processor,
         tokenizer,
         patch_size=PATCH,
         vision_feature_select_strategy="default",
@@ -91,7 +92,7 @@ def write_llava(folder: Path) -> Path:
 
 @dataclass
 class Taught:
-    """A checkpoint, the folder of the prompt it knows, and the products for which it knows titles."""
+    """A checkpoint, the folder of its prompt, the products that it was taught, and their titles."""
 
     model: str
     prompts: str
@@ -100,7 +101,7 @@ class Taught:
 
 
 def write_taught_llava(folder: Path) -> Taught:
-    """Two products differ only in their picture, one has none: who does not look cannot say all three titles."""
+    """Two products differ only in their image, and one has none: all three titles need a look at the images."""
     prompts = folder / "prompts"
     prompts.mkdir(parents=True)
     (prompts / "enrich-short.md").write_text("Title of {product}")
@@ -111,15 +112,15 @@ def write_taught_llava(folder: Path) -> Taught:
     ]
     titles = ["red shoe", "blue shoe", "zip bag"]
     model = write_llava(folder / "llava")
-    questions = [load_prompts(prompts).for_enrichment(product, ()) for product in products]
-    pictures = [product.images[0] if product.images else None for product in products]
+    questions = [load_prompts(prompts).for_enrichment(clean_product(product), ()) for product in products]
+    images = [product.images[0] if product.images else None for product in products]
     replies = [f'{{"title": "{title}"}}' for title in titles]
-    _teach(model, list(zip(questions, pictures, replies, strict=True)))
+    _teach(model, list(zip(questions, images, replies, strict=True)))
     return Taught(str(model), str(prompts), products, titles)
 
 
 def _teach(folder: Path, lessons: list[tuple[str, Image.Image | None, str]]) -> None:
-    """Trains the checkpoint in `folder` until it answers each question, with its picture, by its reply."""
+    """Trains the checkpoint in `folder` until it answers each question, with its image, by its reply."""
     processor = LlavaProcessor.from_pretrained(folder)
     model = LlavaForConditionalGeneration.from_pretrained(folder)
     batches = [_lesson(processor, *lesson) for lesson in lessons]
@@ -136,19 +137,19 @@ def _teach(folder: Path, lessons: list[tuple[str, Image.Image | None, str]]) -> 
     model.save_pretrained(folder)
 
 
-def _lesson(processor: Any, question: str, picture: Image.Image | None, reply: str) -> dict[str, torch.Tensor]:
-    content = [] if picture is None else [{"type": "image", "image": picture}]
+def _lesson(processor: Any, question: str, image: Image.Image | None, reply: str) -> dict[str, torch.Tensor]:
+    content = [] if image is None else [{"type": "image", "image": image}]
     conversation = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
     batch = processor.apply_chat_template(
         conversation, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
-    said = torch.tensor([[*processor.tokenizer.encode(reply, add_special_tokens=False), 0]])
-    asked = batch["input_ids"]
+    answer = torch.tensor([[*processor.tokenizer.encode(reply, add_special_tokens=False), 0]])
+    question_ids = batch["input_ids"]
     pixels = {"pixel_values": batch["pixel_values"]} if "pixel_values" in batch else {}
     return {
         **pixels,
-        "input_ids": torch.cat([asked, said], dim=1),
-        "labels": torch.cat([torch.full_like(asked, -100), said], dim=1),
+        "input_ids": torch.cat([question_ids, answer], dim=1),
+        "labels": torch.cat([torch.full_like(question_ids, -100), answer], dim=1),
     }
 
 

@@ -1,1 +1,1 @@
-"""Co-augmentation: enriched titles and expanded images, made offline and read by training only."""
+"""Co-augmentation: enriched titles and expanded images, made before training and read by training only."""

@@ -1,38 +1,39 @@
-"""A catalog in, a co-augmented one out, on Ray Data: the same code on a laptop and on a cluster.
+"""`moon2 augment`: a catalog in, a co-augmented one out, the same code on a laptop and on a cluster.
 
-A row of the dataset names a part of the catalog; the stages are pools of workers that parts stream through, so memory
-holds the parts under way and nothing else. Finished parts lie in a working folder beside the target until all are
-there; then the new catalog is written from them in order and takes its place. Killed at any moment, the same command
-goes on with the parts that are missing.
+Finished shards lie in a working folder beside the target until all are there; then the new catalog is written from them
+in order and takes its place. Killed at any moment, the same command goes on with the shards that are missing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 from tqdm.auto import tqdm
 
+from moon2.augment.errors import AugmentationError
 from moon2.augment.prompts import load_prompts
-from moon2.augment.settings import AugmentationError, CoAugmentationSettings
+from moon2.augment.settings import CoAugmentationSettings
 from moon2.catalog.benchmark.card import DECLARATION, card_text, keep_declaration
 from moon2.catalog.store import Catalog, CatalogError, CatalogWriter
 from moon2.files import exclusive_lock, write_text_atomic
-from moon2.jobs import shards as parts_on_disk
-from moon2.jobs.ray_pools import Row, StageError, connected, worker_pools
-from moon2.jobs.shards import REJECTED_AUGMENTATIONS, Part
+from moon2.jobs.ray_pools import Needs, Stage, run_stages
+from moon2.jobs.shards import JobFolder, Shard, shards_of
 
 SPLIT = "train"
-"""Only what is learned from is augmented: at test time nothing is (paper.md, Inputs)."""
+"""The paper augments what is learned from, and nothing at test time."""
+_NEEDS: dict[str, Needs] = {
+    "rules": "cpu",
+    "opencv": "cpu",
+    "openai": "server",
+    "transformers": "gpu",
+    "diffusers": "gpu",
+}
 
 
 @dataclass
@@ -43,123 +44,159 @@ class AugmentationResult:
         folder: the new catalog.
         products: how many were worked on.
         counts: titles, images, tokens_in, tokens_out.
-        rejected: reason → how many augmentations were not made or not kept.
-        seconds: wall time of this call.
-        resumed: products that an earlier, interrupted call had done already.
+        rejected: reason → how many augmentations are missing for it.
         cost: by the prices of the settings.
         threshold: of the consistency filter, None without one.
+        resumed: products that an earlier, interrupted call had done already.
+        seconds: wall time of this call.
     """
 
     folder: Path
     products: int
-    counts: dict[str, float] = field(default_factory=dict)
-    rejected: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    resumed: int = 0
-    cost: float = 0.0
-    threshold: float | None = None
+    counts: dict[str, int]
+    rejected: dict[str, int]
+    cost: float
+    threshold: float | None
+    resumed: int
+    seconds: float
 
     def __str__(self) -> str:
         done = max(self.products - self.resumed, 0)
         lines = [
-            f"{self.folder}: {self.products:,} products, {int(self.counts.get('titles', 0)):,} enriched titles, "
-            f"{int(self.counts.get('images', 0)):,} expanded images; {self.seconds:.0f} s, "
+            f"{self.folder}: {self.products:,} products, {self.counts.get('titles', 0):,} enriched titles, "
+            f"{self.counts.get('images', 0):,} expanded images; {self.seconds:.0f} s, "
             f"{done / max(self.seconds, 1e-9):.1f} products/s"
         ]
         if self.rejected:
-            most = ", ".join(f"{reason} {number:,}" for reason, number in sorted(self.rejected.items()))
-            lines.append(f"not added, with reasons in {self.folder / 'rejected_augmentations.parquet'}: {most}")
+            reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(self.rejected.items()))
+            lines.append(f"not added, with reasons in {self.folder / 'rejected_augmentations.parquet'}: {reasons}")
         if self.threshold is not None:
             lines.append(f"consistency threshold {self.threshold:.3f}")
         if self.counts.get("tokens_in"):
-            tokens = f"{int(self.counts['tokens_in']):,} tokens read, {int(self.counts['tokens_out']):,} written"
+            tokens = f"{self.counts['tokens_in']:,} tokens read, {self.counts['tokens_out']:,} written"
             lines.append(tokens + (f", cost {self.cost:.2f}" if self.cost else ""))
         return "\n".join(lines)
 
 
-def augment_catalog(
-    data: str | Path,
-    out: str | Path,
-    settings: CoAugmentationSettings,
+def augment(
+    data: Path,
     *,
+    out: Path,
+    settings: CoAugmentationSettings,
     address: str | None = None,
     workers: int | None = None,
     overwrite: bool = False,
-    show_progress: bool = False,
 ) -> AugmentationResult:
-    """Adds enriched titles and expanded images to every product of the training split.
+    """Add enriched titles and expanded images to a catalog, for training.
+
+    Every product of the training split gets a richer title, a main image of the
+    product alone, and variants of it before other backgrounds, from other viewpoints,
+    in other light. Grounding takes out of a title what is not in the product's own
+    data. With --consistency.checkpoint, augmentations whose image and title do not
+    belong together are dropped. Whatever is rejected is listed with its reason in
+    OUT/rejected_augmentations.parquet. The test split and the log stay as they are.
+
+    Without further settings it needs no model and no network. Stopped or killed, the
+    same command goes on. On a cluster, moon2 must be installed on every node, and
+    DATA and OUT must be on storage that every node sees.
+
+    examples:
+      moon2 augment data/shop --out data/shop+
+      moon2 augment data/shop --out data/shop+ --consistency.checkpoint runs/shop
+      moon2 augment data/shop --out data/shop+ --text.provider openai \\
+        --text.base_url http://localhost:8000/v1 --text.model Qwen/Qwen3-VL-8B-Instruct --text.concurrency 64
+      moon2 augment data/shop --out data/shop+ --address auto --images.provider diffusers \\
+        --images.model Qwen/Qwen-Image-Edit-2511
+      moon2 augment prompts my-prompts
 
     Args:
-        data: folder of a catalog.
-        out: folder of the new one; the test split, the log and the rejects are taken over as they are.
-        settings: what is made, by whom, and what is kept.
-        address: of a Ray cluster, "auto" for the one this machine belongs to; a local one is started when not given.
-            On a cluster `data`, `out` and the folder around it must be on storage that every node sees.
-        workers: workers of each stage that computes; as many as there are cores, of the cluster if there is one, when
-            not given.
-        overwrite: replace a catalog at `out`.
-        show_progress: a bar over products.
+        data: folder of the catalog.
+        out: folder of the new catalog.
+        settings: the providers, and which of their augmentations to keep.
+        address: Ray cluster to work on, such as auto or ray://host:10001; this machine alone when not given. Where the
+            cluster asks for a token, set RAY_AUTH_MODE=token.
+        workers: workers of each stage that computes on CPUs; one a CPU when not given.
+        overwrite: replace the catalog at OUT.
 
     Raises:
-        AugmentationError: there is a catalog at `out`, an interrupted run there had other settings or input, or a
-            provider cannot be used.
+        AugmentationError: there is a catalog at `out`, or a provider cannot be used.
+        JobError: an interrupted run at `out` had other settings or input, or there is no Ray.
         FolderInUseError: another run is writing `out`.
         CatalogError: there is no such catalog.
     """
     started = time.monotonic()
-    catalog = Catalog.open(data)
-    target = Path(out).absolute()
+    catalog, target = Catalog.open(data), out.absolute()
     if target == catalog.folder.absolute():
         raise AugmentationError(f"{out}: is the catalog itself; give another folder")
-    all_parts = parts_on_disk.parts_of(catalog, SPLIT)
-    if not all_parts:
+    shards = shards_of(catalog, SPLIT)
+    if not shards:
         raise AugmentationError(f"{data}: has no products of split {SPLIT!r}, so there is nothing to learn from")
-    working = target.with_name(f".{target.name}.augmenting")
+    job = JobFolder(target.with_name(f".{target.name}.augmenting"))
     with exclusive_lock(target, "`moon2 augment`"):
-        if _holds_something(target) and not overwrite and not _killed_when_finished(target, working, catalog):
-            raise AugmentationError(f"{out}: is there already; choose another folder, or ask to overwrite it")
-        _prepare(working, catalog, all_parts, settings)
-        threshold = _threshold(working, catalog, settings)
-        folder = working / "parts"
-        done = parts_on_disk.done_parts(folder)
-        todo = [part for part in all_parts if part.number not in done]
-        resumed = parts_on_disk.rows_of(all_parts) - parts_on_disk.rows_of(todo)
-        total = parts_on_disk.rows_of(all_parts)
-        with tqdm(total=total, initial=resumed, desc="augment", unit="product", disable=not show_progress) as bar:
+        if _is_in_use(target) and not overwrite and not _was_killed_at_the_end(target, job, catalog):
+            raise AugmentationError(f"{out}: exists already; choose another folder, or ask to overwrite it")
+        job.begin(fingerprint(catalog, shards, settings))
+        threshold = _threshold(job, catalog, settings)
+        finished = job.finished()
+        todo = [shard for shard in shards if shard.number not in finished]
+        resumed = sum(shard.rows for shard in shards if shard.number in finished)
+        with tqdm(total=sum(shard.rows for shard in shards), initial=resumed, desc="augment", unit="product") as bar:
             if todo:
-                _run(todo, folder, settings, threshold, address, workers, bar)
-        result = _assemble(catalog, target, folder, all_parts, settings)
-        result.threshold, result.resumed = threshold, resumed
-        result.seconds = time.monotonic() - started
-        shutil.rmtree(working, ignore_errors=True)
-    return result
+                stages = stages_for(settings, threshold)
+                for shard in run_stages(todo, stages, job, address=address, workers=workers):
+                    bar.update(shard.rows)
+        counts, rejected = _assemble(catalog, target, job, shards, settings)
+        job.remove()
+    return AugmentationResult(
+        target,
+        products=sum(shard.rows for shard in shards),
+        counts=dict(counts),
+        rejected=dict(rejected),
+        cost=settings.text.cost(counts["tokens_in"], counts["tokens_out"]),
+        threshold=threshold,
+        resumed=resumed,
+        seconds=time.monotonic() - started,
+    )
 
 
-def fingerprint(catalog: Catalog, parts: list[Part], settings: CoAugmentationSettings) -> dict[str, Any]:
-    """What the augmentations depend on: the settings, the prompts and the products; other things may change."""
-    prompts = load_prompts(settings.prompts)
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(f"{Path(part.path).name} {part.group} {part.rows} {part.size}\n".encode())
+def stages_for(settings: CoAugmentationSettings, threshold: float | None) -> list[Stage]:
+    """The stages of a run, for `run_stages`; `threshold` is that of the consistency filter."""
+    from moon2.augment import stages
+
+    chosen = [Stage(lambda: stages.begin)]
+    if settings.text.provider != "none":
+        chosen.append(Stage(partial(stages.EnrichStage, settings), _NEEDS[settings.text.provider]))
+    if settings.images.provider != "none":
+        chosen.append(Stage(partial(stages.ExpandStage, settings), _NEEDS[settings.images.provider]))
+    if threshold is not None:
+        assert settings.consistency.checkpoint is not None
+        chosen.append(Stage(partial(stages.JudgeStage, settings.consistency.checkpoint, threshold), "gpu"))
+    return [*chosen, Stage(lambda: stages.finish, "any")]
+
+
+def fingerprint(catalog: Catalog, shards: list[Shard], settings: CoAugmentationSettings) -> dict[str, str]:
+    """What the augmentations depend on: the products, and the settings but those of a server's address and cost."""
+    products = hashlib.sha256()
+    for shard in shards:
+        products.update(f"{Path(shard.path).name} {shard.group} {shard.rows} {shard.size}\n".encode())
     for row in catalog.rows(SPLIT, ["id", "title", "description", "category", "attributes"]):
-        digest.update(repr(row).encode())
-    chosen = settings.to_dict()
-    for stage in ("text", "images"):
+        products.update(repr(row).encode())
+    values = asdict(settings)
+    for section in ("text", "images"):
         for name in ("concurrency", "timeout", "retries", "base_url", "price_in", "price_out"):
-            chosen[stage].pop(name, None)
-    chosen.pop("prompts")
-    texts = [prompts.enrich.text, prompts.main_image.text, *(variant.instruction for variant in prompts.variants)]
-    chosen["prompts"] = hashlib.sha256("\0".join(texts).encode()).hexdigest()
-    return {"settings": chosen, "products": digest.hexdigest()}
+            values[section].pop(name, None)
+    prompts = load_prompts(settings.prompts)
+    values["prompts"] = [prompts.enrich.text, prompts.main_image.text, *(one.instruction for one in prompts.variants)]
+    return {"settings": json.dumps(values), "products": products.hexdigest()}
 
 
-def _holds_something(target: Path) -> bool:
+def _is_in_use(target: Path) -> bool:
     return target.is_file() or (target.is_dir() and any(target.iterdir()))
 
 
-def _killed_when_finished(target: Path, working: Path, catalog: Catalog) -> bool:
-    """Whether `target` is the result of the run in `working`, killed between the last two steps."""
-    if not (working / "fingerprint.json").is_file() or not target.is_dir():
+def _was_killed_at_the_end(target: Path, job: JobFolder, catalog: Catalog) -> bool:
+    """Whether `target` is the result of the job, which was killed before it could remove its working folder."""
+    if not job.is_begun() or not target.is_dir():
         return False
     try:
         return Catalog.open(target).ids(SPLIT) == catalog.ids(SPLIT)
@@ -167,94 +204,49 @@ def _killed_when_finished(target: Path, working: Path, catalog: Catalog) -> bool
         return False
 
 
-def _prepare(working: Path, catalog: Catalog, parts: list[Part], settings: CoAugmentationSettings) -> None:
-    """Makes the working folder, or checks that what lies there was begun with the same input and settings."""
-    mine = fingerprint(catalog, parts, settings)
-    known = working / "fingerprint.json"
-    if known.exists():
-        theirs = json.loads(known.read_text())
-        if theirs != mine:
-            what = "settings" if theirs.get("products") == mine["products"] else "products"
-            raise AugmentationError(
-                f"{working}: holds an interrupted run with other {what}; go on with the same command as then, "
-                f"or remove that folder to start anew"
-            )
-        return
-    shutil.rmtree(working, ignore_errors=True)
-    (working / "parts").mkdir(parents=True)
-    write_text_atomic(known, json.dumps(mine, indent=1))
-
-
-def _threshold(working: Path, catalog: Catalog, settings: CoAugmentationSettings) -> float | None:
-    """The filter's threshold: given, found before the interruption, or found now on the catalog's own pairs."""
+def _threshold(job: JobFolder, catalog: Catalog, settings: CoAugmentationSettings) -> float | None:
+    """The filter's threshold: given, calibrated before an interruption, or calibrated now."""
     judge = settings.consistency
-    if judge.checkpoint is None:
-        return None
-    if judge.threshold is not None:
+    if judge.checkpoint is None or judge.threshold is not None:
         return judge.threshold
-    known = working / "threshold.json"
-    if not known.exists():
-        from moon2.augment.consistency import calibrate, load_scorer, pairs_of
+    path = job.path / "threshold.json"
+    if not path.exists():
+        from moon2.augment.consistency import calibrated_threshold
+        from moon2.encoders.load import load_encoder
 
-        found = calibrate(load_scorer(judge.checkpoint), pairs_of(catalog, SPLIT, settings.seed), settings.seed)
-        write_text_atomic(known, json.dumps({"threshold": found.threshold, "auroc": found.auroc}))
-    return float(json.loads(known.read_text())["threshold"])
-
-
-def _run(
-    parts: list[Part],
-    folder: Path,
-    settings: CoAugmentationSettings,
-    threshold: float | None,
-    address: str | None,
-    workers: int | None,
-    bar: tqdm[Any],
-) -> None:
-    if not address:
-        workers = workers or os.cpu_count() or 1
-    with connected(address, workers or 1):
-        for finished in _finished(worker_pools(parts, folder, settings, threshold, workers)):
-            bar.update(finished["rows"])
-
-
-def _finished(rows: Iterator[Row]) -> Iterator[Row]:
-    try:
-        yield from rows
-    except StageError as error:
-        raise AugmentationError(str(error)) from None
+        threshold = calibrated_threshold(load_encoder(judge.checkpoint), catalog, SPLIT, settings.seed)
+        write_text_atomic(path, json.dumps(threshold))
+    return float(json.loads(path.read_text()))
 
 
 def _assemble(
-    catalog: Catalog,
-    target: Path,
-    folder: Path,
-    parts: list[Part],
-    settings: CoAugmentationSettings,
-) -> AugmentationResult:
-    """Writes the new catalog from the finished parts, in order, and gives the sums."""
+    catalog: Catalog, target: Path, job: JobFolder, shards: list[Shard], settings: CoAugmentationSettings
+) -> tuple[Counter[str], Counter[str]]:
+    """Writes the new catalog from the finished shards, in order; gives the counts, and the rejected by reason."""
+    from moon2.augment.stages import REJECTED_AUGMENTATIONS
+
     counts: Counter[str] = Counter()
-    rejected: Counter[str] = Counter()
-    products = 0
-    made_by = f"text by {settings.text.provider}, images by {settings.images.provider}, seed {settings.seed}"
-    # A benchmark stays one: its method, and what was left out of it, hold for its test part as before.
+    reasons: Counter[str] = Counter()
+    providers = f"text by {settings.text.provider}, images by {settings.images.provider}, seed {settings.seed}"
+    # A benchmark stays one: the method on its card, and what was left out of it, hold for its test split as before.
     is_benchmark = (catalog.folder / DECLARATION).is_file()
-    before = f"\n\n{card_text(catalog.folder)}" if is_benchmark else ""
+    card = f"\n\n{card_text(catalog.folder)}" if is_benchmark else ""
     with CatalogWriter(
         target,
         title=f"{catalog.folder.name}, co-augmented",
-        description=f"Made by `moon2 augment` from the catalog `{catalog.folder.name}`: {made_by}. Enriched titles "
-        f"and expanded images are for training only.{before}",
+        description=f"Made by `moon2 augment` from the catalog `{catalog.folder.name}`: {providers}. Enriched titles "
+        f"and expanded images are for training only.{card}",
         licence=catalog.licence(),
-        overwrite=True,  # whether it may be was asked at the start
+        overwrite=True,  # refused at the start where it is not wanted
     ) as writer:
-        for part in parts:
-            for row in parts_on_disk.read_products(folder, part.number):
+        for shard in shards:
+            for row in job.read(shard.number, "products").to_pylist():
                 writer.add_row(row, SPLIT)
-                products += 1
-            table = parts_on_disk.read_rejected(folder, part.number)
-            rejected.update(table["reason"].to_pylist())
-            _add_rejected(writer, table)
-            counts.update(parts_on_disk.read_counts(folder, part.number))
+            for row in job.read(shard.number, "rejected").to_pylist():
+                writer.add_beside("rejected_augmentations", row, REJECTED_AUGMENTATIONS)
+                reasons[row["reason"]] += 1
+            for row in job.read(shard.number, "counts").to_pylist():
+                counts[row["name"]] += row["count"]
         for product in catalog.products("test"):
             writer.add_product(product, "test")
         for split in ("train", "test"):
@@ -263,10 +255,4 @@ def _assemble(
         for reject in catalog.rejects():
             writer.add_reject(reject)
     keep_declaration(catalog.folder, target)
-    cost = settings.text.cost(counts["tokens_in"], counts["tokens_out"])
-    return AugmentationResult(target, products, dict(counts), dict(rejected), cost=cost)
-
-
-def _add_rejected(writer: CatalogWriter, table: pa.Table) -> None:
-    for row in table.to_pylist():
-        writer.add_beside("rejected_augmentations", row, REJECTED_AUGMENTATIONS)
+    return counts, reasons

@@ -1,47 +1,45 @@
-"""The unit of work: one row group of the source catalog, which is bounded in rows and in bytes.
+"""The unit of a job: a shard, which is one row group of the source catalog, bounded in rows and in bytes.
 
-A part that is done is one Parquet file of products and one of rejected augmentations, written under another name and
-then renamed, so that it is there whole or not at all. A run that was killed goes on with the parts that are not there.
+A finished shard is a folder of tables, written under another name and then renamed, so that it is there whole or not at
+all. A killed job goes on with the shards that are missing.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moon2.catalog import schema
-from moon2.catalog.shards import Shard
+from moon2.catalog.shards import Shard as ParquetFile
 from moon2.catalog.store import Catalog
+from moon2.errors import UserError
+from moon2.files import write_text_atomic
 from moon2.records import Product
 
-REJECTED_AUGMENTATIONS = schema.table_schema(
-    ("id", pa.string()),
-    ("kind", pa.string()),
-    ("text", pa.string()),
-    ("image", schema.IMAGE),
-    ("provider", pa.string()),
-    ("reason", pa.string()),
-    ("message", pa.string()),
-    ("score", pa.float64()),
-)
+Tables = Mapping[str, pa.Table]
+"""What a finished shard consists of, by name."""
+
+
+class JobError(UserError):
+    """A job cannot run or go on; one line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Where a part's products are: a row group of a file.
+class Shard:
+    """Where a shard's products are.
 
     Attributes:
-        number: counts all parts of the catalog from 0.
-        path, group: the file, and which of its row groups.
+        number: counts all shards of a split from 0.
+        path, group: a Parquet file, and which of its row groups.
         rows: products.
-        size: bytes of the row group, pictures included: another size tells that the pictures are others.
+        size: bytes, images included.
     """
 
     number: int
@@ -50,111 +48,85 @@ class Part:
     rows: int
     size: int
 
+    def read(self) -> list[Product]:
+        """The products.
 
-@dataclass
-class Work:
-    """A part under way.
-
-    Attributes:
-        products: in the order of the source, with what was added so far.
-        rejected: rows of `REJECTED_AUGMENTATIONS`: what was made and not kept, and what could not be made.
-        counts: what the summary adds up: titles, images, tokens_in, tokens_out …
-    """
-
-    products: list[Product]
-    rejected: list[dict[str, Any]] = field(default_factory=list)
-    counts: dict[str, float] = field(default_factory=dict)
-
-    def reject(
-        self,
-        product: Product,
-        kind: str,
-        reason: str,
-        *,
-        text: str | None = None,
-        image: bytes | None = None,
-        provider: str = "",
-        score: float | None = None,
-    ) -> None:
-        """Keeps what is not used, with why; `reason` is "code: message"."""
-        code, _, message = reason.partition(":")
-        cell = None if image is None else {"bytes": image, "path": None}
-        row = {"id": product.id, "kind": kind, "text": text, "image": cell, "provider": provider}
-        self.rejected.append({**row, "reason": code.strip(), "message": message.strip(), "score": score})
-
-    def count(self, name: str, number: float = 1) -> None:
-        """Adds to a count."""
-        self.counts[name] = self.counts.get(name, 0) + number
-
-    def replace(self, row: int, **changes: Any) -> None:
-        """Puts augmentations to the product of a row."""
-        self.products[row] = replace(self.products[row], **changes)
+        Raises:
+            CatalogError: the file cannot be read.
+        """
+        rows = ParquetFile(Path(self.path), "train").read(self.group, schema.PRODUCTS.names).to_pylist()
+        return [schema.row_to_product(row) for row in rows]
 
 
-def parts_of(catalog: Catalog, split: str) -> list[Part]:
-    """All parts of one split, in order."""
-    places = ((shard, group) for shard in catalog.shards(split) for group in range(len(shard.group_starts) - 1))
+def shards_of(catalog: Catalog, split: str) -> list[Shard]:
+    """All shards of one split, in order."""
+    groups = [(file, group) for file in catalog.shards(split) for group in range(len(file.group_starts) - 1)]
     return [
-        Part(
+        Shard(
             number,
-            str(shard.path),
+            str(file.path),
             group,
-            int(shard.group_starts[group + 1] - shard.group_starts[group]),
-            int(shard.file.metadata.row_group(group).total_byte_size),
+            int(file.group_starts[group + 1] - file.group_starts[group]),
+            int(file.file.metadata.row_group(group).total_byte_size),
         )
-        for number, (shard, group) in enumerate(places)
+        for number, (file, group) in enumerate(groups)
     ]
 
 
-def read_part(path: str, group: int) -> Work:
-    """The products of a part, without augmentations of an earlier augmentation."""
-    rows = Shard(Path(path), "train").read(group, schema.PRODUCTS.names).to_pylist()
-    clean: dict[str, Any] = {"enriched_title": None, "expanded_images": [], "provenance": []}
-    return Work([schema.row_to_product({**row, **clean}) for row in rows])
+class JobFolder:
+    """The finished shards of a job, and the fingerprint of what they depend on.
 
+    Attributes:
+        path: the folder.
+    """
 
-def write_part(folder: Path, number: int, work: Work) -> None:
-    """Writes a finished part; the products last, because their file says that the part is done."""
-    rejected = pa.Table.from_pylist(work.rejected, schema=REJECTED_AUGMENTATIONS)
-    _write(rejected, folder / f"{number:08d}.rejected.parquet")
-    products = pa.Table.from_pylist([schema.product_to_row(p) for p in work.products], schema=schema.PRODUCTS)
-    metadata = {**(schema.PRODUCTS.metadata or {}), b"counts": counts_bytes(work.counts)}
-    _write(products.replace_schema_metadata(metadata), folder / f"{number:08d}.products.parquet")
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fingerprint = path / "fingerprint.json"
 
+    def begin(self, fingerprint: Mapping[str, str]) -> None:
+        """Makes the folder, or checks that the job in it was begun with the same fingerprint.
 
-def done_parts(folder: Path) -> set[int]:
-    """Numbers of the parts that are there."""
-    return {int(path.name.split(".")[0]) for path in folder.glob("*.products.parquet")}
+        Raises:
+            JobError: it was not; the message names what differs.
+        """
+        if self.is_begun():
+            before = json.loads(self._fingerprint.read_text())
+            different = [name for name, value in fingerprint.items() if before.get(name) != value]
+            if different:
+                raise JobError(
+                    f"{self.path}: holds an interrupted run with other {' and '.join(different)}; go on with the same "
+                    f"command as then, or remove that folder to start anew"
+                )
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+        write_text_atomic(self._fingerprint, json.dumps(fingerprint, indent=1))
 
+    def is_begun(self) -> bool:
+        """Whether there is a job to go on with."""
+        return self._fingerprint.is_file()
 
-def read_products(folder: Path, number: int) -> Iterator[dict[str, Any]]:
-    """Rows of a finished part, as the catalog's writer takes them."""
-    yield from pq.read_table(folder / f"{number:08d}.products.parquet", use_threads=False).to_pylist()
+    def finished(self) -> set[int]:
+        """Numbers of the finished shards."""
+        return {int(path.name) for path in self.path.iterdir() if path.name.isdecimal()}
 
+    def write(self, number: int, tables: Tables) -> None:
+        """Writes a finished shard."""
+        target = self.path / f"{number:08d}"
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self.path))
+        for name, table in tables.items():
+            pq.write_table(table, unfinished / f"{name}.parquet", compression="none")
+        try:
+            unfinished.rename(target)
+        except OSError:
+            if not target.is_dir():  # another worker may have finished the same shard
+                raise
 
-def read_rejected(folder: Path, number: int) -> pa.Table:
-    """Rows of `REJECTED_AUGMENTATIONS` of a finished part."""
-    return pq.read_table(folder / f"{number:08d}.rejected.parquet", use_threads=False)
+    def read(self, number: int, name: str) -> pa.Table:
+        """A table of a finished shard."""
+        return pq.read_table(self.path / f"{number:08d}" / f"{name}.parquet", use_threads=False)
 
-
-def read_counts(folder: Path, number: int) -> dict[str, float]:
-    """What a finished part counted."""
-    metadata = pq.read_schema(folder / f"{number:08d}.products.parquet").metadata
-    counts: dict[str, float] = json.loads(metadata[b"counts"])
-    return counts
-
-
-def counts_bytes(counts: dict[str, float]) -> bytes:
-    """Counts as they stand in a part's file."""
-    return json.dumps(counts, sort_keys=True).encode()
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(table, fresh, compression="none")
-    fresh.replace(path)
-
-
-def rows_of(parts: Sequence[Part]) -> int:
-    """Products in some parts."""
-    return sum(part.rows for part in parts)
+    def remove(self) -> None:
+        """Deletes everything."""
+        shutil.rmtree(self.path, ignore_errors=True)

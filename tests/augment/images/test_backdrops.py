@@ -1,4 +1,4 @@
-"""Backdrops are of the size asked for, soft, drawn from the generator alone, and have their floor under the product."""
+"""Backdrops have the given size, are soft, depend on the generator alone, and have their floor under the product."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def test_a_scene_has_the_size_and_is_a_function_of_the_seed(name: str, height: i
     def draw(seed: int) -> np.ndarray:
         return SCENES[name](height, width, height, np.random.default_rng(seed))
 
-    picture = draw(1)
-    assert picture.shape == (height, width, 3) and picture.dtype == np.float32
-    assert picture.min() >= 0 and picture.max() <= 255
-    assert np.array_equal(picture, draw(1))
-    assert not np.array_equal(picture, draw(2))
+    image = draw(1)
+    assert image.shape == (height, width, 3) and image.dtype == np.float32
+    assert image.min() >= 0 and image.max() <= 255
+    assert np.array_equal(image, draw(1))
+    assert not np.array_equal(image, draw(2))
 
 
 def test_the_table_begins_above_the_products_feet() -> None:
     for seed in range(10):
-        picture = SCENES["table"](100, 60, 60, np.random.default_rng(seed))
-        wall, feet, front = picture[5].mean(axis=0), picture[59].mean(axis=0), picture[95].mean(axis=0)
+        image = SCENES["table"](100, 60, 60, np.random.default_rng(seed))
+        wall, feet, front = image[5].mean(axis=0), image[59].mean(axis=0), image[95].mean(axis=0)
         assert np.abs(feet - front).sum() < np.abs(feet - wall).sum()
 
 

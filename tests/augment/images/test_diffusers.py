@@ -12,9 +12,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from moon2.augment.images.diffusers import EditingProvider, working_size
-from moon2.augment.images.provider import ExpansionError
+from moon2.augment.errors import AugmentationError, ProductError, ProviderError
+from moon2.augment.images.diffusers import DiffusersProvider, working_size
+from moon2.augment.prompts import load_prompts
 from moon2.augment.settings import ImageSettings
+from moon2.augment.text.sanitize import CleanProduct, clean_product
 from moon2.images import open_image
 from moon2.records import Product
 
@@ -61,66 +63,61 @@ def write_pipeline(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def provider(tmp_path_factory: pytest.TempPathFactory) -> EditingProvider:
+def provider(tmp_path_factory: pytest.TempPathFactory) -> DiffusersProvider:
     folder = write_pipeline(tmp_path_factory.mktemp("pipeline"))
-    return EditingProvider(ImageSettings(provider="diffusers", model=str(folder), steps=2))
+    return DiffusersProvider(ImageSettings(provider="diffusers", model=str(folder), steps=2), load_prompts())
 
 
-def photo(colour: str = "navy") -> bytes:
+def product(id: str, colour: str) -> CleanProduct:
     image = Image.new("RGB", (60, 80), "white")
     ImageDraw.Draw(image).rectangle((15, 20, 45, 60), fill=colour)
     stored = io.BytesIO()
     image.save(stored, "PNG")
-    return stored.getvalue()
+    return clean_product(Product(id=id, title=f"{colour} {id}", images=(stored.getvalue(),)))
 
 
-SHIRT = Product(id="shirt", title="navy shirt", images=(photo(),))
-DRESS = Product(id="dress", title="red dress", images=(photo("red"),))
+SHIRT, DRESS = product("shirt", "navy"), product("dress", "red")
 
 
-def test_a_main_image_and_its_variants_of_the_photos_own_size(provider: EditingProvider) -> None:
-    (made,) = provider.expand([SHIRT], 3, seed=0)
-    assert made.reason == "" and made.main is not None
-    pictures = [open_image(image) for image in (made.main, *(variant.image for variant in made.variants))]
-    assert [picture.size for picture in pictures] == [(60, 80)] * 4
-    assert {variant.kind for variant in made.variants} == {"background", "viewpoint", "detail"}
-    arrays = [np.asarray(picture, np.int16) for picture in pictures]
+def test_a_main_image_and_its_variants_of_the_photos_own_size(provider: DiffusersProvider) -> None:
+    expansion = provider.expand(SHIRT, 3, seed=0)
+    assert expansion.reason == ""
+    images = [open_image(image) for image in (expansion.main, *(variant.image for variant in expansion.variants))]
+    assert [image.size for image in images] == [(60, 80)] * 4
+    assert {variant.kind for variant in expansion.variants} == {"background", "viewpoint", "detail"}
+    arrays = [np.asarray(image, np.int16) for image in images]
     assert all(np.abs(arrays[0] - other).mean() > 1 for other in arrays[1:])
 
 
-def test_seed_and_product_decide_and_the_batch_does_not(provider: EditingProvider) -> None:
-    together = provider.expand([DRESS, SHIRT], 1, seed=0)
-    assert provider.expand([SHIRT], 1, seed=0)[0] == together[1]
-    assert provider.expand([SHIRT], 1, seed=1)[0] != together[1]
+def test_only_seed_and_product_decide(provider: DiffusersProvider) -> None:
+    first = provider.expand(SHIRT, 1, seed=0)
+    provider.expand(DRESS, 1, seed=0)
+    assert provider.expand(SHIRT, 1, seed=0) == first
+    assert provider.expand(SHIRT, 1, seed=1) != first
     # One variant more changes none of the others.
-    assert provider.expand([SHIRT], 2, seed=0)[0].variants[0] == together[1].variants[0]
-
-
-def test_a_bad_picture_spoils_no_other(provider: EditingProvider) -> None:
-    broken = Product(id="broken", title="a shirt", images=(b"no picture",))
-    words = Product(id="words", title="a shirt")
-    made = provider.expand([broken, words, SHIRT], 1, seed=0)
-    assert [one.reason.partition(":")[0] for one in made] == ["unreadable_picture", "no_image", ""]
-    assert made[2].main is not None
+    assert provider.expand(SHIRT, 2, seed=0).variants[0] == first.variants[0]
 
 
 def test_a_pipeline_that_fails_or_gives_one_colour_is_reported(
-    provider: EditingProvider, monkeypatch: pytest.MonkeyPatch
+    provider: DiffusersProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blank = SimpleNamespace(images=[Image.new("RGB", (64, 96))])
     monkeypatch.setattr(provider, "_pipeline", lambda **_: blank)
-    assert provider.expand([SHIRT], 1, seed=0)[0].reason.startswith("blank_picture")
+    with pytest.raises(ProductError, match="blank_image"):
+        provider.expand(SHIRT, 1, seed=0)
 
     def fail(**_: object) -> None:
         raise RuntimeError("shapes\ndo not fit")
 
     monkeypatch.setattr(provider, "_pipeline", fail)
-    assert provider.expand([SHIRT], 1, seed=0)[0].reason == "editing_failed: shapes do not fit"
+    with pytest.raises(ProviderError, match="editing_failed: shapes do not fit"):
+        provider.expand(SHIRT, 1, seed=0)
 
 
-def test_what_is_no_editing_pipeline_is_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ExpansionError, match="nowhere") as refusal:
-        EditingProvider(ImageSettings(provider="diffusers", model=str(tmp_path / "nowhere")))
+def test_a_model_that_is_no_editing_pipeline_is_refused_in_one_line(tmp_path: Path) -> None:
+    settings = ImageSettings(provider="diffusers", model=str(tmp_path / "nowhere"))
+    with pytest.raises(AugmentationError, match="nowhere") as refusal:
+        DiffusersProvider(settings, load_prompts())
     assert "\n" not in str(refusal.value)
 
 

@@ -1,4 +1,4 @@
-"""Visual expansion by an images/edits server that fails as told: real HTTP on loopback, real pictures."""
+"""Visual expansion by an images/edits server that fails on purpose: real HTTP on loopback, real images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -15,9 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from moon2.augment.images.openai import EditingServerProvider
-from moon2.augment.images.provider import ExpansionError
+from moon2.augment.errors import AugmentationError
+from moon2.augment.images.openai import OpenAIImageProvider
+from moon2.augment.images.provider import Expansion
+from moon2.augment.prompts import load_prompts
 from moon2.augment.settings import ImageSettings
+from moon2.augment.stages import ProviderCalls
+from moon2.augment.text.sanitize import clean_product
 from moon2.images import open_image
 from moon2.records import Product
 
@@ -25,7 +29,7 @@ COLOURS = {"navy": (0, 0, 128), "red": (255, 0, 0), "green": (0, 128, 0)}
 
 
 class Server:
-    """Inverts the posted picture, unless `fault` says otherwise; it gets the posted picture's colour and prompt."""
+    """Inverts the posted image, unless `fault` says otherwise; it gets the posted image's colour and prompt."""
 
     def __init__(self) -> None:
         self.fault: Callable[[tuple[int, int, int], str, int], bytes | int | float | None] = lambda *_: None
@@ -47,22 +51,22 @@ class Server:
                         outer.busy -= 1
 
             def do_GET(self) -> None:
-                outer.send(self, 200, outer.kept, "image/png")
+                outer.send(self, 200, outer.stored, "image/png")
 
             def log_message(self, *_: object) -> None:
                 pass
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
-        self.kept = b""
+        self.stored = b""
         self.by_address = False
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
     def answer(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         start = body.index(b"\x89PNG")
-        picture = Image.open(io.BytesIO(body[start:])).convert("RGB")
+        image = Image.open(io.BytesIO(body[start:])).convert("RGB")
         prompt = body.decode("utf-8", "ignore").split('name="prompt"')[1].split("\r\n\r\n")[1].split("\r\n--")[0]
-        rgb = colour_of(picture)
+        rgb = colour_of(image)
         before = self.requests.count(str(rgb))
         with self._lock:
             self.requests.append(str(rgb))
@@ -73,19 +77,19 @@ class Server:
             error = json.dumps({"error": {"message": "no"}}).encode()
             return self.send(handler, wrong, error, headers={"Retry-After": "0.01"})
         stored = io.BytesIO()
-        ImageOps.invert(picture).save(stored, "PNG")
-        made = wrong if isinstance(wrong, bytes) else stored.getvalue()
-        if made == b"cut":
+        ImageOps.invert(image).save(stored, "PNG")
+        edited = wrong if isinstance(wrong, bytes) else stored.getvalue()
+        if edited == b"cut":
             handler.send_response(200)
             handler.send_header("Content-Length", "1000")
             handler.end_headers()
             handler.wfile.write(b"{")
             handler.connection.close()
             return None
-        data: dict[str, str] = {"b64_json": base64.b64encode(made).decode()}
+        data: dict[str, str] = {"b64_json": base64.b64encode(edited).decode()}
         if self.by_address:
-            self.kept = made
-            data = {"url": made.decode() if made.startswith(b"http") else self.url.replace("/v1", "/made.png")}
+            self.stored = edited
+            data = {"url": edited.decode() if edited.startswith(b"http") else self.url.replace("/v1", "/made.png")}
         return self.send(handler, 200, json.dumps({"created": 1, "data": [data]}).encode())
 
     def send(
@@ -116,9 +120,20 @@ def server() -> Iterator[Server]:
     server.close()
 
 
-def provider(server: Server, **settings: Any) -> EditingServerProvider:
-    chosen = {"retries": 2, "timeout": 20.0, "base_url": server.url, **settings}
-    return EditingServerProvider(ImageSettings(provider="openai", model="editor", **chosen))
+def expand(server: Server, products: Sequence[Product], count: int, **more: Any) -> list[Any]:
+    """As the pipeline does: several products at once, behind the circuit breaker."""
+    options = {"retries": 2, "timeout": 20.0, "base_url": server.url, **more}
+    provider = OpenAIImageProvider(ImageSettings(provider="openai", model="editor", **options), load_prompts())
+    cleaned = [clean_product(product) for product in products]
+
+    def call(rows: Sequence[int]) -> list[Expansion]:
+        return [provider.expand(cleaned[row], count, seed=0) for row in rows]
+
+    return ProviderCalls("images", provider).results(call, len(products))
+
+
+def reasons(results: Sequence[Any]) -> list[str]:
+    return ["" if isinstance(result, Expansion) else str(result).partition(":")[0] for result in results]
 
 
 def product(name: str) -> Product:
@@ -134,8 +149,8 @@ def colour(image: bytes) -> tuple[int, int, int]:
     return colour_of(open_image(image))
 
 
-def colour_of(picture: Image.Image) -> tuple[int, int, int]:
-    red, green, blue = np.asarray(picture)[5, 5].tolist()
+def colour_of(image: Image.Image) -> tuple[int, int, int]:
+    red, green, blue = np.asarray(image)[5, 5].tolist()
     return red, green, blue
 
 
@@ -145,18 +160,16 @@ def inverted(rgb: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def test_the_main_image_is_made_of_the_photo_and_variants_of_the_main_image(server: Server) -> None:
-    made = provider(server).expand(PRODUCTS, 2, seed=0)
-    for one, own in zip(made, COLOURS.values(), strict=True):
-        assert one.reason == "" and one.main is not None
-        assert colour(one.main) == inverted(own)
-        assert [colour(variant.image) for variant in one.variants] == [own, own]
-        assert len({variant.prompt for variant in one.variants}) == 2
+    for expansion, original in zip(expand(server, PRODUCTS, 2), COLOURS.values(), strict=True):
+        assert expansion.reason == ""
+        assert colour(expansion.main) == inverted(original)
+        assert [colour(variant.image) for variant in expansion.variants] == [original, original]
+        assert len({variant.prompt for variant in expansion.variants}) == 2
 
 
 def test_a_busy_server_is_asked_again(server: Server) -> None:
     server.fault = lambda _, __, before: (429, 500)[before] if before < 2 else None
-    made = provider(server).expand(PRODUCTS[:1], 0, seed=0)
-    assert made[0].main is not None and len(server.requests) == 3
+    assert reasons(expand(server, PRODUCTS[:1], 0)) == [""] and len(server.requests) == 3
 
 
 @pytest.mark.parametrize(
@@ -164,45 +177,49 @@ def test_a_busy_server_is_asked_again(server: Server) -> None:
 )
 def test_one_product_that_fails_costs_no_other(server: Server, wrong: bytes | int, reason: str) -> None:
     server.fault = lambda rgb, *_: wrong if rgb == COLOURS["red"] else None
-    made = provider(server, retries=1).expand(PRODUCTS, 0, seed=0)
-    assert [one.main is not None for one in made] == [True, False, True]
-    assert made[1].reason.startswith(reason)
+    assert reasons(expand(server, PRODUCTS, 0, retries=1)) == ["", reason, ""]
 
 
-def test_a_slow_server_is_not_waited_for_longer_than_told(server: Server) -> None:
+def test_a_slow_server_is_given_up_after_the_timeout(server: Server) -> None:
     server.fault = lambda rgb, *_: 3.0 if rgb == COLOURS["red"] else None
-    made = provider(server, retries=0, timeout=1.0).expand(PRODUCTS, 0, seed=0)
-    assert [one.reason.partition(":")[0] for one in made] == ["", "timeout", ""]
+    assert reasons(expand(server, PRODUCTS, 0, retries=0, timeout=1.0)) == ["", "timeout", ""]
 
 
-def test_never_more_products_at_once_than_told(server: Server) -> None:
+def test_never_more_products_at_once_than_the_settings_allow(server: Server) -> None:
     server.fault = lambda *_: 0.05
-    provider(server, concurrency=2).expand(PRODUCTS * 3, 0, seed=0)
+    expand(server, PRODUCTS * 3, 0, concurrency=2)
     assert server.most_busy == 2
 
 
 @pytest.mark.parametrize("status", [401, 404])
-def test_what_no_product_could_get_ends_the_run(server: Server, status: int) -> None:
+def test_what_no_product_can_get_ends_the_run(server: Server, status: int) -> None:
     server.fault = lambda *_: status
-    with pytest.raises(ExpansionError, match=f"HTTP {status}"):
-        provider(server).expand(PRODUCTS, 1, seed=0)
+    with pytest.raises(AugmentationError, match=f"HTTP {status}"):
+        expand(server, PRODUCTS, 1)
 
 
 def test_nothing_at_the_address_ends_the_run(server: Server) -> None:
     server.close()
-    with pytest.raises(ExpansionError, match="nothing answers there"):
-        provider(server, retries=0).expand(PRODUCTS, 1, seed=0)
+    with pytest.raises(AugmentationError, match="nothing answers there"):
+        expand(server, PRODUCTS, 1, retries=0)
+
+
+def test_a_server_that_breaks_on_every_product_ends_the_run(server: Server) -> None:
+    server.fault = lambda *_: 500
+    with pytest.raises(AugmentationError, match=r"failed on the last 8 products \(http_500"):
+        expand(server, PRODUCTS * 5, 1, retries=0)
 
 
 def test_an_address_is_followed_on_the_server_itself_only(server: Server) -> None:
     server.by_address = True
-    assert colour(provider(server).expand(PRODUCTS[:1], 0, seed=0)[0].main or b"") == inverted(COLOURS["navy"])
+    (expansion,) = expand(server, PRODUCTS[:1], 0)
+    assert colour(expansion.main) == inverted(COLOURS["navy"])
     server.fault = lambda *_: b"http://127.0.0.1:1/other.png"
-    assert provider(server).expand(PRODUCTS[:1], 0, seed=0)[0].reason.startswith("bad_image")
+    assert reasons(expand(server, PRODUCTS[:1], 0)) == ["bad_image"]
 
 
-def test_what_is_no_picture_is_not_sent(server: Server) -> None:
-    broken = Product(id="broken", title="a shirt", images=(b"no picture",))
-    made = provider(server).expand([broken, Product(id="words", title="a shirt")], 1, seed=0)
-    assert [one.reason.partition(":")[0] for one in made] == ["unreadable_picture", "no_image"]
+def test_a_product_without_a_readable_image_is_not_sent(server: Server) -> None:
+    broken = Product(id="broken", title="a shirt", images=(b"not an image",))
+    text = Product(id="text", title="a shirt")
+    assert reasons(expand(server, [broken, text], 1)) == ["unreadable_image", "no_image"]
     assert not server.requests

@@ -1,4 +1,4 @@
-"""Products drawn with a known outline, before even and cluttered backdrops, are found again."""
+"""Products drawn with a known outline, before even and cluttered backdrops, are segmented by that outline."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _shape(kind: str, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
 
 def _photo(mask: np.ndarray, colour: tuple[int, int, int], backdrop: np.ndarray, seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(0, 1.5, (*mask.shape, 3))
-    picture = np.where(mask[..., None] > 0, np.array(colour, np.float32), backdrop) + noise
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    image = np.where(mask[..., None] > 0, np.array(colour, np.float32), backdrop) + noise
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def _even(colour: int = 250, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
@@ -36,24 +36,24 @@ def _even(colour: int = 250, height: int = HEIGHT, width: int = WIDTH) -> np.nda
 def _cluttered(seed: int) -> np.ndarray:
     """Tiles of two muted colours with things in the corners."""
     random = np.random.default_rng(seed)
-    picture = _even(0)
+    image = _even(0)
     colours = random.integers(90, 170, (2, 3))
     for row in range(0, HEIGHT, 12):
         for column in range(0, WIDTH, 12):
-            picture[row : row + 12, column : column + 12] = colours[(row + column) // 12 % 2]
+            image[row : row + 12, column : column + 12] = colours[(row + column) // 12 % 2]
     for corner in ((6, 6), (WIDTH - 7, 8)):
-        cv2.circle(picture, corner, 5, random.integers(60, 200, 3).tolist(), -1)
-    return picture
+        cv2.circle(image, corner, 5, random.integers(60, 200, 3).tolist(), -1)
+    return image
 
 
-def _overlap(found: np.ndarray, true: np.ndarray) -> float:
-    inside = found > 0.5
+def _overlap(mask: np.ndarray, true: np.ndarray) -> float:
+    inside = mask > 0.5
     return float((inside & (true > 0)).sum() / (inside | (true > 0)).sum())
 
 
 @pytest.mark.parametrize("kind", ["disc", "box", "triangle"])
 @pytest.mark.parametrize("colour", [(20, 30, 90), (200, 40, 50), (128, 128, 128), (240, 200, 60)])
-def test_found_before_an_even_backdrop(kind: str, colour: tuple[int, int, int]) -> None:
+def test_segmented_before_an_even_backdrop(kind: str, colour: tuple[int, int, int]) -> None:
     true = _shape(kind)
     subject = find_subject(_photo(true, colour, _even()))
     assert subject is not None and subject.clear
@@ -67,7 +67,7 @@ def test_light_that_falls_off_is_still_backdrop() -> None:
     assert subject is not None and _overlap(subject.mask, true) > 0.9
 
 
-def test_most_are_found_before_clutter() -> None:
+def test_most_are_segmented_before_clutter() -> None:
     overlaps = []
     for seed in range(6):
         for kind in ("disc", "box", "triangle"):
@@ -79,20 +79,20 @@ def test_most_are_found_before_clutter() -> None:
 
 def test_white_on_white_is_not_eaten() -> None:
     true = _shape("box")
-    picture = _even(255)
-    picture[true > 0] = 254
+    image = _even(255)
+    image[true > 0] = 254
     outline = true - cv2.erode(true, np.ones((3, 3), np.uint8))
-    picture[outline > 0] = 236  # the faint shade at a white shirt's seam
-    subject = find_subject(picture.astype(np.uint8))
+    image[outline > 0] = 236  # the faint shade at a white shirt's seam
+    subject = find_subject(image.astype(np.uint8))
     assert subject is not None
     assert subject.mask[true > 0].mean() > 0.95
 
 
-def test_a_dark_products_soft_shadow_goes() -> None:
+def test_the_soft_shadow_of_a_dark_product_is_left_out() -> None:
     true = _shape("disc")
     shadow = cv2.GaussianBlur(np.roll(true, (8, 6), (0, 1)).astype(np.float32), (0, 0), 4) * 45
-    picture = _photo(true, (30, 30, 40), _even() - shadow[..., None])
-    subject = find_subject(picture)
+    image = _photo(true, (30, 30, 40), _even() - shadow[..., None])
+    subject = find_subject(image)
     assert subject is not None and _overlap(subject.mask, true) > 0.85
 
 
@@ -103,18 +103,18 @@ def test_the_edge_holds_no_backdrop() -> None:
     assert subject is not None
     half = (subject.mask > 0.3) & (subject.mask < 0.7)
     assert half.sum() > 50
-    assert np.abs(subject.picture[half] - (20, 20, 120)).mean() < 30  # the photo itself is about 100 off there
+    assert np.abs(subject.image[half] - (20, 20, 120)).mean() < 30  # the photo itself is about 100 off there
 
 
-@pytest.mark.parametrize("picture", [_even(255), _even(255)[:5, :5], _even(128, 8, 200)])
-def test_nothing_to_find(picture: np.ndarray) -> None:
-    assert find_subject(picture.astype(np.uint8)) is None
+@pytest.mark.parametrize("image", [_even(255), _even(255)[:5, :5], _even(128, 8, 200)])
+def test_without_a_product_there_is_no_mask(image: np.ndarray) -> None:
+    assert find_subject(image.astype(np.uint8)) is None
 
 
-def test_the_same_picture_gives_the_same_mask() -> None:
-    picture = _photo(_shape("disc"), (200, 40, 50), _cluttered(1))
-    first = find_subject(picture)
+def test_the_same_image_gives_the_same_mask() -> None:
+    image = _photo(_shape("disc"), (200, 40, 50), _cluttered(1))
+    first = find_subject(image)
     cv2.setRNGSeed(99)
-    again = find_subject(picture)
+    again = find_subject(image)
     assert first is not None and again is not None
     assert np.array_equal(first.mask, again.mask)

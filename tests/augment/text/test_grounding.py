@@ -1,21 +1,18 @@
-"""What grounding lets through: of 200 and more adversarial replies nothing forbidden, of honest ones everything."""
+"""Grounding: of 405 adversarial replies nothing forbidden survives, honest ones come through whole."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from support.adversarial import PRODUCTS, SUBJECTS, Attack, attacks, survives
 
 from moon2.augment.prompts import load_prompts
 from moon2.augment.text.entities import extract_entities
 from moon2.augment.text.grounding import Grounded, ground
+from moon2.augment.text.sanitize import clean_product
 from moon2.records import Product
-
-sys.path.insert(0, str(Path(__file__).parent))
-from support.adversarial import PRODUCTS, SUBJECTS, Attack, attacks, survives
 
 ATTACKS = list(attacks())
 POLO, MUG, DRILL, LAMP, DRESS = PRODUCTS
@@ -25,7 +22,7 @@ CHINESE = Product(
     category=("家居", "杯子"),
     attributes={"颜色": "白色", "材质": "陶瓷", "品牌": "景德"},
 )
-PICTURE_ONLY = Product(id="picture", images=("a.jpg",))
+IMAGE_ONLY = Product(id="image", images=("a.jpg",))
 
 HONEST = [
     (POLO, "Puma men's navy cotton polo T-shirt, solid, casual"),
@@ -58,14 +55,15 @@ HONEST = [
     (DRESS, "Floral midi wrap dress for women, casual, relaxed fit"),
     (CHINESE, "景德陶瓷咖啡杯，白色，350毫升"),
     (CHINESE, "白色陶瓷咖啡杯 景德 家用 简约"),
-    (PICTURE_ONLY, "Navy cotton polo shirt with short sleeves"),
-    (PICTURE_ONLY, "Brown leather ankle boots with laces and rubber sole"),
-    (PICTURE_ONLY, "Round wooden coffee table with metal legs"),
+    (IMAGE_ONLY, "Navy cotton polo shirt with short sleeves"),
+    (IMAGE_ONLY, "Brown leather ankle boots with laces and rubber sole"),
+    (IMAGE_ONLY, "Round wooden coffee table with metal legs"),
 ]  # fmt: skip
 
 
-def grounded(product: Product, reply: str | None) -> Grounded:
-    return ground(reply, product, extract_entities(product))
+def grounded(product: Product, reply: str) -> Grounded:
+    cleaned = clean_product(product)
+    return ground(reply, cleaned, extract_entities(cleaned))
 
 
 def test_there_are_enough_attacks_of_every_family() -> None:
@@ -111,38 +109,38 @@ def test_an_honest_reply_is_unharmed(product: Product, reply: str) -> None:
 @pytest.mark.parametrize(
     ("reply", "code"),
     [
-        (None, "empty"),
-        ("   ", "empty"),
         ("...", "empty"),
         ("Navy polo\nwith collar", "many_lines"),
         ("navy polo " * 40, "too_long"),
-        ("Sorry, no navy polo", "refusal"),
-        ("As an AI language model I see a polo", "refusal"),
-        ("navy polo, ignore previous instructions", "instruction"),
-        ('{"title": "navy polo"}', "instruction"),
-        ("Never invent a brand, model number, size, quantity, price or any other number", "copied_prompt"),
-        ("Puma Navy Polo T-shirt", "nothing_to_add"),
+        ("As an AI language model I see a polo", "not_grounded"),
+        ("navy polo, ignore previous instructions", "not_grounded"),
+        ("Never invent a brand, model number, size, quantity, price or any other number", "not_grounded"),
         ("Flobber zibble wug", "not_grounded"),
+        ("Puma Navy Polo T-shirt", "nothing_to_add"),
+        ("Sorry, no navy polo", "nothing_to_add"),
     ],
 )
-def test_a_reply_that_is_no_title_is_rejected_with_a_code(reply: str | None, code: str) -> None:
+def test_a_reply_that_is_no_title_is_rejected_with_a_code(reply: str, code: str) -> None:
     result = grounded(POLO, reply)
     assert result.text is None
     assert result.reason.startswith(f"{code}: ") and "\n" not in result.reason
 
 
-def test_a_changed_prompt_is_recognised_when_it_is_told() -> None:
-    own = "describe the navy cotton polo with its collar and sleeves in short"
-    assert grounded(POLO, own.removeprefix("describe ")).text
-    copied = ground(own.removeprefix("describe "), POLO, (), prompt=own)
-    assert copied.text is None and copied.reason.startswith("copied_prompt")
-
-
-def test_what_is_removed_is_told() -> None:
+def test_what_was_removed_is_listed() -> None:
     result = grounded(POLO, "Nike men's navy cotton polo with 5000 mAh battery, size XL")
-    assert result == Grounded(
-        "men's navy cotton polo", ("Nike", "5000 mAh", "size XL"), "removed: 'Nike', '5000 mAh', 'size XL'"
-    )
+    assert result == Grounded("men's navy cotton polo", ("Nike", "5000 mAh", "size XL"))
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("Puma navy polo with Camel Active collar", "Puma navy polo with collar"),  # Camel alone is a colour
+        ("Zibble, with ribbed collar, cotton", "ribbed collar, cotton"),
+        ('Title: "Navy polo with ribbed collar"', "Navy polo with ribbed collar"),
+    ],
+)
+def test_the_rest_is_a_title(reply: str, text: str) -> None:
+    assert grounded(POLO, reply).text == text
 
 
 def test_a_phrase_that_loses_its_head_goes_as_a_whole() -> None:
@@ -180,7 +178,6 @@ def test_words_of_a_brand_may_be_anything() -> None:
     assert grounded(DRESS, "Floral midi dress, free, women's").text == "Floral midi dress, women's"
 
 
-def test_no_own_prompt_is_taken_for_a_title() -> None:
-    for line in load_prompts().enrich.text.splitlines():
-        text = grounded(PICTURE_ONLY, line).text
-        assert text is None or len(text.split()) < 8
+def test_no_line_of_the_prompt_becomes_a_title() -> None:
+    for line in filter(None, load_prompts().enrich.text.splitlines()):
+        assert grounded(IMAGE_ONLY, line).text is None

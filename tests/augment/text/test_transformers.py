@@ -1,15 +1,25 @@
+"""The provider `transformers` with tiny models: a taught LLaVA, and the families that moon2 upcycles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from support.served_model import VISUAL_TOKENS, write_llava, write_taught_llava
+from support.served_model import VISUAL_TOKENS, Taught, write_llava, write_taught_llava
 from support.tiny_checkpoints import CHECKPOINTS, write_checkpoint
 
-from moon2.augment.providers import text_provider
+from moon2.augment.errors import AugmentationError
+from moon2.augment.prompts import Prompt, load_prompts
 from moon2.augment.settings import TextSettings
-from moon2.augment.text.provider import EnrichmentError
-from moon2.augment.text.transformers import LocalChatProvider
+from moon2.augment.stages import ProviderCalls
+from moon2.augment.text.provider import Enrichment, TextProvider
+from moon2.augment.text.sanitize import clean_product
+from moon2.augment.text.transformers import TransformersTextProvider
 from moon2.records import Product
 
 QWEN_TEMPLATE = (
@@ -20,109 +30,102 @@ SMOL_TEMPLATE = QWEN_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory):
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Taught:
     return write_taught_llava(tmp_path_factory.mktemp("taught"))
 
 
-def local(taught, **more):
+def new_provider(taught: Taught) -> TransformersTextProvider:
     settings = TextSettings(provider="transformers", model=taught.model, concurrency=8, max_tokens=30)
-    return text_provider(replace(settings, **more), taught.prompts)
+    return TransformersTextProvider(settings, load_prompts(taught.prompts))
 
 
-def enrich(provider, products):
-    return provider.enrich(products, [()] * len(products), seed=0)
+def enrich(provider: TextProvider, products: Sequence[Product]) -> list[Any]:
+    """As the pipeline does: in batches, behind the circuit breaker."""
+    cleaned = [clean_product(product) for product in products]
+
+    def call(rows: Sequence[int]) -> list[Enrichment]:
+        return provider.enrich([cleaned[row] for row in rows], [()] * len(rows), seed=0)
+
+    return ProviderCalls("text", provider).results(call, len(products))
 
 
-def test_titles_are_what_the_model_says_of_text_and_picture(taught):
-    provider = local(taught)
-    results = enrich(provider, taught.products)
+def test_titles_are_the_models_replies_to_text_and_image(taught: Taught) -> None:
+    results = enrich(new_provider(taught), taught.products)
     assert [result.text for result in results] == taught.titles
     assert all(result.tokens_in > VISUAL_TOKENS and 10 < result.tokens_out < 30 for result in results)
 
 
-def test_a_batch_says_what_each_product_alone_is_told(taught):
+def test_a_batch_gives_what_each_product_alone_gives(taught: Taught) -> None:
     longer = [replace(product, id=f"{product.id}b", description="cotton " * 9) for product in taught.products]
     products = [*longer, *taught.products, Product(id="4", title="navy men casual shirt")]
-    together = enrich(local(taught), products)
-    alone = [enrich(local(taught, concurrency=1), [product])[0] for product in products]
+    together = enrich(new_provider(taught), products)
+    alone = [enrich(new_provider(taught), [product])[0] for product in products]
     assert together == alone
     assert [result.text for result in together[3:6]] == taught.titles
 
 
-def test_an_unreadable_picture_counts_as_none(taught):
-    bag = replace(taught.products[2], images=(b"not a picture",))
-    assert enrich(local(taught), [bag])[0].text == taught.titles[2]
-
-
-def test_memory_that_runs_out_halves_the_batch(taught):
-    provider = local(taught, concurrency=8)
+def test_memory_that_runs_out_halves_the_batches(taught: Taught, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = new_provider(taught)
     generate, sizes = provider._network.generate, []
 
-    def in_little_memory(**inputs):
+    def generate_in_little_memory(**inputs: Any) -> Any:
         sizes.append(len(inputs["input_ids"]))
         return torch.empty(2**60) if sizes[-1] > 2 else generate(**inputs)
 
-    provider._network.generate = in_little_memory
-    results = enrich(provider, taught.products[:2] * 3)
-    assert [result.text for result in results] == taught.titles[:2] * 3
-    assert sizes == [6, 3, 1, 1, 1, 1, 1, 1]
-    provider._network.generate = lambda **inputs: torch.empty(2**60)
-    assert [result.reason.split(":")[0] for result in enrich(provider, taught.products)] == ["out_of_memory"] * 3
+    monkeypatch.setattr(provider._network, "generate", generate_in_little_memory)
+    for _ in range(2):
+        assert [result.text for result in enrich(provider, taught.products[:2] * 4)] == taught.titles[:2] * 4
+    assert sizes == [8, 4, 2, 2, 4, 2, 2, *[2, 2, 2, 2]]
 
 
-def test_a_product_on_which_the_model_fails_takes_no_other_with_it(taught):
-    provider = local(taught)
+def test_a_product_on_which_the_model_fails_costs_no_other(taught: Taught, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = new_provider(taught)
     generate = provider._network.generate
 
-    def failing_on_longer_text(**inputs):
+    def fail_on_longer_text(**inputs: Any) -> Any:
         if inputs["input_ids"].shape[1] > 60:
             raise IndexError("index out of range")
         return generate(**inputs)
 
-    provider._network.generate = failing_on_longer_text
+    monkeypatch.setattr(provider._network, "generate", fail_on_longer_text)
     long = replace(taught.products[2], id="long", description="cotton " * 40)
-    results = enrich(provider, [taught.products[2], long])
-    assert [result.text for result in results] == [taught.titles[2], None]
-    assert results[1].reason == "failed: index out of range"
-    with pytest.raises(EnrichmentError, match="index out of range"):
-        fresh = local(taught)
-        fresh._network.generate = failing_on_longer_text
-        enrich(fresh, [long])
+    result, failure = enrich(provider, [taught.products[2], long])
+    assert result.text == taught.titles[2]
+    assert str(failure) == "provider_failed: IndexError: index out of range"
 
 
-def test_what_is_not_the_json_asked_for_is_put_aside(tmp_path):
+def test_a_reply_that_is_no_json_has_a_reason(tmp_path: Path) -> None:
     settings = TextSettings(provider="transformers", model=str(write_llava(tmp_path / "untaught")), max_tokens=4)
-    result = enrich(LocalChatProvider(settings), [Product(id="1", title="navy shirt")])[0]
+    (result,) = enrich(TransformersTextProvider(settings, load_prompts()), [Product(id="1", title="navy shirt")])
     assert result.text is None and result.reason.startswith("bad_json: ")
     assert result.reason.endswith("raise text.max_tokens") and result.tokens_out == 4
 
 
 @pytest.mark.parametrize("kind", CHECKPOINTS)
-def test_families_whose_processors_need_torchvision_do_without(kind, tmp_path):
+def test_families_whose_processors_need_torchvision_do_without(kind: str, tmp_path: Path) -> None:
     folder = write_checkpoint(kind, tmp_path)
     (folder / "chat_template.jinja").write_text(SMOL_TEMPLATE if kind == "smolvlm" else QWEN_TEMPLATE)
+    prompts = replace(load_prompts(), enrich=Prompt("short", "of {product}"))
     settings = TextSettings(provider="transformers", model=str(folder), max_tokens=3)
-    provider = LocalChatProvider(settings)
-    provider._prompts = replace(provider._prompts, enrich=replace(provider._prompts.enrich, text="of {product}"))
-    pictures = [Image.new("RGB", size, "red") for size in ((64, 64), (64, 64), (96, 64))]
+    provider = TransformersTextProvider(settings, prompts)
+    images = [Image.new("RGB", size, "red") for size in ((64, 64), (64, 64), (96, 64))]
     products = [
-        *(Product(id=str(number), title="shoe", images=(picture,)) for number, picture in enumerate(pictures)),
+        *(Product(id=str(number), title="shoe", images=(image,)) for number, image in enumerate(images)),
         Product(id="none", title="shoe"),
     ]
-    written = []
+    replies: list[list[int]] = []
     decode = provider._reader.tokenizer.decode
-    provider._reader.tokenizer.decode = lambda row, **more: written.append(row) or decode(row, **more)
+    provider._reader.tokenizer.decode = lambda reply, **more: replies.append(reply) or decode(reply, **more)
     together = enrich(provider, products)
-    in_batch, written[:] = list(written), []
+    in_batch, replies[:] = list(replies), []
     alone = [enrich(provider, [product])[0] for product in products]
-    assert written == in_batch and together == alone
+    assert replies == in_batch and together == alone
     square, _, wide, none = (result.tokens_in for result in together)
-    # Two fences around a picture, and a token for 16 × 16 pixels; SmolVLM scales to 32 × 32 and names the picture too.
+    # Two markers around an image, and a token for 16 × 16 pixels; SmolVLM scales to 32 × 32 and has a third marker.
     assert (square - none, wide - none) == ((4 + 3, 4 + 3) if kind == "smolvlm" else (16 + 2, 24 + 2))
 
 
-@pytest.mark.parametrize(("model", "said"), [("", "text.model is empty"), ("/nowhere", "cannot be opened")])
-def test_a_model_that_cannot_be_opened_is_one_line(model, said):
-    with pytest.raises(EnrichmentError, match=said) as failure:
-        LocalChatProvider(TextSettings(provider="transformers", model=model))
+def test_a_model_that_cannot_be_opened_is_one_line() -> None:
+    with pytest.raises(AugmentationError, match="cannot be opened") as failure:
+        TransformersTextProvider(TextSettings(provider="transformers", model="/nowhere"), load_prompts())
     assert "\n" not in str(failure.value)

@@ -1,9 +1,9 @@
-"""Finding the product in a shop's photo without a model, and lifting it off its backdrop without a halo.
+"""Segments the product in a shop's photo without a model, and lifts it off its backdrop without a halo.
 
-Catalog photos mostly stand on one even backdrop: there a flood from the border finds the product to the pixel, and
-edges stop it where a white product stands on white. Where the border is uneven, GrabCut decides, begun from how
-unlike the border a pixel is. Both lean to too much rather than too little; an implausible mask is said to be none.
-At the product's edge, colours are mixtures of product and backdrop; they are taken apart here.
+Most catalog photos have one even backdrop. There a flood from the border leaves the product, and edges stop the flood
+where a white product stands on white. Where the border is uneven, GrabCut decides, and begins with the pixels that are
+unlike the border. Both take too much rather than too little; an implausible mask is dropped. At the product's edge,
+colours are mixtures of product and backdrop, which are separated here.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ Flags = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 WORK_SIDE = 160
-"""Pictures are segmented at this longest side; the edge is then found again at the picture's own size."""
+"""Images are segmented at this longest side; the edge is then refined at the image's own size."""
 LEAST, MOST = 0.015, 0.93
-"""Share of the picture that a product can plausibly take: from a pendant to a close-up."""
+"""Share of the image that a product can plausibly take: from a pendant to a close-up."""
 LEAST_OF_UNEVEN = 0.08
-"""The same where GrabCut had to decide: what is small there is mostly a piece of the product or of the room."""
+"""The same where GrabCut decides: a small mask there is mostly a piece of the product or of the room."""
 EVEN_SHARE = 0.4
-"""Share of the border that must be backdrop for it to count as even; a model's body may take the rest."""
+"""Least share of backdrop in the border of an even photo; a model's body may take the rest."""
 CLOSE_FIT = 3.2
-"""Distance in CIELAB below which nine tenths of an even backdrop's border lie from its fitted colour."""
+"""Distance in CIELAB from the fitted colour below which nine tenths of an even backdrop's border lie."""
 ALIKE = 3.5
-"""Distance in CIELAB up to which a pixel is backdrop: the noise of a compressed white."""
+"""Distance in CIELAB up to which a pixel is backdrop: the noise of compressed white."""
 _SMALL_DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A product found in its photo.
+    """A product segmented in its photo.
 
     Attributes:
-        picture: (height, width, 3) float32 RGB, 0 to 255: the photo, its backdrop's colour taken out of the edge.
+        image: (height, width, 3) float32 RGB, 0 to 255: the photo, without the backdrop's colour in the edge.
         mask: (height, width) float32, 0 backdrop to 1 product.
-        clear: whether the edge stands out from the backdrop; a white product on white is found, but less exactly.
+        clear: whether the edge stands out from the backdrop; that of a white product on white is less exact.
     """
 
-    picture: Floats
+    image: Floats
     mask: Floats
     clear: bool
 
 
 def find_subject(pixels: Pixels) -> Subject | None:
-    """Where the product is, at the picture's own size; None when no plausible product is found.
+    """Where the product is, at the image's own size; None where there is no plausible product.
 
     Args:
         pixels: (height, width, 3) uint8 RGB.
@@ -66,15 +66,15 @@ def find_subject(pixels: Pixels) -> Subject | None:
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     backdrop = _even_backdrop(lab)
-    found = _by_grabcut(small, lab) if backdrop is None else _before_even_backdrop(lab, backdrop)
-    if found is None or not _plausible(found, LEAST if backdrop is not None else LEAST_OF_UNEVEN):
+    mask = _by_grabcut(small, lab) if backdrop is None else _before_even_backdrop(lab, backdrop)
+    if mask is None or not _plausible(mask, LEAST if backdrop is not None else LEAST_OF_UNEVEN):
         return None
-    return _lifted(pixels.astype(np.float32), found)
+    return _lifted(pixels.astype(np.float32), mask)
 
 
 def _plausible(mask: Flags, least: float) -> bool:
     border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
-    # A shelf behind the product leaves the picture on both sides, in several places; a person does not.
+    # A shelf behind the product leaves the image in several places on both sides; a person does not.
     shelf = min(_stretches(mask[:, 0]), _stretches(mask[:, -1])) >= 2
     return bool(least <= mask.mean() <= MOST and border.mean() <= 0.75 and not shelf)
 
@@ -84,12 +84,12 @@ def _stretches(line: NDArray[np.uint8] | NDArray[np.bool_]) -> int:
 
 
 def _even_backdrop(lab: Floats) -> Floats | None:
-    """(height, width, 3) the backdrop's colour everywhere, light falling off smoothly; None when it is not even."""
+    """(height, width, 3) the backdrop's colour everywhere, with a smooth fall of light; None when it is not even."""
     height, width = lab.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     terms = np.stack([np.ones_like(x), x, y, x * x, y * y], axis=-1)
     colours, places = _border(lab), _border(terms)
-    # The most frequent colour, since a close-up of a person can take more than half of the border.
+    # The most frequent colour, because a close-up of a person can take more than half of the border.
     candidates = colours[:: max(1, len(colours) // 32)]
     distances = np.linalg.norm(colours[None] - candidates[:, None], axis=2)
     near = distances[(distances < 6).sum(axis=1).argmax()] < 6
@@ -102,7 +102,7 @@ def _even_backdrop(lab: Floats) -> Floats | None:
         fitted = places @ fall + colours[near].mean(axis=0)
         centre = colours[near].mean(axis=0)
         near = np.linalg.norm(colours - fitted, axis=1) < 5
-    # A patterned wall fits in part too, but not closely, or in many pieces.
+    # A patterned wall also fits in part, but not closely, or in many pieces.
     pieces = near.mean() < 0.8 and _stretches(near) > 6
     if (
         near.mean() < EVEN_SHARE
@@ -120,18 +120,18 @@ def _before_even_backdrop(lab: Floats, backdrop: Floats) -> Flags:
     noise = float(np.quantile(border[border < 6], 0.9)) if (border < 6).any() else 0.0
     alike = distance < min(max(ALIKE, 2.0 * noise), 7.0)
     mask = 1 - _reached_from_border(alike)
-    # Edges stop the flood where a white product is as white as its backdrop. They also thicken every outline, so of
-    # what they add only what is thicker than an outline stays.
+    # Edges stop the flood where a white product is as white as its backdrop. They also thicken every outline, so only
+    # what is thicker than an outline is added.
     lightness = np.clip(lab[..., 0] * 2.55, 0, 255).astype(np.uint8)
     edges = cv2.morphologyEx(cv2.Canny(lightness, 10, 30), cv2.MORPH_CLOSE, _SMALL_DISC) > 0
-    kept = 1 - _reached_from_border(alike & ~edges)
-    added = cv2.morphologyEx(kept & (1 - mask), cv2.MORPH_OPEN, _SMALL_DISC)
-    mask = mask | _parts(added, 0.02 * float(kept.sum()))[0]
+    enclosed = 1 - _reached_from_border(alike & ~edges)
+    added = cv2.morphologyEx(enclosed & (1 - mask), cv2.MORPH_OPEN, _SMALL_DISC)
+    mask = mask | _parts(added, 0.02 * float(enclosed.sum()))[0]
     return _cleaned(_without_shadow(lab, backdrop, distance, mask))
 
 
 def _without_shadow(lab: Floats, backdrop: Floats, distance: Floats, mask: Flags) -> Flags:
-    """Without the soft shadow around a product that is itself not light: there the two cannot be mistaken."""
+    """The mask without the soft shadow around a product that is not light itself, where the two differ clearly."""
     darker = backdrop[..., 0] - lab[..., 0]
     same_hue = np.linalg.norm(lab[..., 1:] - backdrop[..., 1:], axis=2) < 6
     slope = cv2.Sobel(lab[..., 0], cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(lab[..., 0], cv2.CV_32F, 0, 1) ** 2
@@ -139,13 +139,13 @@ def _without_shadow(lab: Floats, backdrop: Floats, distance: Floats, mask: Flags
     shadow = same_hue & (darker < 42) & (np.sqrt(slope) / 8 < 6.0)
     rest = 1 - _reached_from_border((mask == 0) | shadow)
     rest = cv2.morphologyEx(rest, cv2.MORPH_CLOSE, _SMALL_DISC) & mask
-    # The shadow's rim, too steep to be taken for shadow above.
+    # The shadow's rim, which is too steep for the test above.
     thin = (rest & (1 - cv2.morphologyEx(rest, cv2.MORPH_OPEN, _DISC))) > 0
     rest[thin & same_hue & (distance < 20)] = 0
     gone = (mask > 0) & (rest == 0)
     if not gone.any() or rest.sum() < 0.65 * mask.sum():
         return mask
-    # White cloth is hardly darker than a white backdrop; a shadow is.
+    # A shadow is darker than a white backdrop; white cloth hardly is.
     breaks = _parts(rest, 0.01 * float(mask.sum()))[1] > _parts(mask, 0.01 * float(mask.sum()))[1]
     certain = not breaks and (distance[rest > 0] > 20).mean() > 0.75 and (darker[gone] > 5).mean() > 0.6
     return rest if certain else mask
@@ -192,10 +192,10 @@ def _parts(mask: Flags, least: float) -> tuple[Flags, int]:
 
 
 def _cleaned(mask: Flags) -> Flags:
-    """Without specks and threads; of several parts those of some size, or near the largest."""
+    """The mask without specks and threads; of several parts, those of some size or near the largest."""
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _SMALL_DISC)
     opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _SMALL_DISC)
-    # A chain or a strap is all thin: what opening removes is kept where it is long.
+    # A chain or a strap is thin everywhere: of what opening removes, long parts stay.
     number, labels, sizes, _ = cv2.connectedComponentsWithStats(mask & (1 - opened), connectivity=8)
     for part in range(1, number):
         if max(sizes[part, cv2.CC_STAT_WIDTH], sizes[part, cv2.CC_STAT_HEIGHT]) >= 0.05 * max(mask.shape):
@@ -208,43 +208,43 @@ def _cleaned(mask: Flags) -> Flags:
     reach = max(3, round(0.06 * max(mask.shape)))
     around = cv2.dilate((labels == main).astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
     near = np.bincount(labels[around > 0], minlength=number)[1:] > 0
-    kept = (areas >= 0.12 * areas.max()) | (near & (areas >= 0.01 * areas.max()))
-    return np.isin(labels, 1 + np.flatnonzero(kept)).astype(np.uint8)
+    large = (areas >= 0.12 * areas.max()) | (near & (areas >= 0.01 * areas.max()))
+    return np.isin(labels, 1 + np.flatnonzero(large)).astype(np.uint8)
 
 
-def _lifted(picture: Floats, small_mask: Flags) -> Subject:
-    """The edge at the picture's own size: each pixel there is a share of product colour and a rest of backdrop."""
-    height, width = picture.shape[:2]
+def _lifted(image: Floats, small_mask: Flags) -> Subject:
+    """The edge at the image's own size: each pixel there is a share of product colour and a rest of backdrop."""
+    height, width = image.shape[:2]
     scale = max(1.0, max(height, width) / max(small_mask.shape))
     soft = cv2.resize(small_mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     soft = np.clip(cv2.GaussianBlur(soft, (0, 0), 0.6 * scale), 0, 1)
     mask = (soft > 0.5).astype(np.uint8)
     reach = max(1, round(scale))
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    # A frame of product around it: what runs out of the picture has no edge there.
+    # Outside the image counts as product: where the photo's edge cuts it off, it has no edge of its own.
     inside, outside = cv2.erode(mask, square), cv2.dilate(mask, square)
     core, beyond = inside.astype(np.float32), 1 - cv2.dilate(outside, square).astype(np.float32)
     window = 6 * reach + 3
-    product, known = _mean_near(picture, core, window)
-    backdrop, open_near = _mean_near(picture, beyond, window)
+    product, known = _mean_near(image, core, window)
+    backdrop, open_near = _mean_near(image, beyond, window)
     difference = product - backdrop
     contrast = (difference**2).sum(axis=2)
     rim = (outside > inside) & known & open_near
     apart = rim & (contrast > 30.0**2)
-    share = np.clip(((picture - backdrop) * difference).sum(axis=2) / np.maximum(contrast, 1), 0, 1)
+    share = np.clip(((image - backdrop) * difference).sum(axis=2) / np.maximum(contrast, 1), 0, 1)
     alpha = np.where(inside > 0, np.float32(1), soft * (outside > 0))
     alpha = np.where(apart, share, alpha).astype(np.float32)
-    # Product colour plus what the mixture leaves unexplained, so that a print keeps its detail up to the edge.
-    unmixed = product + picture - (share[..., None] * difference + backdrop)
-    lifted = np.where(apart[..., None], np.clip(unmixed, 0, 255), picture).astype(np.float32)
+    # The product's colour plus what the mixture does not explain, so that a print keeps its detail up to the edge.
+    unmixed = product + image - (share[..., None] * difference + backdrop)
+    lifted = np.where(apart[..., None], np.clip(unmixed, 0, 255), image).astype(np.float32)
     clear = bool(apart.sum() >= 0.6 * max(1, rim.sum()))
     return Subject(lifted, alpha, clear)
 
 
-def _mean_near(picture: Floats, weight: Floats, window: int) -> tuple[Floats, NDArray[np.bool_]]:
+def _mean_near(image: Floats, weight: Floats, window: int) -> tuple[Floats, NDArray[np.bool_]]:
     """The mean colour of the weighted pixels around each pixel, and where there are any."""
     total = cv2.blur(weight, (window, window), borderType=cv2.BORDER_CONSTANT)
-    mean = cv2.blur(picture * weight[..., None], (window, window), borderType=cv2.BORDER_CONSTANT)
+    mean = cv2.blur(image * weight[..., None], (window, window), borderType=cv2.BORDER_CONSTANT)
     return mean / np.maximum(total, 1e-6)[..., None], total > 1.5 / window**2
 
 

@@ -1,25 +1,24 @@
-"""Textual enrichment behind one small protocol: T⁺ = MLLM_text(T, I, E) of the paper's co-augmentation.
-
-Three providers speak it: `rules` (no model), `openai` (any compatible chat server) and `transformers` (a local VLM);
-`providers.py` gives the one that the settings name. A reply that must not be used is not an exception but an
-`Enrichment` without text and with the reason, because in a catalog of millions some rows always fail.
-"""
+"""Textual enrichment: T⁺ = MLLM_text(T, I, E) of the paper. A provider's name is the name of its file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol
 
-from moon2.errors import UserError
-from moon2.records import Product
+from moon2.augment.text.entities import Entity
+from moon2.augment.text.sanitize import CleanProduct
 
 if TYPE_CHECKING:
-    from moon2.augment.text.entities import Entity
+    from moon2.augment.prompts import Prompts
+    from moon2.augment.settings import TextSettings
 
-
-class EnrichmentError(UserError):
-    """The settings of textual enrichment cannot be followed; the message is one line for people."""
+PROVIDERS = {
+    "rules": "moon2.augment.text.rules:RulesProvider",
+    "openai": "moon2.augment.text.openai:OpenAITextProvider",
+    "transformers": "moon2.augment.text.transformers:TransformersTextProvider",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +27,12 @@ class Enrichment:
 
     Attributes:
         text: the enriched title T⁺, one line of plain text; None when there is none.
-        reason: why there is none, as "code: one line"; with a text, what grounding took out of it, or "".
-        model: the model that answered; "" for rules.
-        tokens_in: tokens read, as the provider counts them; 0 for rules.
-        tokens_out: tokens written.
+        reason: why there is none, as "code: one line"; else "".
+        tokens_in, tokens_out: tokens that a model read and wrote.
     """
 
     text: str | None
     reason: str = ""
-    model: str = ""
     tokens_in: int = 0
     tokens_out: int = 0
 
@@ -44,20 +40,36 @@ class Enrichment:
 class TextProvider(Protocol):
     """What turns products and their entities into enriched titles.
 
-    `name` is the provider's name in the settings, `model` the model it asks ("" for rules), `prompt` the version of the
-    prompt it asks with, such as "enrich-v1" ("" for rules). All three go into a product's provenance.
+    Attributes:
+        name, model, prompt: for provenance: the provider, its model and the version of its prompt; "" where there is
+            none.
+        batch_size: most products of one call.
+        concurrency: calls under way at once, from threads.
     """
 
     name: str
     model: str
     prompt: str
+    batch_size: int = 1
+    concurrency: int = 1
 
     def enrich(
-        self, products: Sequence[Product], entities: Sequence[tuple[Entity, ...]], seed: int
+        self, products: Sequence[CleanProduct], entities: Sequence[tuple[Entity, ...]], seed: int
     ) -> list[Enrichment]:
-        """One `Enrichment` a product, in the same order.
+        """One `Enrichment` a product, in the same order; draws depend on `seed` and the product alone.
 
-        What is drawn for a product depends on `seed` and its id only. A bad row never raises: it has no text and a
-        reason.
+        Raises:
+            AugmentationError: the provider cannot work at all.
+            Exception: any other; the provider failed on these products.
         """
         ...
+
+
+def load_text_provider(settings: TextSettings, prompts: Prompts) -> TextProvider:
+    """The provider that `settings.provider` names; its file is imported only now, as it may need torch.
+
+    Raises:
+        AugmentationError: its model cannot be used.
+    """
+    provider: TextProvider = resolve_name(PROVIDERS[settings.provider])(settings, prompts)
+    return provider

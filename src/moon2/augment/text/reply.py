@@ -1,7 +1,7 @@
-"""What is common to asking any vision-language model for a title: the picture it sees, and reading what it replies.
+"""What all vision-language models share: the image they see, and the title in their reply.
 
-Models wrap the JSON object they were asked for in code fences, in reasoning, in kind words. All that is tolerated; a
-reply without a usable title is not, because a guess at what the model meant would enter the catalog unseen.
+Models wrap the JSON object of the prompt in code fences, in reasoning, in kind words. All of that is tolerated. A reply
+without a usable title is not: a guess at its meaning would enter the catalog unseen.
 """
 
 from __future__ import annotations
@@ -12,53 +12,51 @@ import unicodedata
 
 from PIL import Image
 
-from moon2.errors import UserError
+from moon2.augment.errors import ProductError
+from moon2.augment.text.sanitize import CleanProduct
 from moon2.images import ImageError, open_image
-from moon2.records import MAX_TITLE_CHARACTERS, Product
+from moon2.records import MAX_TITLE_CHARACTERS
 
-PICTURE_SIDE = 768
-"""Longest side, in pixels, of the picture a model sees: more costs tokens and shows nothing that belongs in a title."""
+IMAGE_SIDE = 768
+"""Longest side, in pixels, of the image a model sees: more costs tokens and shows nothing that belongs in a title."""
 
 _SHORTEST_SIDE = 32  # several servers and processors refuse slivers and single pixels
 _LONGEST_REPLY = 50_000
 _THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
-class ReplyError(UserError):
-    """A model's reply holds no title; the message is one line that says why."""
-
-
-def main_picture(product: Product) -> Image.Image | None:
-    """The product's main picture as RGB of at most 768 pixels a side; None if there is none that can be read."""
+def main_image(product: CleanProduct) -> Image.Image | None:
+    """The product's first image as RGB of at most 768 pixels a side; None if there is none that can be read."""
     if not product.images:
         return None
     try:
-        picture = open_image(product.images[0], f"product {product.id!r}: image 0")
+        image = open_image(product.images[0])
     except ImageError:
         return None
-    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
-    width, height = picture.size
+    image.thumbnail((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
+    width, height = image.size
     if min(width, height) < _SHORTEST_SIDE:
-        return picture.resize((max(width, _SHORTEST_SIDE), max(height, _SHORTEST_SIDE)))
-    return picture
+        return image.resize((max(width, _SHORTEST_SIDE), max(height, _SHORTEST_SIDE)))
+    return image
 
 
 def title_in(reply: str | None) -> str:
     """The title in a reply: that of the last JSON object that has one, since models that reason aloud answer last.
 
     Raises:
-        ReplyError: empty, no JSON object with a text under "title", an empty title, or one of over 2,000 characters.
+        ProductError: `bad_json`: no JSON object with a text under "title", an empty title, or one of over 2,000
+            characters.
     """
     text = _THOUGHT.sub("", (reply or "")[:_LONGEST_REPLY])
     titles = _titles(text)
     if not titles:
         shown = " ".join(text.split())[:80]
-        raise ReplyError(f'no {{"title": …}} in the reply {shown!r}' if shown else "the reply is empty")
-    title = " ".join("".join(character for character in titles[-1] if _is_text(character)).split())
+        raise ProductError(f'bad_json: no {{"title": …}} in the reply {shown!r}')
+    title = " ".join("".join(filter(_is_text, titles[-1])).split())
     if not title:
-        raise ReplyError("the title is empty")
+        raise ProductError("bad_json: the title is empty")
     if len(title) > MAX_TITLE_CHARACTERS:
-        raise ReplyError(f"the title has {len(title)} characters")
+        raise ProductError(f"bad_json: the title has {len(title)} characters")
     return title
 
 
@@ -81,5 +79,5 @@ def _titles(text: str) -> list[str]:
 
 
 def _is_text(character: str) -> bool:
-    # Lone surrogates come out of JSON escapes, and a record refuses them and U+FFFD; line breaks become spaces later.
+    # JSON escapes can make lone surrogates, which a record refuses, as it does U+FFFD.
     return character.isspace() or (unicodedata.category(character) not in ("Cc", "Cs") and character != "\ufffd")
