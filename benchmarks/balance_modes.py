@@ -1,111 +1,91 @@
 """What the balance modes do to the objectives' weights over a whole run, and to retrieval.
 
-    python benchmarks/balance_modes.py DATA --out runs/balance --steps 400 [--at-once 2] [--seeds 0]
+    python benchmarks/balance_modes.py DATA --steps 400 --seeds 0 --at_once 2 --out runs/balance
 
-Trains the recipe once a mode and seed: `paper` (ω as printed), `guarded` with a low and a high floor, and equal weights
-(a floor of one). Runs side by side get one thread each, so all have the same budget. Prints M·ω along the run and R@10
-on the test queries, and writes balance.json and balance.html there. Finished runs are not repeated, and one that was
-cut short goes on.
+A mode is `paper` (ω as printed), or `guarded` with its floor; a floor of 1 makes the weights equal. Prints M·ω along
+the runs and R@10 on the test queries. Runs are kept as `moon2 compare` keeps them: the same command goes on where it
+was stopped. OUT/balance.json has the weights at each line of the log.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
+import shlex
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import mean
+from typing import Any
 
-from moon2.train.history import read_history
+from moon2.errors import UserError
+from moon2.evaluate.format import markdown_table
+from moon2.experiments.runner import Experiment, run_same_steps
+from moon2.experiments.tables import means_table
+from moon2.experiments.variants import Variant
+from moon2.recipe import load_recipe
+from moon2.run_folder import RunFolder
+from moon2.views import DIRECTIONS
 
-from moon2.evaluate.report.charts import line_chart
-from moon2.evaluate.report.report import TEMPLATES
-from moon2.evaluate.result import DIRECTIONS, Evaluation
-
-MODES = {
-    "paper": ("--alignment.balance", "paper"),
-    "guarded, floor 0.5": ("--alignment.balance", "guarded", "--alignment.floor_share", "0.5"),
-    "guarded, floor 0.8": ("--alignment.balance", "guarded", "--alignment.floor_share", "0.8"),
-    "equal weights": ("--alignment.balance", "guarded", "--alignment.floor_share", "1.0"),
-}
+MODES = ("paper", "guarded:0.5", "guarded:0.8", "guarded:1.0")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, evaluates, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data")
-    parser.add_argument("--out", default="runs/balance")
-    parser.add_argument("--config", default="recipes/tiny.yaml")
+    parser.add_argument("data", type=Path, help="a catalog with test queries")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--seeds", default="0", help="comma-separated")
-    parser.add_argument("--at-once", type=int, default=2)
-    parser.add_argument(
-        "--modes", default=",".join(str(number) for number in range(len(MODES))), help="numbers of modes"
-    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--modes", nargs="+", default=MODES)
+    parser.add_argument("--config", default="recipes/tiny.yaml")
+    parser.add_argument("--out", type=Path, default=Path("runs/balance"), metavar="FOLDER")
+    parser.add_argument("--at_once", type=int, default=1, help="runs side by side, with one core each")
     options = parser.parse_args(arguments)
-    names = [list(MODES)[int(number)] for number in options.modes.split(",")]
-    jobs = [(name, int(seed)) for seed in options.seeds.split(",") for name in names]
-    with ThreadPoolExecutor(options.at_once) as pool:
-        folders = list(pool.map(lambda job: run(*job, options), jobs))
-    rows = [read(name, seed, folder) for (name, seed), folder in zip(jobs, folders, strict=True)]
-    out = Path(options.out)
-    command = f"python benchmarks/balance_modes.py {options.data} --steps {options.steps} --seeds {options.seeds}"
-    (out / "balance.json").write_text(json.dumps({"command": command, "runs": rows}, ensure_ascii=False, indent=1))
-    text = table(rows)
-    print(text)
-    charts = [line_chart(f"M·ω, {row['mode']}, seed {row['seed']}", row["weights"], low=0.0, high=2.0) for row in rows]
-    page = TEMPLATES.from_string(Path(__file__).with_suffix(".html.j2").read_text())
-    (out / "balance.html").write_text(page.render(text=text, charts=charts))
+    command = shlex.join(["python", "benchmarks/balance_modes.py", *(arguments or sys.argv[1:])])
+    try:
+        recipe = load_recipe(options.config, [f"training.steps={options.steps}", "training.evaluate_every=0"])
+        experiment = Experiment(
+            options.out, options.data, recipe, options.seeds, at_once=options.at_once, command=command
+        )
+        rows = run_same_steps(experiment, [variant_of(mode) for mode in options.modes])
+    except UserError as error:
+        raise SystemExit(str(error)) from None
+    runs = [
+        {"mode": row["variant"], "seed": row["seed"], "weights": weights(options.out / "runs" / row["run"])}
+        for row in rows
+    ]
+    (options.out / "balance.json").write_text(json.dumps({"command": command, "runs": runs}, ensure_ascii=False))
+    print(f"{weights_table(runs)}\n\n{means_table(rows)}")
 
 
-def run(name: str, seed: int, options: argparse.Namespace) -> Path:
-    """One mode trained and evaluated in its own folder, as a user would do it."""
-    folder = Path(options.out) / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} if options.at_once > 1 else dict(os.environ)
-    moon2 = [str(Path(sys.executable).parent / "moon2")]
-    settings = ["--training.steps", str(options.steps), "--training.seed", str(seed), "--training.evaluate_every", "0"]
-    train = ["train", "--config", options.config, "--data", options.data, "--out", str(folder), "--resume"]
-    if not (folder / "evaluation.json").exists():
-        Path(options.out).mkdir(parents=True, exist_ok=True)
-        with (Path(options.out) / f"{folder.name}.log").open("w") as log:
-            for command in ([*train, *settings, *MODES[name]], ["evaluate", str(folder), "--data", options.data]):
-                subprocess.run([*moon2, *command], env=environment, check=True, stdout=log, stderr=log)
-    return folder
+def variant_of(mode: str) -> Variant:
+    """The settings of a mode.
+
+    Raises:
+        UserError: there is no such mode.
+    """
+    balance, _, floor = mode.partition(":")
+    if balance not in ("paper", "guarded") or (balance == "guarded") != bool(floor):
+        raise UserError(f"--modes: there is no mode {mode!r}; give paper, or one such as guarded:0.8")
+    variant = Variant(mode, (f"alignment.balance={balance}", *([f"alignment.floor_share={floor}"] if floor else [])))
+    load_recipe(None, variant.settings)  # refuses a floor that is none
+    return variant
 
 
-def read(name: str, seed: int, folder: Path) -> dict:
-    """What a finished run says: weights and losses along it, recall at its end."""
-    history = [line for line in read_history(folder / "history.jsonl") if "weight/t→mm" in line]
-    evaluation = Evaluation.from_json((folder / "evaluation.json").read_text())
-    return {
-        "mode": name,
-        "seed": seed,
-        "weights": {m: [(line["step"], line[f"weight/{m}"]) for line in history] for m in DIRECTIONS},
-        "losses": {m: [(h["step"], h[f"loss/{m}"]) for h in history if f"loss/{m}" in h] for m in DIRECTIONS},
-        "recall": {direction: evaluation.recalls[direction][10] for direction in DIRECTIONS},
-        "class_accuracy": evaluation.zero_shot["class"]["mm"]["accuracy"],
-    }
+def weights(run: Path) -> dict[str, list[tuple[float, float]]]:
+    """Objective → (step, M·ω) of each line of the run's log."""
+    lines = [line for line in RunFolder(run).read_history() if "loss" in line]
+    return {str(m): [(line["step"], line[f"weight/{m}"]) for line in lines] for m in DIRECTIONS}
 
 
-def table(rows: Sequence[dict]) -> str:
-    """Two Markdown tables: the weights along the run, and what came of it."""
-    lines = ["| mode, seed | share of run | " + " | ".join(DIRECTIONS) + " |", "|---|---|" + "---|" * len(DIRECTIONS)]
-    for row in rows:
+def weights_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Markdown: M·ω early, halfway and at the end of each run."""
+    rows = []
+    for run in runs:
         for share in (0.1, 0.5, 1.0):
-            cells = [row["weights"][m][round(share * (len(row["weights"][m]) - 1))][1] for m in DIRECTIONS]
-            shown = " | ".join(f"{cell:.2f}" for cell in cells)
-            lines.append(f"| {row['mode']}, {row['seed']} | {share:.0%} | {shown} |")
-    lines += ["", "| mode, seed | " + " | ".join(f"{d} R@10" for d in DIRECTIONS) + " | mean | class |"]
-    lines.append("|---|" + "---|" * (len(DIRECTIONS) + 2))
-    for row in rows:
-        scores = [row["recall"][d] for d in DIRECTIONS]
-        shown = " | ".join(f"{score:.1f}" for score in [*scores, mean(scores), row["class_accuracy"]])
-        lines.append(f"| {row['mode']}, {row['seed']} | {shown} |")
-    return "\n".join(lines)
+            curves = [run["weights"][str(m)] for m in DIRECTIONS]
+            cells = [f"{curve[round(share * (len(curve) - 1))][1]:.2f}" for curve in curves]
+            rows.append((f"{run['mode']}, seed {run['seed']}", f"{share:.0%}", *cells))
+    return markdown_table(("M·ω", "of the run", *map(str, DIRECTIONS)), rows)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What a whole evaluation takes of memory above what the catalog and the libraries take: vectors, ranks, labels, ids.
+"""The memory that a whole evaluation takes above the catalog and the libraries: vectors, ranks, labels, ids.
 
     python benchmarks/evaluation_memory.py [--rows 60000] [--dimension 256] [--queries 0]
 
-A catalog of that many products, as many queries (or --queries of them), one right answer each, and an encoder that
-draws unit vectors: every view of every product, every form of every query. Peak growth is that of resident memory since
-just before `evaluate`.
+The catalog has so many products, and as many queries (or --queries of them) with one right answer each. The encoder
+draws unit vectors, for every view of every product and query. Peak growth is that of resident memory since just before
+`score`.
 """
 
 from __future__ import annotations
@@ -21,26 +21,25 @@ from typing import Any
 import numpy as np
 
 from moon2.catalog.store import write_catalog
-from moon2.evaluate.evaluate import evaluate
+from moon2.evaluate.score import score
 from moon2.records import Interaction, Product, Query
+from moon2.views import VIEWS, View
 
 
-class Drawn:
-    """Unit vectors, whatever is asked."""
-
-    name = "drawn"
+class RandomEncoder:
+    """Unit vectors, whatever is to be embedded."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension, self.random = dimension, np.random.default_rng(0)
 
     def encode(self, items: Sequence[Any], **_: Any) -> np.ndarray:
-        """(items, dimension) float32."""
+        """[n, D] float32."""
         vectors = self.random.standard_normal((len(items), self.dimension), dtype=np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    def encode_views(self, products: Sequence[Product], **_: Any) -> dict[str, np.ndarray]:
+    def encode_views(self, products: Sequence[Product], **_: Any) -> dict[View, np.ndarray]:
         """The same for each view."""
-        return {view: self.encode(products) for view in ("t", "i", "mm")}
+        return {view: self.encode(products) for view in VIEWS}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--queries", type=int, default=0, help="0: as many as rows")
     options = parser.parse_args(arguments)
-    asked = options.queries or options.rows
+    queries = options.queries or options.rows
     with tempfile.TemporaryDirectory() as folder:
         products = (
             Product(
@@ -64,19 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         log = (
             Interaction(Query(f"query-{number}", f"number {number}", image=b"not opened"), (f"product-{number}",))
-            for number in range(asked)
+            for number in range(queries)
         )
-        catalog = write_catalog(Path(folder) / "shop", {"test": products}, {"test": log}, title="drawn")
-        evaluate(Drawn(8), catalog, limit=64)  # libraries, and the index of the catalog
+        catalog = write_catalog(Path(folder) / "shop", {"test": products}, {"test": log}, title="random")
+        score(RandomEncoder(8), catalog, limit=64)  # libraries, and the index of the catalog
         before, started = peak(), time.perf_counter()
-        evaluate(Drawn(options.dimension), catalog)
-        grown, seconds = peak() - before, time.perf_counter() - started
+        score(RandomEncoder(options.dimension), catalog)
+        growth, seconds = peak() - before, time.perf_counter() - started
     result = {
         "rows": options.rows,
         "dimension": options.dimension,
-        "queries": asked,
-        "all_vectors_gb": round(3 * (options.rows + asked) * options.dimension * 4 / 1e9, 3),
-        "peak_growth_gb": round(grown / 1e9, 3),
+        "queries": queries,
+        "all_vectors_gb": round(len(VIEWS) * (options.rows + queries) * options.dimension * 4 / 1e9, 3),
+        "peak_growth_gb": round(growth / 1e9, 3),
         "seconds": round(seconds, 1),
     }
     print(json.dumps(result))

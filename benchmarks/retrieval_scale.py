@@ -1,10 +1,10 @@
-"""What scoring a gallery of MBE2.0's size takes: memory, time, and time as a ratio to the bare matrix product.
+"""Scoring a gallery of MBE2.0's size: memory, time, and time as a ratio to the bare matrix product.
 
     python benchmarks/retrieval_scale.py [--rows 636241] [--dimension 256] [--queries 0] [--every 10]
 
-Random unit vectors, as many queries as products (or the first --queries of them), one right answer each. The product
-alone is done blockwise too and timed between the scored chunks, on every n-th of them, in the faster
-of two block shapes; the ratio is over those chunks. Peak memory is that of the whole process.
+Random unit vectors, as many queries as products (or the first --queries of them), one relevant product each. The bare
+product is done block by block too, in the faster of two block shapes, and timed after every n-th scored chunk; the
+ratio is over those chunks. Peak memory is that of the whole process.
 """
 
 from __future__ import annotations
@@ -36,39 +36,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     queries, gallery = (unit_vectors(options.rows, options.dimension, seed) for seed in (0, 1))
     queries = queries[: options.queries or options.rows]
-    scored = product = 0.0
+    seconds = 0.0
     ratios = []
     for number, start in enumerate(tqdm(range(0, len(queries), CHUNK), unit="chunk")):
         chunk = queries[start : start + CHUNK]
         relevant = [[row] for row in range(start, start + len(chunk))]
-        begun = time.perf_counter()
-        found = ranks(chunk, gallery, relevant, [None] * len(chunk))
-        took = time.perf_counter() - begun
-        scored += took
-        assert (found.above < len(gallery)).all()
+        started = time.perf_counter()
+        result = ranks(chunk, gallery, relevant, [None] * len(chunk))
+        taken = time.perf_counter() - started
+        seconds += taken
+        assert (result.above < len(gallery)).all()
         if number % options.every == 0:
-            bare = min(bare_product(chunk, gallery, columns) for columns in (GALLERY_BLOCK, 8 * GALLERY_BLOCK))
-            product += bare
-            ratios.append(took / bare)
-    result = {
+            ratios.append(
+                taken / min(bare_product(chunk, gallery, size) for size in (GALLERY_BLOCK, 8 * GALLERY_BLOCK))
+            )
+    figures = {
         "rows": options.rows,
         "queries": len(queries),
         "dimension": options.dimension,
         "threads": torch.get_num_threads(),
-        "seconds": round(scored, 1),
+        "seconds": round(seconds, 1),
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "ratio_median": round(float(np.median(ratios)), 3),
         "ratio_lowest": round(min(ratios), 3),
         "ratio_highest": round(max(ratios), 3),
         "pairs": len(ratios),
     }
-    print(json.dumps(result))
+    print(json.dumps(figures))
     if options.out:
-        Path(options.out).write_text(json.dumps(result, indent=1))
+        Path(options.out).write_text(json.dumps(figures, indent=1))
 
 
 def unit_vectors(rows: int, dimension: int, seed: int) -> np.ndarray:
-    """(rows, dimension) float32 of length one."""
+    """[n, D] float32 of unit length."""
     vectors = np.random.default_rng(seed).standard_normal((rows, dimension), dtype=np.float32)
     for start in range(0, rows, CHUNK):
         part = vectors[start : start + CHUNK]
@@ -77,15 +77,15 @@ def unit_vectors(rows: int, dimension: int, seed: int) -> np.ndarray:
 
 
 def bare_product(chunk: np.ndarray, gallery: np.ndarray, columns: int) -> float:
-    """Seconds for all similarities of the chunk, block by block, none of them looked at."""
+    """Seconds for all similarities of the chunk, block by block, none of them read."""
     left, right = torch.from_numpy(chunk), torch.from_numpy(gallery)
     out = torch.empty(QUERY_BLOCK, columns)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for row in range(0, len(left), QUERY_BLOCK):
         for column in range(0, len(right), columns):
             some, others = left[row : row + QUERY_BLOCK], right[column : column + columns]
             torch.mm(some, others.T, out=out[: len(some), : len(others)] if len(others) == columns else None)
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

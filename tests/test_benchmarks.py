@@ -1,53 +1,125 @@
-"""The measuring scripts, on something small enough to check by hand: they are what the README's figures come from."""
+"""The measuring scripts, on something small enough to check by hand: README's figures come from them."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import shutil
 from pathlib import Path
 from random import Random
-from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.benchmark_scripts import load_script
+from support.small_recipe import small_recipe, write_small_recipe
 
 from moon2 import Product
-from moon2.catalog.generated_shop.generate import write_shop
-from moon2.recipe import load_recipe
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-
-
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from moon2.catalog.store import Catalog
+from moon2.evaluate.evaluate import evaluate
+from moon2.train.train import run_training
 
 
-def test_prefix_sharing_measures_the_same_vectors_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    recipe = load_recipe(
-        None,
-        ["backbone.tiny.width=32", "backbone.tiny.vision_width=32", "backbone.tiny.layers=2", "training.batch_size=4"],
-    )
-    script("prefix_sharing").compare(recipe, write_shop(out=tmp_path / "shop", products=60, queries=20), pairs=1)
+@pytest.fixture(scope="module")
+def run(generated_shop: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps, evaluated."""
+    folder = tmp_path_factory.mktemp("benchmarks") / "run"
+    run_training(small_recipe("training.steps=2"), generated_shop, folder)
+    evaluate(str(folder), data=generated_shop.folder)
+    return folder
+
+
+def test_prefix_sharing_measures_the_same_vectors_both_ways(
+    generated_shop: Catalog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for optimizer in ("muon", "adamw"):
+        load_script("prefix_sharing").compare(small_recipe(f"training.optimizer={optimizer}"), generated_shop, pairs=1)
+        printed = capsys.readouterr().out
+        assert "separate / shared: median" in printed
+        assert float(printed.rpartition("vectors: ")[2]) <= 1e-5
+
+
+def test_the_memory_of_an_evaluation_is_printed_with_what_was_evaluated(capsys: pytest.CaptureFixture[str]) -> None:
+    load_script("evaluation_memory").main(["--rows", "200", "--queries", "20", "--dimension", "16"])
+    result = json.loads(capsys.readouterr().out)
+    assert (result["rows"], result["queries"], result["dimension"]) == (200, 20, 16)
+    assert result["peak_growth_gb"] >= 0 and result["seconds"] >= 0
+
+
+def test_scoring_is_timed_beside_the_bare_product(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["--rows", "3000", "--queries", "64", "--dimension", "16", "--out", str(tmp_path / "scale.json")]
+    load_script("retrieval_scale").main(args)
+    result = json.loads((tmp_path / "scale.json").read_text())
+    assert json.loads(capsys.readouterr().out) == result
+    assert (result["rows"], result["queries"], result["pairs"]) == (3000, 64, 1)
+    assert result["ratio_lowest"] == result["ratio_median"] > 0
+
+
+def test_the_filter_is_measured_on_the_labelled_rows_of_the_log(
+    run: Path, generated_shop: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    noise = str(generated_shop.folder / "noise.parquet")
+    args = [str(tmp_path / "run"), "--data", str(generated_shop.folder), "--noise", noise]
+    load_script("filter_auroc").main(args)
+    result = json.loads((tmp_path / "run" / "filter.json").read_text())
+    assert 0 <= result["auroc"] <= 1
+    assert 0 < result["wrong"] < result["triplets"] == 40
+    assert f"{result['wrong']} of 40 triplets are wrong" in capsys.readouterr().out
+
+
+def test_phi_of_a_triplet_is_the_mean_over_its_negatives(run: Path, generated_shop: Catalog) -> None:
+    from moon2.catalog.triplets import triplets_from_log
+    from moon2.encoders.load import load_own
+    from moon2.recipe import FilterSettings
+
+    encoder, settings = load_own(run), FilterSettings(sharpness=5, margin_end=0.1)
+    triplet = next(t for t in triplets_from_log(generated_shop.interactions("train")) if len(t.negative_ids) > 1)
+    query = encoder.encode([generated_shop.with_image(triplet.query)])[0]
+    ids = [triplet.positive_id, *triplet.negative_ids]
+    positive, *negatives = encoder.encode([generated_shop.product(id) for id in ids]) @ query
+    wanted = np.mean([1 / (1 + np.exp(-5 * (positive - negative - 0.1))) for negative in negatives])
+    phi = load_script("filter_auroc").mean_phi(encoder, generated_shop, [triplet], settings)
+    assert phi == pytest.approx([wanted], abs=1e-5)
+
+
+def test_the_results_on_the_fashion_log_are_gathered(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "filter.json").write_text('{"auroc": 0.9}')
+    load_script("fashion_results").main([str(tmp_path), "--seconds", "1", "2", "3"])
+    result = json.loads((tmp_path / "fashion.json").read_text())
+    assert (result["seconds"], result["filter"]) == ({"import": 1, "train": 2, "evaluate": 3}, {"auroc": 0.9})
+    recalls = json.loads((run / "evaluation.json").read_text())["recalls"]
+    assert result["evaluation"]["recalls"] == recalls and "examples" not in result["evaluation"]
+    assert list(result["weights_at_the_end"]) == ["t→mm", "i→mm", "mm→mm", "i→t", "t→i"]
+    assert f"| t→mm | {recalls['t→mm']['1']:.1f} |" in capsys.readouterr().out
+
+
+def test_balance_modes_are_compared_and_their_weights_shown(
+    generated_shop: Catalog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, out = write_small_recipe(tmp_path / "small.yaml"), tmp_path / "out"
+    args = [str(generated_shop.folder), "--config", str(recipe), "--steps", "2", "--at_once", "2", "--out", str(out)]
+    load_script("balance_modes").main([*args, "--modes", "paper", "guarded:1.0"])
+    runs = json.loads((out / "balance.json").read_text())["runs"]
+    assert [run["mode"] for run in runs] == ["paper", "guarded:1.0"]
+    last = {objective: curve[-1] for objective, curve in runs[1]["weights"].items()}
+    assert last == {str(objective): [2, pytest.approx(1)] for objective in last}, "a floor of 1 makes them equal"
     printed = capsys.readouterr().out
-    assert "separate / shared: median" in printed
-    assert float(printed.rpartition("vectors: ")[2]) <= 1e-5
+    assert "| guarded:1.0, seed 0 | 100% | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |" in printed
+    assert "| paper | 1 |" in printed
 
 
-def test_the_memory_of_an_evaluation_is_told_with_what_was_evaluated(capsys: pytest.CaptureFixture[str]) -> None:
-    script("evaluation_memory").main(["--rows", "200", "--queries", "20", "--dimension", "16"])
-    told = json.loads(capsys.readouterr().out)
-    assert (told["rows"], told["queries"], told["dimension"]) == (200, 20, 16)
-    assert told["peak_growth_gb"] >= 0 and told["seconds"] >= 0
+@pytest.mark.parametrize("mode", ["fixed", "paper:0.5", "guarded", "guarded:2", "guarded:x"])
+def test_a_mistaken_balance_mode_is_named(mode: str) -> None:
+    with pytest.raises(SystemExit, match=rf"no mode '{mode}'|alignment\.floor_share"):
+        load_script("balance_modes").main(["data", "--modes", mode])
 
 
-def test_the_mask_of_a_photo_on_paper_is_the_product_and_stays_it_in_a_room() -> None:
-    """A dark square with a white window: paper is what is white and connected to the edge, so the window is product."""
-    focus = script("heatmap_focus")
+def test_the_mask_of_a_photo_is_the_product_on_white_and_in_a_room() -> None:
+    """A dark square with a white window. White that touches the edge is background, so the window is product."""
+    focus = load_script("heatmap_focus")
     photo = Image.new("RGB", (60, 80), "white")
     photo.paste((20, 20, 20), (10, 20, 50, 60))
     photo.paste("white", (25, 35, 35, 45))
@@ -61,13 +133,13 @@ def test_the_mask_of_a_photo_on_paper_is_the_product_and_stays_it_in_a_room() ->
 
 
 def test_lift_is_share_over_even_share() -> None:
-    found = script("heatmap_focus").lift(np.array([0.6, 0.2]), np.array([0.3, 0.1]))
-    assert found["lift"] == pytest.approx(2)
-    assert found["interval"] == pytest.approx([2, 2])
+    result = load_script("heatmap_focus").lift(np.array([0.6, 0.2]), np.array([0.3, 0.1]))
+    assert result["lift"] == pytest.approx(2)
+    assert result["interval"] == pytest.approx([2, 2])
 
 
-def test_title_words_get_their_roles_and_true_words_are_no_filler() -> None:
-    focus = script("heatmap_focus")
+def test_title_words_get_their_roles_and_true_words_are_not_added_as_filler() -> None:
+    focus = load_script("heatmap_focus")
     known = {"brand": "Nike", "base_colour": "Red", "gender": "Women"}
     product = Product("1", "Nike Women Red Shoes", category=("Footwear", "Shoes"), attributes=known)
     changed, roles = focus.with_filler(product, "appended")

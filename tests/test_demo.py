@@ -2,61 +2,73 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
+from support.small_recipe import small_recipe
 
-from moon2 import demo
-from moon2.demo import demo_recipe, run_demo
-from moon2.recipe import BackboneSettings, InputSettings, Recipe, TinySettings, TrainingSettings, load_recipe
-from moon2.runs import RunError
+from moon2 import Encoder
+from moon2.demo import demo, demo_recipe, run_demo
+from moon2.recipe import load_recipe
+from moon2.run_folder import RunError
 
-
-def small_recipe() -> Recipe:
-    sizes = TinySettings(vocabulary=400, width=32, layers=1, heads=2, feed_forward=32, vision_width=32, vision_layers=1)
-    return Recipe(
-        backbone=BackboneSettings(tiny=sizes),
-        input=InputSettings(max_text_tokens=16, max_pixels=3600, max_images=1),
-        training=TrainingSettings(steps=2, batch_size=4, learning_rate=1e-3, warmup_steps=1, log_every=1, save_every=1),
-    )
+RECIPE = small_recipe("training.steps=2", "training.save_every=1")
 
 
-def test_the_demos_recipe_is_one(tmp_path: Path):
+def killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_demos_recipe_can_be_written_and_read(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(demo_recipe().to_yaml())
     assert load_recipe(tmp_path / "recipe.yaml") == demo_recipe()
 
 
-def test_demo_goes_on_after_a_kill_and_starts_over_when_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+def test_the_demo_goes_on_after_a_kill_and_starts_over_when_it_is_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, logger="moon2")
     folder = tmp_path / "demo"
-
-    def killed(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(demo, "train_run", killed)
-        run_demo(folder, small_recipe(), products=60)
+        patched.setattr("moon2.train.train.run_training", killed)
+        run_demo(folder, RECIPE, products=60)
     baseline = (folder / "baseline.json").read_bytes()
     assert not (folder / "model").exists()
+    assert "continued" not in caplog.text
 
-    report = run_demo(folder, small_recipe(), products=60)
-    printed = capsys.readouterr().out
-    assert "continued" in printed and "t→mm" in printed and str(report) in printed
-    assert (folder / "baseline.json").read_bytes() == baseline  # not scored again
+    result = run_demo(folder, RECIPE, products=60)
+    assert "moon2 demo, continued: a shop, an encoder for it, and a report" in caplog.text
+    assert (folder / "baseline.json").read_bytes() == baseline, "it is not scored again"
     assert {"shop", "model", "recipe.yaml", "evaluation.json"} <= {path.name for path in folder.iterdir()}
-    assert report.read_text().startswith("<!doctype html>")
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
+    assert Encoder.from_pretrained(folder).encode("striped shirt").shape == (1, 32)
+    text = str(result)
+    assert "t→mm" in text and str(folder / "report.html") in text
+    assert f'Encoder.from_pretrained("{folder}")' in text
+    assert result.evaluation.recalls.keys() == {"t→mm", "i→mm", "mm→mm", "t→i", "i→t"}
 
     (folder / "notes.txt").write_text("mine")
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(demo, "train_run", killed)
-        run_demo(folder, small_recipe(), products=60)
+        patched.setattr("moon2.train.train.run_training", killed)
+        run_demo(folder, RECIPE, products=60)
     assert not (folder / "model").exists()
     assert (folder / "notes.txt").read_text() == "mine"
 
 
-def test_demo_leaves_other_folders_alone(tmp_path: Path):
+def test_a_demo_that_was_stopped_with_another_recipe_starts_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moon2.train.train.run_training", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(tmp_path / "demo", RECIPE, products=60)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(tmp_path / "demo", small_recipe("training.steps=3"), products=60)
+    assert load_recipe(tmp_path / "demo" / "recipe.yaml").training.steps == 3
+
+
+def test_the_demo_leaves_other_folders_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(RunError, match="something else than a demo"):
-        run_demo(tmp_path)
+    with pytest.raises(RunError, match="holds something else than a demo; give another folder with --out"):
+        demo(out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]

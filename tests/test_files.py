@@ -1,4 +1,4 @@
-"""A folder has one writer; that it was killed keeps nobody away."""
+"""Files and folders are replaced whole; a folder has one writer, and a killed one keeps nobody away."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moon2.files import FolderInUseError, exclusive_lock
+from moon2.files import FolderInUseError, exclusive_lock, replace_folder, write_text_atomic
 
 HOLD = """
 import sys, time
@@ -20,7 +20,30 @@ with exclusive_lock(Path(sys.argv[1]), "`moon2 train`"):
 """
 
 
-def test_a_second_writer_is_turned_away_in_one_line_until_the_first_is_done(tmp_path: Path) -> None:
+def test_a_text_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    for text in ("first", "second, with a “quote”"):
+        write_text_atomic(path, text)
+        assert path.read_text(encoding="utf-8") == text
+    with pytest.raises(UnicodeEncodeError):
+        write_text_atomic(path, "cannot be written \ud800")
+    assert path.read_text(encoding="utf-8") == "second, with a “quote”"
+
+
+@pytest.mark.parametrize("names", [["target"], ["target", ".target.old"], []])
+def test_a_folder_is_replaced_whole(names: list[str], tmp_path: Path) -> None:
+    """Also where nothing was there, and where a kill left the old one under its other name."""
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old").touch()
+    (tmp_path / "fresh").mkdir()
+    (tmp_path / "fresh" / "new").touch()
+    replace_folder(tmp_path / "fresh", tmp_path / "target")
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["new"]
+
+
+def test_a_second_writer_is_refused_in_one_line_until_the_first_is_done(tmp_path: Path) -> None:
     target = tmp_path / "new" / "run"
     with (
         exclusive_lock(target, "`moon2 train`"),
@@ -28,8 +51,8 @@ def test_a_second_writer_is_turned_away_in_one_line_until_the_first_is_done(tmp_
         exclusive_lock(target, "`moon2 train`"),
     ):
         pass
-    said = "another `moon2 train` is writing it; wait until that ends, or choose another folder"
-    assert str(refusal.value) == f"{target}: {said}"
+    remedy = "another `moon2 train` is writing it; wait until that ends, or choose another folder"
+    assert str(refusal.value) == f"{target}: {remedy}"
     with exclusive_lock(target, "`moon2 train`"):
         pass
     assert list(target.parent.iterdir()) == [], "nothing is left beside the folder"
@@ -46,7 +69,7 @@ def test_a_writer_that_was_killed_keeps_nobody_away(tmp_path: Path) -> None:
         pass
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(FolderInUseError, match="cannot be written") as refusal,

@@ -1,6 +1,6 @@
 """What the README tells people to type runs, as written and in its order, on a small shop that comes as CSV files.
 
-Only the number and size of training steps is changed. Fetching the project is skipped, `make` is dry-run.
+Only the number and size of training steps is changed. `make` is dry-run, and fetching the project is not run at all.
 """
 
 from __future__ import annotations
@@ -8,13 +8,16 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from moon2.catalog.generated_shop.generate import generate_shop
+from moon2.cli import COMMANDS, make_parser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -29,24 +32,24 @@ def commands(block: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-SET_UP_COMMANDS = [
-    line for kind, block in BLOCKS if kind == "bash" for line in commands(block) if line.startswith(SET_UP)
-]
+LINES = [line for kind, block in BLOCKS if kind == "bash" for line in commands(block)]
+IN_PROSE = [text for text in re.findall(r"`(moon2 [a-z][^`]*)`", README) if "…" not in text]
 
 
-@pytest.fixture
-def shop_folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the README's reader stands: products.csv, searches.csv, photos, and the recipes of the repository."""
     shop = generate_shop(products=60, queries=12)
-    photos = tmp_path / "photos"
+    folder = tmp_path_factory.mktemp("readme")
+    photos = folder / "photos"
     photos.mkdir()
-    (tmp_path / "recipes").symlink_to(REPOSITORY / "recipes")
+    (folder / "recipes").symlink_to(REPOSITORY / "recipes")
     rows = []
     for split, products in shop.products.items():
         for product in products:
             names = [f"photos/{product.id}-{number}.webp" for number in range(len(product.images))]
             for name, image in zip(names, product.images, strict=True):
-                (tmp_path / name).write_bytes(image)
+                (folder / name).write_bytes(image)
             rows.append(
                 {
                     "sku": product.id,
@@ -71,50 +74,54 @@ def shop_folder(tmp_path: Path) -> Path:
         for entry in entries
     ]
     for file, table in (("products.csv", rows), ("searches.csv", searches)):
-        with (tmp_path / file).open("w", newline="") as handle:
+        with (folder / file).open("w", newline="") as handle:
             writer = csv.DictWriter(handle, list(table[0]))
             writer.writeheader()
             writer.writerows(table)
     photographed = next(product for product in shop.products["train"] if product.images)
     (photos / "shirt.jpg").write_bytes(photographed.images[0])
-    return tmp_path
+    return folder
 
 
 def test_what_the_readme_says_runs_in_its_order(shop_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Import, train and evaluate by command, then the Python blocks with the encoder that this made."""
+    """The commands, then the Python blocks with the encoder that they made."""
     monkeypatch.chdir(shop_folder)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    verbs = set()
+    names = set()
+    for line in LINES:
+        if line.startswith(SET_UP):
+            continue
+        smaller = line + SMALLER if line.startswith("moon2 train ") else line
+        done = subprocess.run(
+            ["bash", "-c", smaller], env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"{smaller}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
+        names.add(line.split()[1])
+    assert {"import", "train", "evaluate"} <= names, "the walk-through has lost a step"
+    (shop_folder / "runs" / "demo").symlink_to("shop")  # `make demo` has a test of its own
     for kind, block in BLOCKS:
         if kind == "python":
             exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
-            continue
-        for line in commands(block):
-            if line.startswith(SET_UP):
-                continue
-            smaller = line + SMALLER if line.startswith("moon2 train ") else line
-            done = subprocess.run(
-                ["bash", "-c", smaller], env=environment, capture_output=True, text=True, timeout=300, check=False
-            )
-            assert done.returncode == 0, f"{smaller}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
-            verbs.add(line.split()[1])
-    assert {"import", "train", "evaluate"} <= verbs, "the walk-through has lost a step"
-    assert (shop_folder / "runs/shop/model/model.safetensors").exists()
 
 
-@pytest.mark.parametrize("command", SET_UP_COMMANDS)
-def test_a_set_up_line_is_one_of_ours(command: str) -> None:
-    """`make` is asked what it would do; fetching the project is not run at all."""
-    if not command.startswith("make "):
-        pytest.skip(f"`{command}` fetches the project that this test is a part of; it is not run")
-    done = subprocess.run(
-        ["make", "--dry-run", command.removeprefix("make ")],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("make ")])
+def test_make_has_the_targets(line: str) -> None:
+    command = ["make", "--dry-run", line.removeprefix("make ")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("text", IN_PROSE)
+def test_a_command_in_the_prose_can_be_understood(
+    text: str, shop_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shop_folder)
+    words = shlex.split(text)[1:]
+    command = next(name for name in COMMANDS if words[: len(name.split())] == name.split())
+    module, _, name = COMMANDS[command].partition(":")
+    args = words[len(command.split()) :]
+    if args:
+        make_parser(getattr(import_module(module), name), command).parse_args(args)
 
 
 def test_every_file_the_readme_links_or_names_is_there() -> None:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from moon2.recipe import ExpertSettings, Recipe, RecipeError, TrainingSettings, load_recipe
+from moon2.views import Objective
 
 
 def write(folder: Path, text: str) -> Path:
@@ -59,7 +59,11 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("input:\n  max_pixels: 0\n", "input.max_pixels"),
         ("alignment:\n  temperature_inter: 0\n", "alignment.temperature_inter"),
         ("alignment:\n  floor_share: 2\n", "alignment.floor_share"),
-        ("augment:\n  crop: 1.0\n", "image_transforms.crop"),
+        ("image_transforms:\n  crop: 1.0\n", "image_transforms.crop"),
+        ("augment:\n  crop: 0.5\n", "augment"),
+        ("alignment:\n  objectives: {t→x: 1}\n", "alignment.objectives"),
+        ("alignment:\n  objectives: {t→mm: 0}\n", "alignment.objectives"),
+        ("filter:\n  threshold: 1.5\n", "filter.threshold"),
         ("augmentations:\n  use: always\n", "use"),
         ("augmentations:\n  keep_original: 1.5\n", "augmentations.keep_original"),
         ("augmentations:\n  images: -1\n", "augmentations.images"),
@@ -75,12 +79,14 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, text: str, named: str) -
     assert "\n" not in str(caught.value)
 
 
-def test_a_recipe_written_before_there_were_additions_is_read_and_uses_none(tmp_path: Path) -> None:
-    sections = yaml.safe_load(Recipe(training=TrainingSettings(steps=7)).to_yaml())
-    del sections["augmentations"]
-    recipe = load_recipe(write(tmp_path, yaml.safe_dump(sections)))
-    assert recipe == Recipe(training=TrainingSettings(steps=7))
-    assert recipe.augmentations.use == "none"
+def test_a_recipe_that_comes_with_moon2_is_read() -> None:
+    for path in sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml")):
+        assert load_recipe(path) != Recipe(), path.name
+
+
+def test_objectives_are_named_with_their_shares(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, "alignment:\n  objectives: {t→mm: 2, i→t: 1}\n"))
+    assert recipe.alignment.shares == {Objective("t", "mm"): 2, Objective("i", "t"): 1}
 
 
 def test_a_mistaken_override_is_named() -> None:

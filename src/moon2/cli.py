@@ -111,18 +111,19 @@ def call(path: str, args: Sequence[str], command: str) -> Any:
     from jsonargparse import ArgumentError
 
     parser = make_parser(function, command)
+    files, typed = _config_and_typed(args)
     try:
-        parsed = parser.parse_args(_config_first(args))
-        values = vars(parser.instantiate(parsed))
+        values = vars(parser.instantiate(parser.parse_args([*files, *typed])))
     except ArgumentError as error:
-        # 'Parser key "limit": Expected a <class 'int'>.' in the words of the command line.
-        message = re.sub(r"<class '(\w+)'>", r"\1", re.sub(r'Parser key "([^"]+)"', r"--\1", str(error)))
-        raise UsageError(f"{command}: {' '.join(message.split())}; see `moon2 {command} --help`") from None
+        where = f"{' '.join(files)}: " if files and _fails_alone(parser, files, str(error)) else ""
+        raise UsageError(f"{command}: {where}{_in_typed_words(error)}; see `moon2 {command} --help`") from None
     del values["config"]
     for name, parameter in _parameters(function).items():
         if name in FLATTENED:
             fields = parameter.annotation.__dataclass_fields__
             values[name] = parameter.annotation(**{field: values.pop(field) for field in fields})
+        elif get_origin(parameter.annotation) is tuple:
+            values[name] = tuple(values[name])
     return function(**values)
 
 
@@ -160,8 +161,8 @@ def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
         if is_dataclass(kind):
             parser.add_class_arguments(kind, None if name in FLATTENED else name)
         elif get_origin(kind) is tuple:
-            element = get_args(kind)[0]
-            parser.add_argument(f"--{name}", nargs="*", type=element, default=default, help=help_of[name])
+            element, values = get_args(kind)[0], list(default)  # jsonargparse changes the default's elements in place
+            parser.add_argument(f"--{name}", nargs="*", type=element, default=values, help=help_of[name])
         elif default is not parameter.empty:
             parser.add_argument(f"--{name}", type=kind, default=default, help=help_of[name])
         elif parameter.kind is parameter.KEYWORD_ONLY:
@@ -192,15 +193,37 @@ def _usage(function: Callable[..., Any], command: str) -> str:
     return " ".join([*words, "[options]"])
 
 
-def _config_first(args: Sequence[str]) -> list[str]:
-    """jsonargparse lets the later win; here a typed option wins over the file, wherever either stands."""
-    first: list[str] = []
+def _config_and_typed(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The `--config` options, and the rest.
+
+    jsonargparse lets the later win. Given in this order, a typed option wins over the file, wherever either stands.
+    """
+    files: list[str] = []
     rest = list(args)
     for index in range(len(args) - 1, -1, -1):
         width = 2 if args[index] == "--config" else 1 if args[index].startswith("--config=") else 0
-        first[:0] = rest[index : index + width]
+        files[:0] = rest[index : index + width]
         del rest[index : index + width]
-    return first + rest
+    return files, rest
+
+
+def _fails_alone(parser: ArgumentParser, files: Sequence[str], message: str) -> bool:
+    """Whether the files are to blame for an error: without what was typed it is the same."""
+    from jsonargparse import ArgumentError
+
+    try:
+        parser.parse_args(list(files))
+    except ArgumentError as error:
+        return str(error) == message and "are required" not in message
+    return False
+
+
+def _in_typed_words(error: Exception) -> str:
+    """jsonargparse's message, such as 'Parser key "limit": Expected a <class 'int'>.', in a command line's words."""
+    message = re.sub(r'Parser key "([^"]+)"', r"--\1", str(error))
+    message = re.sub(r"(--)?\blayout\b", "--as", message)
+    message = re.sub(r"a typing\.Literal\[([^]]+)\]", r"one of \1", message)
+    return " ".join(re.sub(r"<class '(\w+)'>", r"\1", message).split())
 
 
 def _overview() -> str:

@@ -1,50 +1,55 @@
-"""The saved folder opens with sentence-transformers, and gives the same vectors."""
+"""A saved encoder opens with sentence-transformers, and gives the same vectors."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from moon2.model.encoder import Encoder
+from moon2 import Encoder
 from moon2.records import Product
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 
 TEXTS = ["red women shoes", "a navy shirt", "bag"]
-
-
-def images() -> list[Image.Image]:
-    random = np.random.default_rng(0)
-    return [Image.fromarray(random.integers(0, 255, (40, 30, 3), dtype=np.uint8)) for _ in TEXTS]
-
-
-@pytest.fixture(scope="module")
-def tiny_encoder(new_encoder: Callable[..., Encoder]) -> Encoder:
-    return new_encoder("tiny")
+IMAGES = [
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 30, 3), dtype=np.uint8)) for seed in range(3)
+]
 
 
 @pytest.fixture(scope="module")
-def folder(tiny_encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("encoder")
-    tiny_encoder.save_pretrained(folder)
-    return folder
+def model(small_encoder_folder: Path) -> Any:
+    return sentence_transformers.SentenceTransformer(str(small_encoder_folder), trust_remote_code=True)
 
 
-def test_its_vectors_are_the_encoders(folder: Path, tiny_encoder: Encoder) -> None:
-    model = sentence_transformers.SentenceTransformer(str(folder), trust_remote_code=True)
-    assert model.encode(TEXTS) == pytest.approx(tiny_encoder.encode(TEXTS), abs=1e-5)
-    assert model.encode(images()) == pytest.approx(tiny_encoder.encode(images()), abs=1e-5)
-    pairs = list(zip(TEXTS, images(), strict=True))
+def test_its_vectors_are_the_encoders(model: Any, small_encoder: Encoder) -> None:
+    assert model.encode(TEXTS) == pytest.approx(small_encoder.encode(TEXTS), abs=1e-5)
+    assert model.encode(IMAGES) == pytest.approx(small_encoder.encode(IMAGES), abs=1e-5)
+    pairs = list(zip(TEXTS, IMAGES, strict=True))
     products = [Product(id=text, title=text, images=(image,)) for text, image in pairs]
     both = model.encode([{"text": text, "image": image} for text, image in pairs])
-    assert both == pytest.approx(tiny_encoder.encode(products), abs=1e-5)
-    assert model.get_embedding_dimension() == tiny_encoder.dimension
+    assert both == pytest.approx(small_encoder.encode(products), abs=1e-5)
+    assert model.get_embedding_dimension() == small_encoder.dimension
 
 
-def test_it_is_saved_by_sentence_transformers_and_opens_with_moon2(folder: Path, tmp_path: Path) -> None:
-    model = sentence_transformers.SentenceTransformer(str(folder), trust_remote_code=True)
+def test_several_images_are_one_item(model: Any, small_encoder: Encoder) -> None:
+    item = Product("p", "", images=IMAGES[:2])
+    assert model.encode([IMAGES[:2]]) == pytest.approx(small_encoder.encode([item]), abs=1e-5)
+
+
+def test_a_prompt_stands_before_the_text(model: Any, small_encoder: Encoder) -> None:
+    pair = {"text": "shirt", "image": IMAGES[0]}
+    assert model.encode(["shirt"], prompt="navy ") == pytest.approx(small_encoder.encode("navy shirt"), abs=1e-5)
+    whole = small_encoder.encode(pair | {"text": "navy shirt"})
+    assert model.encode([pair], prompt="navy ") == pytest.approx(whole, abs=1e-5)
+
+
+def test_it_is_saved_by_sentence_transformers_and_opens_with_moon2(
+    model: Any, small_encoder: Encoder, tmp_path: Path
+) -> None:
     model.save_pretrained(str(tmp_path / "again"))
     again = Encoder.from_pretrained(tmp_path / "again")
-    assert again.encode(TEXTS) == pytest.approx(Encoder.from_pretrained(folder).encode(TEXTS), abs=0)
+    assert np.array_equal(again.encode(TEXTS), small_encoder.encode(TEXTS))

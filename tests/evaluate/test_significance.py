@@ -1,4 +1,6 @@
-"""Intervals and the paired test, against formulas that are known and against chance itself."""
+"""Intervals and the paired test, against known formulas and against chance itself."""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
@@ -6,32 +8,32 @@ import pytest
 from moon2.evaluate.significance import compare, interval
 
 
-def test_the_interval_of_a_share_is_the_textbooks() -> None:
+def test_the_interval_of_a_share_is_that_of_the_textbook() -> None:
     values = np.r_[np.ones(600), np.zeros(400)]
     low, high = interval(values)
     # 0.6 ± 1.96 · √(0.6 · 0.4 / 1000)
     assert (low, high) == pytest.approx((0.5696, 0.6304), abs=2e-3)
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_in_about_95_of_100_samples() -> None:
     random = np.random.default_rng(0)
     intervals = [interval(random.random(200) < 0.7) for _ in range(200)]
     covered = np.mean([low <= 0.7 <= high for low, high in intervals])
     assert 0.90 <= covered <= 0.99
 
 
-def test_a_paired_difference_is_found_that_unpaired_scores_would_hide() -> None:
+def test_a_paired_test_finds_a_difference_that_unpaired_scores_hide() -> None:
     random = np.random.default_rng(1)
     hard = random.random(500)  # queries differ far more than the two models do
     worse = (hard > 0.5).astype(float)
     better = worse.copy()
     better[np.flatnonzero(worse == 0)[:12]] = 1
-    found = compare(better, worse)
-    assert found.difference == pytest.approx(12 / 500)
-    assert found.low > 0
+    comparison = compare(better, worse)
+    assert comparison.difference == pytest.approx(12 / 500)
+    assert comparison.low > 0
     # Twelve queries of twelve on one side: 2 · (1/2)^12.
-    assert found.p == pytest.approx(2 * 0.5**12, abs=4e-4)
-    assert compare(worse, better).p == pytest.approx(found.p, abs=4e-4)
+    assert comparison.p == pytest.approx(2 * 0.5**12, abs=4e-4)
+    assert compare(worse, better).p == pytest.approx(comparison.p, abs=4e-4)
 
 
 def test_equal_models_are_not_called_different() -> None:

@@ -13,83 +13,81 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from support.small_recipe import small_recipe, write_small_recipe
 
 import moon2
-from moon2.catalog.generated_shop.generate import write_shop
-from moon2.experiments import runner as running
+from moon2.catalog.store import Catalog
+from moon2.experiments import runner
 from moon2.experiments.noisy_log import read_noise_labels
 from moon2.experiments.runner import Experiment, ExperimentError, Job, _data, run_same_budget, run_same_steps
 from moon2.experiments.variants import OURS, Variant
 from moon2.files import FolderInUseError, exclusive_lock
-from moon2.recipe import load_recipe
+from moon2.views import DIRECTIONS
 
-SMALL = """
-backbone:
-  tiny: {vocabulary: 300, width: 32, layers: 1, heads: 2, feed_forward: 32, vision_width: 32, vision_layers: 1}
-input: {max_text_tokens: 16, max_pixels: 1600, max_images: 1}
-training: {steps: 2, batch_size: 4, learning_rate: 1.0e-3, warmup_steps: 1, log_every: 1, save_every: 1}
-"""
+TWO_STEPS = ("training.steps=2", "training.save_every=1")
 DENSE = Variant("dense", ("experts.count=1", "experts.active=1"))
-NOISY = Variant("noisy", (), 0.3)
+NOISY = Variant("noisy", log_noise=0.3)
 
 
 @pytest.fixture(scope="module")
-def experiment(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    folder = tmp_path_factory.mktemp("experiment")
-    write_shop(out=folder / "shop", products=80, queries=40)
-    (folder / "small.yaml").write_text(SMALL)
-    known = read_noise_labels(folder / "shop" / "noise.parquet")
-    recipe = load_recipe(folder / "small.yaml")
-    return Experiment(folder / "out", folder / "shop", recipe, (0,), at_once=2, known_noise=known, command="moon2 …")
+def experiment(generated_shop: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    known = read_noise_labels(generated_shop.folder / "noise.parquet")
+    folder = tmp_path_factory.mktemp("experiment") / "out"
+    return Experiment(folder, generated_shop.folder, small_recipe(*TWO_STEPS), (0,), 2, known, "moon2 …")
 
 
 @pytest.fixture(scope="module")
-def rows(experiment: Experiment) -> list[dict[str, object]]:
+def rows(experiment: Experiment) -> list[dict[str, Any]]:
+    """Of three runs; `experiment` holds them too."""
     return run_same_steps(experiment, [Variant(OURS), DENSE, NOISY])
 
 
-def test_a_row_says_what_was_run_and_what_came_of_it(rows: list[dict[str, object]], experiment: Experiment) -> None:
+def results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_a_row_says_what_was_run_and_what_came_of_it(rows: list[dict[str, Any]], experiment: Experiment) -> None:
     ours, dense, noisy = rows
     assert [row["variant"] for row in rows] == [OURS, "dense", "noisy"]
     assert (ours["steps"], ours["triplets"], ours["seed"], ours["log_noise"]) == (2, 8, 0, None)
-    assert int(str(ours["parameters"])) > int(str(dense["parameters"]))
-    assert int(str(ours["tokens"])) > 8 * 3 * 5
-    assert ours["recall"].keys() == {"t→mm", "i→mm", "mm→mm", "t→i", "i→t"}
-    assert noisy["log_noise"] == 0.3
-    log = json.loads((experiment.folder / "results.json").read_text())
-    assert sorted(row["run"] for row in log["runs"]) == sorted(str(row["run"]) for row in rows)
+    assert (ours["trainer"], dense["settings"], noisy["log_noise"]) == ("train", list(DENSE.settings), 0.3)
+    assert ours["parameters"] > dense["parameters"]
+    assert ours["tokens"] > 8 * 3 * 5
+    assert list(ours["recall"]) == [str(direction) for direction in DIRECTIONS]
+    assert sorted(row["run"] for row in results(experiment.folder)["runs"]) == sorted(row["run"] for row in rows)
 
 
 def test_finished_runs_are_not_repeated_and_missing_ones_are_made(
-    rows: list[dict[str, object]], experiment: Experiment, tmp_path: Path
+    rows: list[dict[str, Any]], experiment: Experiment, tmp_path: Path
 ) -> None:
-    """Stopped after the first run: its folder may be gone, since its row is kept."""
+    """As if it was stopped after the first run: the folder of that may be gone, since its row is there."""
     folder = tmp_path / "out"
     shutil.copytree(experiment.folder, folder)
-    log = json.loads((folder / "results.json").read_text())
-    kept = [row for row in log["runs"] if row["variant"] == OURS]
-    (folder / "results.json").write_text(json.dumps({**log, "runs": kept}))
-    shutil.rmtree(folder / "runs" / kept[0]["run"])
-    again = run_same_steps(replace(experiment, folder=folder), [Variant(OURS), DENSE])
-    assert not (folder / "runs" / kept[0]["run"]).exists()
-    assert again[0] == rows[0]
-    assert {**again[1], "seconds": 0} == {**rows[1], "seconds": 0}
+    first = [row for row in rows if row["variant"] == OURS]
+    (folder / "results.json").write_text(json.dumps({**results(folder), "runs": first}))
+    shutil.rmtree(folder / "runs" / first[0]["run"])
+    ours, dense = run_same_steps(replace(experiment, folder=folder), [Variant(OURS), DENSE])
+    assert not (folder / "runs" / first[0]["run"]).exists()
+    assert ours == rows[0]
+    assert {**dense, "seconds": 0} == {**rows[1], "seconds": 0}
 
 
-@pytest.mark.parametrize("budget", ["seconds", "tokens"])
 def test_an_equal_budget_changes_the_steps_by_what_a_step_took(
-    budget: str, rows: list[dict[str, object]], experiment: Experiment, tmp_path: Path
+    rows: list[dict[str, Any]], experiment: Experiment, tmp_path: Path
 ) -> None:
     folder = tmp_path / "out"
     shutil.copytree(experiment.folder, folder)
-    taken = {OURS: 10.0, "dense": 5.0}
-    told = [{**row, budget: taken[str(row["variant"])]} for row in rows if row["variant"] in taken]
-    ours, dense = run_same_budget(replace(experiment, folder=folder), [Variant(OURS), DENSE], told, budget)
+    here, variants = replace(experiment, folder=folder), [Variant(OURS), DENSE]
+    taken = [{**rows[0], "tokens": 10.0}, {**rows[1], "tokens": 5.0}]
+    ours, dense = run_same_budget(here, variants, taken, "tokens")
     assert ours == rows[0], "ours is not run again"
-    assert dense["steps"] == 4
+    assert (dense["run"], dense["steps"]) == ("dense-4-0", 4)
+    near = [{**rows[0], "seconds": 10.0}, {**rows[1], "seconds": 9.5}]
+    assert run_same_budget(here, variants, near, "seconds") == rows[:2], "what is near enough is not run again"
 
 
 SCRIPT = """
@@ -107,7 +105,7 @@ run_same_steps(Experiment(out, shop, load_recipe(recipe), (0,)), variants)
 @contextmanager
 def under_way(experiment: Experiment, out: Path) -> Iterator[subprocess.Popen[bytes]]:
     """An experiment in a process of its own, whose first run has begun."""
-    recipe = experiment.data.parent / "small.yaml"
+    recipe = write_small_recipe(out.with_name("small.yaml"), *TWO_STEPS)
     command = [sys.executable, "-c", SCRIPT, str(out), str(experiment.data), str(recipe)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
@@ -127,15 +125,8 @@ def runs_in(out: Path) -> list[str]:
     return [
         " ".join(words)
         for words in lines
-        if "moon2.experiments.child" in words and any(word.startswith(str(out)) for word in words)
+        if "moon2.experiments.processes" in words and any(word.startswith(str(out)) for word in words)
     ]
-
-
-def wait_for_none(out: Path, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while runs_in(out) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not runs_in(out)
 
 
 def test_killed_its_runs_end_too_and_the_same_command_goes_on(experiment: Experiment, tmp_path: Path) -> None:
@@ -143,10 +134,13 @@ def test_killed_its_runs_end_too_and_the_same_command_goes_on(experiment: Experi
     with under_way(experiment, out) as process:
         process.kill()
         process.wait()
-        wait_for_none(out)
+        deadline = time.monotonic() + 10
+        while runs_in(out) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not runs_in(out)
     assert not (out / "results.json").exists()
-    made = run_same_steps(replace(experiment, folder=out, at_once=1), [DENSE])
-    assert [row["run"] for row in made] == ["dense-2-0"]
+    rows = run_same_steps(replace(experiment, folder=out, at_once=1), [DENSE])
+    assert [row["run"] for row in rows] == ["dense-2-0"]
 
 
 def test_interrupted_it_ends_at_once_and_starts_no_other_run(experiment: Experiment, tmp_path: Path) -> None:
@@ -159,18 +153,18 @@ def test_interrupted_it_ends_at_once_and_starts_no_other_run(experiment: Experim
     assert not (out / "runs" / "second-2-0.log").exists()
 
 
-def test_two_experiments_in_one_folder_would_lose_each_others_rows(experiment: Experiment, tmp_path: Path) -> None:
-    here = replace(experiment, folder=tmp_path / "out")
+def test_two_experiments_cannot_share_a_folder(experiment: Experiment, tmp_path: Path) -> None:
+    """They would lose each other's rows."""
     with (
         exclusive_lock(tmp_path / "out", "experiment"),
         pytest.raises(FolderInUseError, match="another experiment is writing it"),
     ):
-        run_same_steps(here, [DENSE])
+        run_same_steps(replace(experiment, folder=tmp_path / "out"), [DENSE])
 
 
 def test_other_shares_and_other_labels_make_other_logs(experiment: Experiment) -> None:
     def log_of(share: float, known: frozenset[str]) -> str:
-        job = Job(Variant("noisy", (), share), 0, 2)
+        job = Job(Variant("noisy", log_noise=share), 0, 2)
         return _data(replace(experiment, known_noise=known), job).name
 
     names = {log_of(share, known) for share in (0.12, 0.125) for known in (experiment.known_noise, frozenset())}
@@ -178,21 +172,28 @@ def test_other_shares_and_other_labels_make_other_logs(experiment: Experiment) -
 
 
 def test_a_run_that_fails_is_named_and_the_others_are_kept(
-    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    rows: list[dict[str, Any]], experiment: Experiment, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = replace(experiment, folder=tmp_path / "out", at_once=1)
-    made = run_same_steps(one, [Variant("wrong", ("no.such=1",)), DENSE])
-    assert "moon2: wrong-2-0: moon2 train failed; " in capsys.readouterr().err
-    assert [row["variant"] for row in made] == ["dense"]
-    assert [row["variant"] for row in json.loads((tmp_path / "out" / "results.json").read_text())["runs"]] == ["dense"]
+    folder = tmp_path / "out"
+    shutil.copytree(experiment.folder, folder)
+    variants = [Variant("wrong", ("no.such=1",)), DENSE]
+    assert run_same_steps(replace(experiment, folder=folder), variants) == [rows[1]]
+    log = folder / "runs" / "wrong-2-0.log"
+    assert f"wrong-2-0: moon2 train failed; {log} says why" in caplog.text
+    assert "no.such" in log.read_text()
+    assert results(folder) == results(experiment.folder)
 
 
-def test_a_folder_with_another_experiment_is_refused(rows: list[dict[str, object]], experiment: Experiment) -> None:
-    longer = load_recipe(None, ["training.steps=3"])
+def test_a_folder_with_another_experiment_is_refused(
+    rows: list[dict[str, Any]], experiment: Experiment, tmp_path: Path
+) -> None:
     with pytest.raises(ExperimentError, match="holds an experiment with another recipe; give another --out"):
-        run_same_steps(replace(experiment, recipe=longer), [DENSE])
-    with pytest.raises(ExperimentError, match="dense-2-0 was run with other settings or on another log"):
-        run_same_steps(experiment, [Variant("dense", ("experts.count=2",))])
+        run_same_steps(replace(experiment, recipe=small_recipe("training.steps=3")), [DENSE])
+    with pytest.raises(ExperimentError, match=f"holds runs on {experiment.data}, not {tmp_path}; give another --out"):
+        run_same_steps(replace(experiment, data=tmp_path), [DENSE])
+    for variant in (Variant("dense", ("experts.count=2",)), replace(DENSE, trainer="moon2.train.train:train")):
+        with pytest.raises(ExperimentError, match="dense-2-0 was run with other settings or on another log"):
+            run_same_steps(experiment, [variant])
     with pytest.raises(ExperimentError, match="noisy-2-0 was run with other settings or on another log"):
         run_same_steps(replace(experiment, known_noise=frozenset()), [NOISY])
 
@@ -203,8 +204,8 @@ def test_the_commit_tells_of_changes_anywhere_in_the_package(tmp_path: Path, mon
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *words], check=True)
-    monkeypatch.setattr(running, "__file__", str(package / "experiments" / "running.py"))
-    assert len(running.commit()) >= 7
-    assert not running.commit().endswith("+")
+    monkeypatch.setattr(runner, "__file__", str(package / "experiments" / "runner.py"))
+    assert len(runner.source_commit()) >= 7
+    assert not runner.source_commit().endswith("+")
     (package / "train" / "step.py").write_text("changed")
-    assert running.commit().endswith("+")
+    assert runner.source_commit().endswith("+")

@@ -53,10 +53,10 @@ def test_differences_are_taken_seed_by_seed() -> None:
     assert "| peer | 2 | +11.0 ± 1.4 | +0.5 ± 2.1 |" in differences_table(ROWS)
 
 
-def test_the_verdict_tells_a_clear_lead_from_one_in_the_mean_and_names_who_is_better() -> None:
-    told = verdict(ROWS)
-    assert told.startswith("MOON2.0 is first in every seed in t→mm.")
-    assert "First in the mean only: i→mm (next: peer)" in told
+def test_the_verdict_tells_a_clear_lead_from_one_in_the_mean_and_names_what_is_better() -> None:
+    text = verdict(ROWS)
+    assert text.startswith("MOON2.0 is first in every seed in t→mm.")
+    assert "First in the mean only: i→mm (next: peer)" in text
     behind = verdict([*ROWS, row("other", 0, 90, 10), row("other", 1, 92, 10)])
     assert "Not first: t→mm (other 91.0 ± 1.4, MOON2.0 82.0 ± 2.8)." in behind
 
@@ -69,7 +69,7 @@ def test_a_lead_over_the_runner_up_alone_is_not_first_in_every_seed() -> None:
     assert "First in the mean only: t→mm (next: steady)" in verdict([*ours, *next_best, *uneven])
 
 
-def test_what_makes_seconds_hard_to_compare_is_said() -> None:
+def test_notes_say_what_makes_seconds_hard_to_compare() -> None:
     timed = [{**one, "at_once": 1} for one in ROWS]
     assert timing_notes(timed) == ""
     slow = [{**one, "seconds": 125.0} if one["variant"] == "peer" else one for one in timed]
@@ -78,32 +78,32 @@ def test_what_makes_seconds_hard_to_compare_is_said() -> None:
 
 
 def test_a_lead_over_other_seeds_is_not_called_clear() -> None:
-    # Seed 1 of the peer failed, so its only run stands against the wrong one of ours if they are paired by place.
+    # Seed 0 of the peer failed: paired by position, its only run would be compared with the wrong one of ours.
     assert "in no column" in verdict([*ROWS[:2], row("peer", 1, 70, 48)])
     assert "| peer | 1 | +14.0 | +2.0 |" in differences_table([*ROWS[:2], row("peer", 1, 70, 48)])
 
 
-def test_another_log_is_another_task() -> None:
+def test_runs_on_another_log_are_compared_on_that_log() -> None:
     clean = [
         row("MOON2.0, 0% noise", 0, 90, 60, log_noise=0.0),
         row("without filtering, 0% noise", 0, 89, 57, log_noise=0.0),
     ]
-    means, told = means_table([*ROWS, *clean]), differences_table([*ROWS, *clean])
+    means, differences = means_table([*ROWS, *clean]), differences_table([*ROWS, *clean])
     assert "**82.0" in means and "**9" not in means
     assert verdict([*ROWS, *clean]) == verdict(ROWS)
-    assert "| MOON2.0, 0% noise | 1 | -10.0 | -10.0 |" in told
-    assert "| without filtering, 0% noise | 1 | +1.0 | +3.0 |" in told
+    assert "| MOON2.0, 0% noise | 1 | -10.0 | -10.0 |" in differences
+    assert "| without filtering, 0% noise | 1 | +1.0 | +3.0 |" in differences
 
 
 def test_without_ours_there_are_no_differences() -> None:
     assert differences_table(ROWS[2:]) == ""
 
 
-def test_without_a_peer_there_is_nothing_to_tell() -> None:
+def test_without_a_peer_there_is_no_verdict() -> None:
     assert verdict(ROWS[:2]) == ""
 
 
-def test_published_rows_stand_once_each() -> None:
+def test_each_published_row_is_shown_once() -> None:
     some = [Variant("a", published="without MoE"), Variant("b", published="without MoE"), Variant("c")]
     lines = published_table(some).splitlines()
     assert len(lines) == 3

@@ -1,4 +1,4 @@
-"""One tiny checkpoint of each family, and encoders made from them the way a recipe makes them."""
+"""Encoders of each family, made the way a recipe makes them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageDraw
-from support.tiny_checkpoints import CHECKPOINTS, WORDS, write_checkpoint
+from support.tiny_checkpoints import CHECKPOINTS, WORDS
 
 from moon2 import Encoder
 from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, TinySettings
 
 BACKBONES = (*CHECKPOINTS, "tiny")
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Family to folder."""
-    return {kind: write_checkpoint(kind, tmp_path_factory.mktemp(kind)) for kind in CHECKPOINTS}
 
 
 @pytest.fixture(scope="session")
@@ -47,15 +40,3 @@ def new_encoder(checkpoints: dict[str, Path]) -> Callable[..., Encoder]:
 def encoder(request: pytest.FixtureRequest, new_encoder: Callable[..., Encoder]) -> Encoder:
     """An encoder of each family in turn; shared, so not to be changed."""
     return new_encoder(request.param)
-
-
-@pytest.fixture(scope="session")
-def image() -> Callable[..., Image.Image]:
-    """An image of some colour and size with a line through it, so that no two parts of it are the same."""
-
-    def draw(colour: str = "navy", size: tuple[int, int] = (32, 32)) -> Image.Image:
-        image = Image.new("RGB", size, colour)
-        ImageDraw.Draw(image).line((0, 0, *size), fill="yellow", width=3)
-        return image
-
-    return draw

@@ -1,4 +1,8 @@
-"""Recall on cases small enough to count by hand."""
+"""Ranks and nearest rows, on cases small enough to count by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,9 +15,16 @@ def unit(*rows: list[float]) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def recall(queries, gallery, relevant, excluded, ks=(1, 5, 10)) -> dict[int, float]:
-    found = ranks(queries, gallery, relevant, excluded)
-    return {k: 100 * float(found.hits(k).mean()) for k in ks}
+def recall(
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    relevant: Sequence[Sequence[int]],
+    excluded: Sequence[int | None],
+    ks: Sequence[int] = (1, 5, 10),
+) -> dict[int, float]:
+    """R@k in percent."""
+    result = ranks(queries, gallery, relevant, excluded)
+    return {k: 100 * float(result.hits(k).mean()) for k in ks}
 
 
 # Four products at 0°, 30°, 60° and 90°; a query at 10° ranks them 0, 1, 2, 3.
@@ -30,14 +41,14 @@ def test_recall_counts_queries_with_a_relevant_product_among_the_first_k() -> No
 def test_a_querys_own_product_is_neither_right_nor_wrong() -> None:
     assert recall(QUERY, GALLERY, [[1]], [None], ks=(1,)) == {1: 0.0}
     assert recall(QUERY, GALLERY, [[1]], [0], ks=(1,)) == {1: 100.0}  # product 0 no longer stands before it
-    assert recall(QUERY, GALLERY, [[0, 3]], [0], ks=(1, 3)) == {1: 0.0, 3: 100.0}  # finding oneself is no success
+    assert recall(QUERY, GALLERY, [[0, 3]], [0], ks=(1, 3)) == {1: 0.0, 3: 100.0}  # the own product is no success
 
 
-def test_a_query_without_relevant_products_is_left_out_and_told() -> None:
+def test_a_query_without_relevant_products_is_not_scored() -> None:
     queries = np.repeat(QUERY, 3, axis=0)
-    found = ranks(queries, GALLERY, [[0], [], [2]], [None, None, 2])
-    assert found.scored.tolist() == [True, False, False]
-    assert found.hits(1).tolist() == [1.0]
+    result = ranks(queries, GALLERY, [[0], [], [2]], [None, None, 2])
+    assert result.scored.tolist() == [True, False, False]
+    assert result.hits(1).tolist() == [1.0]
 
 
 def test_a_constant_encoder_scores_as_guessing_does() -> None:
@@ -59,8 +70,8 @@ def test_the_order_of_the_gallery_does_not_matter() -> None:
     gallery, queries = unit(*random.integers(-2, 3, (60, 3)) + 0.1), unit(*random.integers(-2, 3, (20, 3)) + 0.1)
     relevant = [random.choice(60, 4, replace=False).tolist() for _ in queries]
     order = random.permutation(60)
-    place = np.argsort(order)
-    moved = [[int(place[row]) for row in rows] for rows in relevant]
+    new_row = np.argsort(order)
+    moved = [[int(new_row[row]) for row in rows] for rows in relevant]
     nobody = [None] * 20
     assert recall(queries, gallery[order], moved, nobody) == pytest.approx(recall(queries, gallery, relevant, nobody))
 
@@ -77,8 +88,8 @@ def test_blocks_change_nothing() -> None:
     # And both are what a plain sort says.
     scores = queries @ gallery.T
     for row, (right, out) in enumerate(zip(relevant, excluded, strict=True)):
-        kept = [column for column in np.argsort(-scores[row]) if column != out]
-        assert whole.above[row] == min(kept.index(column) for column in right if column != out)
+        order = [column for column in np.argsort(-scores[row]) if column != out]
+        assert whole.above[row] == min(order.index(column) for column in right if column != out)
 
 
 def test_top_k_is_sorted_and_breaks_ties_by_row() -> None:
@@ -88,7 +99,22 @@ def test_top_k_is_sorted_and_breaks_ties_by_row() -> None:
     assert top_k(QUERY, GALLERY, 2, excluded=[0])[0].tolist() == [[1, 2]]
 
 
-def test_a_diverged_encoder_is_named_not_ranked() -> None:
+def test_vectors_that_are_not_finite_are_refused() -> None:
     broken = np.array([[1.0, 0.0], [np.nan, 0.0]], dtype=np.float32)
     with pytest.raises(ValueError, match="gallery vector 1 is not finite"):
         recall(QUERY, broken, [[0]], [None])
+
+
+@pytest.mark.parametrize(
+    ("queries", "gallery", "relevant", "message"),
+    [
+        (QUERY[0], GALLERY, [[0]], r"query vectors must be \(rows, dimension\)"),
+        (QUERY, GALLERY[:, :1], [[0]], "query vectors have 2 dimensions, gallery vectors 1"),
+        (QUERY, GALLERY, [[0], [1]], r"1 queries need as many relevant \(2\)"),
+    ],
+)
+def test_shapes_that_do_not_agree_are_refused(
+    queries: np.ndarray, gallery: np.ndarray, relevant: list[list[int]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ranks(queries, gallery, relevant, [None])

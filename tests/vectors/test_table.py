@@ -1,4 +1,6 @@
-"""Tables of vectors: what is put in comes out in order, whether they lie in memory or in a file."""
+"""Tables of vectors: rows come out in order, whether the table is in memory or in a file."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
@@ -19,19 +21,19 @@ def test_rows_come_out_in_order_and_those_of_nan_do_not(large: int, monkeypatch:
     table = VectorTable(60, 3)
     for numbers in (range(30, 50), range(10, 30), range(10)):
         table.put(numbers, rows[list(numbers)])
-    numbers, found = table.finish()
-    assert isinstance(found, np.memmap) == (large == 1)
+    numbers, matrix = table.finish()
+    assert isinstance(matrix, np.memmap) == (large == 1)
     assert numbers.tolist() == [n for n in range(1, 49) if not 7 <= n <= 12]
-    release(found)
-    np.testing.assert_array_equal(found, rows[numbers])
+    release(matrix)
+    np.testing.assert_array_equal(matrix, rows[numbers])
 
 
 def test_a_row_put_twice_is_one_row() -> None:
     table = VectorTable(2, 1)
     table.put([0, 1], np.array([[1.0], [np.nan]], np.float32))
     table.put([1, 1], np.array([[2.0], [3.0]], np.float32))
-    numbers, found = table.finish()
-    assert (numbers.tolist(), found.tolist()) == ([0, 1], [[1.0], [3.0]])
+    numbers, matrix = table.finish()
+    assert (numbers.tolist(), matrix.tolist()) == ([0, 1], [[1.0], [3.0]])
 
 
 def test_a_large_table_takes_no_memory_while_it_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

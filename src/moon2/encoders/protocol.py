@@ -131,5 +131,5 @@ class EncoderAdapter(ABC):
             if not skip_bad:
                 raise EncoderError(str(error)) from None
             logger.warning("%s", error)
-            # Both were asked for: one alone would be another vector under the same name.
-            return ("" if view is None else text), None
+            # The text alone would be another vector under the name of both.
+            return "", None

@@ -1,4 +1,4 @@
-"""Zero-shot prediction of labels, scored: an item's label is the one whose text vector is nearest."""
+"""Scores of zero-shot labels: how often the nearest label, `moon2.vectors.labels.nearest_label`, is the right one."""
 
 from __future__ import annotations
 
@@ -6,22 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
-
-from moon2.vectors.labels import nearest_label
-
-
-def classify(items: np.ndarray, labels: np.ndarray, truth: Sequence[int]) -> dict[str, float]:
-    """Predicts each item's label and scores the predictions; see `label_scores`.
-
-    Args:
-        items: [n, D] float32, unit length.
-        labels: [L, D] float32, unit length.
-        truth: for each item the row of its label in `labels`.
-
-    Raises:
-        ValueError: there is no item, or a vector is not finite.
-    """
-    return label_scores(nearest_label(items, labels), truth)
 
 
 def label_scores(predicted: np.ndarray, truth: Sequence[int] | np.ndarray) -> dict[str, float]:

@@ -1,0 +1,209 @@
+"""Scores on a shop of eight products, with an encoder simple enough to foresee every answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.coloured_shop import ColourAndKindEncoder, photo, twins, write_test_catalog
+
+from moon2.catalog.store import Catalog, CatalogError
+from moon2.encoders.load import load_encoder
+from moon2.evaluate.result import Evaluation
+from moon2.evaluate.score import score
+from moon2.evaluate.test_set import EvaluationError, read_test_set
+from moon2.records import Interaction, Product, Query
+from moon2.views import DIRECTIONS
+
+NAMES = [str(direction) for direction in DIRECTIONS]
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return write_test_catalog(tmp_path, *twins())
+
+
+def evaluation_of(catalog: Catalog, **options: object) -> Evaluation:
+    """The figures of the encoder that knows colours and kinds."""
+    evaluation, _ = score(ColourAndKindEncoder(), catalog, **options)
+    return evaluation
+
+
+def test_a_perfect_encoder_scores_100_everywhere(catalog: Catalog) -> None:
+    evaluation = evaluation_of(catalog)
+    assert evaluation.recalls == {name: {1: 100.0, 5: 100.0, 10: 100.0} for name in NAMES}
+    assert (evaluation.gallery, evaluation.queries) == (8, 4)
+    assert set(evaluation.scored.values()) == {4}
+    assert not any(evaluation.left_out.values())
+    assert evaluation.labels == {"class": 2, "colour": 2}
+    assert {view: scores["f1"] for view, scores in evaluation.zero_shot["class"].items()} == dict.fromkeys(
+        ("mm", "i", "t"), 100
+    )
+    assert evaluation.zero_shot["colour"]["i"]["accuracy"] == 100
+    assert evaluation.intervals["t→mm"][10] == [100, 100]
+    assert (evaluation.model, evaluation.catalog) == ("colour-and-kind", "shop")
+    assert evaluation.fingerprint == read_test_set(catalog).fingerprint
+
+
+@pytest.mark.parametrize("kind", ["moon2", "clip", "siglip"])
+def test_any_encoder_is_scored_in_every_direction(
+    kind: str,
+    dual_checkpoints: dict[str, Path],
+    small_encoder_folder: Path,
+    catalog: Catalog,
+) -> None:
+    encoder = load_encoder({"moon2": small_encoder_folder, **dual_checkpoints}[kind])
+    evaluation, _ = score(encoder, catalog, model=kind)
+    assert list(evaluation.recalls) == NAMES
+    assert evaluation.zero_shot["class"]["mm"]["accuracy"] >= 0
+    assert evaluation.model == kind
+
+
+def test_a_query_cannot_want_the_product_that_it_shows(tmp_path: Path) -> None:
+    products, interactions = twins()
+    own = [replace(it, positive_ids=(it.query.product_id or "",)) for it in interactions]
+    with pytest.raises(EvaluationError, match="no test query has a relevant product in the gallery"):
+        evaluation_of(write_test_catalog(tmp_path, products, own))
+
+
+def test_an_item_without_a_view_is_left_out_of_that_direction_alone_and_counted(tmp_path: Path) -> None:
+    products, interactions = twins()
+    products[1] = replace(products[1], images=())  # the red shirt that the first query wants: text only
+    products[3] = replace(products[3], title="")  # the blue shirt that the second query wants: image only
+    interactions[2] = replace(interactions[2], query=Query(id="words-only", text="red bag"))
+    evaluation = evaluation_of(write_test_catalog(tmp_path, products, interactions))
+    assert evaluation.scored == {"t→mm": 4, "i→mm": 3, "mm→mm": 3, "t→i": 3, "i→t": 2}
+    assert evaluation.left_out == {
+        "t→mm": {},
+        "i→mm": {"queries without a readable image": 1},
+        "mm→mm": {"queries without both text and a readable image": 1},
+        "t→i": {
+            "gallery products without a readable image": 1,
+            "queries without a relevant product in the gallery": 1,
+        },
+        "i→t": {
+            "queries without a readable image": 1,
+            "gallery products without text": 1,
+            "queries without a relevant product in the gallery": 1,
+        },
+    }
+    assert evaluation.recalls["t→mm"][10] == 100.0
+    assert evaluation.left_out_of_task["class"] == {"mm": 0, "i": 1, "t": 1}
+
+
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_an_unreadable_image_costs_that_image_only(batch_size: int, tmp_path: Path) -> None:
+    products, interactions = twins()
+    products[1] = replace(products[1], images=(b"not an image",))
+    query = Query("broken", "blue bag", image=b"not an image")
+    interactions[3] = Interaction(query, ("bag-blue-1", "bag-blue-2"))
+    evaluation = evaluation_of(write_test_catalog(tmp_path, products, interactions), batch_size=batch_size)
+    assert evaluation.scored == {"t→mm": 4, "i→mm": 3, "mm→mm": 3, "t→i": 3, "i→t": 3}
+    assert evaluation.left_out["t→i"]["gallery products without a readable image"] == 1
+    assert evaluation.left_out["mm→mm"] == {"queries without both text and a readable image": 1}
+    assert evaluation.recalls["t→mm"][1] == 100.0
+
+
+def test_a_catalog_without_splits_is_its_own_gallery(tmp_path: Path) -> None:
+    assert evaluation_of(write_test_catalog(tmp_path, *twins(), split="train")).gallery == 8
+
+
+def test_a_limit_takes_a_sample_of_queries_and_products(catalog: Catalog) -> None:
+    evaluation = evaluation_of(catalog, limit=5)
+    assert (evaluation.gallery, evaluation.limit) == (5, 5)
+    assert 0 < evaluation.queries <= 4
+    assert evaluation.fingerprint == read_test_set(catalog, 5).fingerprint != read_test_set(catalog).fingerprint
+
+
+def test_the_label_prompt_puts_labels_into_words(catalog: Catalog) -> None:
+    assert evaluation_of(catalog, label_prompt="a {} of the shop").zero_shot["class"]["t"]["accuracy"] == 100.0
+    # No word that this encoder knows: every label has the same vector, so the first one is taken.
+    unknown = evaluation_of(catalog, label_prompt="something {}ish").zero_shot
+    assert {task: unknown[task]["t"]["accuracy"] for task in ("class", "colour")} == {"class": 50, "colour": 50}
+
+
+def test_a_benchmarks_declared_attributes_are_its_tasks(tmp_path: Path) -> None:
+    products, interactions = twins()
+    products = [
+        replace(p, attributes={**p.attributes, "made_of": "wool" if "shirt" in p.id else "hide"}) for p in products
+    ]
+    catalog = write_test_catalog(tmp_path, products, interactions)
+    assert set(evaluation_of(catalog).zero_shot) == {"class", "colour"}
+    assert set(evaluation_of(catalog, attributes=["made_of"]).zero_shot) == {"class", "made_of"}
+    with pytest.raises(EvaluationError, match="'size'; there are colour, made_of"):
+        evaluation_of(catalog, attributes=["size"])
+    declared = {"tasks": {"attributes": [{"attribute": "colour"}, {"attribute": "made_of"}]}}
+    (catalog.folder / "benchmark.json").write_text(json.dumps(declared))
+    assert set(evaluation_of(catalog).zero_shot) == {"class", "colour", "made_of"}
+    (catalog.folder / "benchmark.json").write_text("[]")
+    with pytest.raises(CatalogError, match="build the benchmark again"):
+        evaluation_of(catalog)
+
+
+def test_labels_have_intervals_and_are_known_product_by_product(catalog: Catalog) -> None:
+    evaluation, per_query = score(ColourAndKindEncoder(sees_colours=False), catalog)
+    accuracy = evaluation.zero_shot["colour"]["mm"]["accuracy"]
+    low, high = evaluation.accuracy_intervals["colour"]["mm"]
+    assert low < accuracy < high
+    task = per_query["colour (mm)"]
+    assert sorted(task.ids) == sorted(catalog.ids())
+    assert 100 * task.hits[1].mean() == accuracy
+    assert evaluation_of(catalog).accuracy_intervals["colour"]["mm"] == [100, 100]
+
+
+def test_what_each_query_scored_adds_up_to_the_recall(catalog: Catalog) -> None:
+    evaluation, per_query = score(ColourAndKindEncoder(sees_colours=False), catalog)
+    assert per_query["i→mm"].ids == ["q-shirt-red", "q-shirt-blue", "q-bag-red", "q-bag-blue"]
+    # Four products of a kind look alike; the query's own is left out, so the twin is one of three.
+    assert per_query["i→mm"].hits[1].tolist() == pytest.approx([1 / 3] * 4)
+    assert evaluation.recalls["i→mm"][1] == pytest.approx(100 / 3)
+
+
+def test_rows_of_a_log_that_share_an_id_are_counted_apart(tmp_path: Path) -> None:
+    """The log of a shop that counts sessions. Its first row shows no photo, and is not scored in i→mm."""
+    products, interactions = twins()
+    log = [replace(it, query=replace(it.query, id="session", product_id=None)) for it in interactions]
+    shown = [replace(it, query=replace(it.query, image=photo("red", "bag"))) for it in log[1:]]
+    _, per_query = score(ColourAndKindEncoder(), write_test_catalog(tmp_path, products, [log[0], *shown]))
+    assert (per_query["t→mm"].occurrences, per_query["i→mm"].occurrences) == ([0, 1, 2, 3], [1, 2, 3])
+
+
+def test_a_purchase_by_mistake_is_the_hardest_query_in_every_view(tmp_path: Path) -> None:
+    products, interactions = twins()
+    products += [
+        Product(id=f"more-{number}", title="red shirt", images=(photo("red", "shirt"),)) for number in range(6)
+    ]
+    mistake = Interaction(Query("mistake", "red shirt", product_id="shirt-red-1"), ("bag-blue-1",))
+    evaluation = evaluation_of(write_test_catalog(tmp_path, products, [*interactions, mistake]))
+    for view in ("t", "i", "mm"):
+        hardest = evaluation.hard[f"{view}→mm"][0]
+        assert (hardest["query"], hardest["relevant"]) == ("mistake", "bag-blue-1")
+        assert hardest["rank"] > 9
+    assert evaluation.examples["t→mm"]
+
+
+def test_a_catalog_without_test_queries_is_one_clear_line(tmp_path: Path) -> None:
+    products, _ = twins()
+    with pytest.raises(EvaluationError, match=r"has no test interactions.*import it again") as error:
+        evaluation_of(write_test_catalog(tmp_path, products, []))
+    assert "\n" not in str(error.value)
+
+
+class Diverged(ColourAndKindEncoder):
+    """Gives no finite vector."""
+
+    def embed_texts(self, texts: Sequence[str], batch_size: int = 64, role: str = "") -> np.ndarray:
+        return np.full_like(super().embed_texts(texts), np.nan)
+
+    def embed_images(self, images: Sequence[Image.Image], batch_size: int = 64, role: str = "") -> np.ndarray:
+        return np.full_like(super().embed_images(images), np.nan)
+
+
+def test_an_encoder_that_diverged_is_named(catalog: Catalog) -> None:
+    with pytest.raises(EvaluationError, match=r"no usable vector for any product of .*; has its training diverged"):
+        score(Diverged(), catalog)
