@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image, ImageDraw
 from support.drawn_shop import TITLES, write_drawn_shop
 from support.dual_checkpoints import KINDS, write_dual_checkpoint
@@ -22,6 +23,7 @@ from moon2.recipe import Recipe
 def pytest_configure() -> None:
     """One thread, here and in processes that tests start: models this small gain nothing from a second one."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
