@@ -21,6 +21,7 @@ from moon2.augment.errors import AugmentationError
 from moon2.augment.pipeline import AugmentationResult, fingerprint
 from moon2.augment.pipeline import augment as augment_command
 from moon2.augment.settings import CoAugmentationSettings, ConsistencySettings, ImageSettings
+from moon2.catalog.generated_shop.generate import write_shop
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.files import FolderInUseError
 from moon2.images import open_image
@@ -188,27 +189,43 @@ def test_a_provider_that_cannot_work_ends_the_run_in_one_line(shop: Catalog, tmp
     assert "\n" not in str(stopped.value)
 
 
+def augment_and_kill(data: Path, out: Path, finished: int) -> JobFolder:
+    """Goes on with a run in other processes, and kills them once so many shards are finished."""
+    job = JobFolder(out.with_name(f".{out.name}.augmenting"))
+    command = [Path(sys.executable).parent / "moon2", "augment", data, "--out", out, "--workers", "1"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while running.poll() is None and time.monotonic() < deadline:
+        if job.is_begun() and len(job.finished()) >= finished:
+            break
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not out.exists()
+    return job
+
+
 def test_killed_at_any_moment_it_goes_on_to_the_same_output(shop: Catalog, augmented: Catalog, tmp_path: Path) -> None:
     out = tmp_path / "shop+"
-    job = JobFolder(tmp_path / ".shop+.augmenting")
-    command = [str(Path(sys.executable).parent / "moon2"), "augment", str(shop.folder), "--out", str(out)]
-    for wanted in (0, 1):
-        running = subprocess.Popen(
-            [*command, "--workers", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        deadline = time.monotonic() + 60
-        while running.poll() is None and time.monotonic() < deadline:
-            if job.is_begun() and len(job.finished()) >= wanted:
-                break
-            time.sleep(0.05)
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
-        assert not out.exists()
+    for finished in (0, 1):
+        job = augment_and_kill(shop.folder, out, finished)
     assert 1 <= len(job.finished()) < len(shards_of(shop, "train"))
     resumed = augment(shop.folder, out, workers=2)
     assert resumed.resumed > 0
     assert rows(out) == rows(augmented)
     assert not job.path.exists()
+
+
+@pytest.mark.long
+def test_killed_eight_times_it_goes_on_to_the_same_output(tmp_path: Path) -> None:
+    shop = write_shop(out=tmp_path / "shop", products=5_000, queries=60)
+    augment(shop.folder, tmp_path / "whole", workers=2)
+    out = tmp_path / "killed"
+    for finished in (0, 0, 1, 3, 3, 5, 7, 9):
+        job = augment_and_kill(shop.folder, out, finished)
+    assert 9 <= len(job.finished()) < len(shards_of(shop, "train"))
+    augment(shop.folder, out, workers=2)
+    assert rows(out) == rows(tmp_path / "whole")
 
 
 def test_two_runs_on_one_target_do_not_mix_and_a_killed_one_is_not_waited_for(tmp_path: Path) -> None:

@@ -103,12 +103,20 @@ class Deadly(Catalog):
     read = 0
     def product(self, id):
         Deadly.read += 1
-        if Deadly.read == 37:
+        if Deadly.read == int(sys.argv[4]):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().product(id)
 
-run_training(load_recipe(sys.argv[1]), Deadly(sys.argv[2]), Path(sys.argv[3]))
+run_training(load_recipe(sys.argv[1]), Deadly(sys.argv[2]), Path(sys.argv[3]), resume=True)
 """
+
+
+def run_and_kill(finished: Path, shop: Catalog, run: Path, reads: int) -> None:
+    """Goes on with a run in another process, and kills that when it reads its product number `reads`."""
+    command = [sys.executable, "-c", KILLED, finished / "recipe.yaml", shop.folder, run, str(reads)]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (run / "model").exists()
 
 
 def test_killed_in_the_middle_and_resumed_it_is_the_same_run(
@@ -116,12 +124,19 @@ def test_killed_in_the_middle_and_resumed_it_is_the_same_run(
 ) -> None:
     """The process is killed while it reads the fifth batch of four."""
     run = tmp_path / "run"
-    command = [sys.executable, "-c", KILLED, str(finished / "recipe.yaml"), str(shop.folder), str(run)]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not (run / "model").exists()
+    run_and_kill(finished, shop, run, reads=37)
     done = [line["step"] for line in losses(run)]
     assert done and done[-1] < 6
+    run_training(recipe, shop, run, resume=True)
+    assert_same_run(run, finished)
+
+
+@pytest.mark.long
+def test_killed_twelve_times_it_is_the_same_run(finished: Path, recipe: Recipe, shop: Catalog, tmp_path: Path) -> None:
+    """Before the first step, between steps and checkpoints, and once more at each place after it was resumed."""
+    run = tmp_path / "run"
+    for reads in (1, 5, 12, 20, 25, 1, 7, 11, 2, 9, 12, 5):
+        run_and_kill(finished, shop, run, reads)
     run_training(recipe, shop, run, resume=True)
     assert_same_run(run, finished)
 

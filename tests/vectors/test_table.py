@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from moon2.vectors import table as tables
+from moon2.vectors.nearest import TIE_TOLERANCE, ranks, top_k
 from moon2.vectors.table import VectorTable, release
 
 
@@ -51,3 +52,33 @@ def test_a_large_table_takes_no_memory_while_it_is_filled(tmp_path: Path, monkey
         most = max(most, resident() - before)
     assert most < 100 * 2**20, f"{most / 2**20:.0f} MiB"
     assert table.finish()[1][::4096].sum() == 256 * count * 4
+
+
+@pytest.mark.long
+def test_a_million_rows_are_ranked_as_by_hand_in_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    count, block, dimension = 1_000_000, 10_000, 128  # 512 MB of vectors
+    before = psutil.Process().memory_info().rss
+    table = VectorTable(count, dimension)
+    random = np.random.default_rng(0)
+    for start in range(0, count, block):
+        vectors = random.standard_normal((block, dimension), dtype=np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors[start // block] = np.nan  # one item of each block could not be embedded
+        table.put(range(start, start + block), vectors)
+    grown = psutil.Process().memory_info().rss - before
+    assert grown < 200 * 2**20, f"{grown / 2**20:.0f} MiB"
+    numbers, gallery = table.finish()
+    assert len(numbers) == count - count // block
+    queries = gallery[::50_000] + 0.1 * random.standard_normal((20, dimension), dtype=np.float32)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    relevant = [[number, number + 1] for number in range(0, len(numbers), 50_000)]
+    result = ranks(queries, gallery, relevant, [None] * len(queries))
+    rows, _ = top_k(queries, gallery, 10)
+    for query, right in enumerate(relevant):
+        scores = gallery @ queries[query]
+        assert rows[query].tolist() == np.argsort(-scores)[:10].tolist()
+        assert result.above[query] == (scores > scores[right].max() + TIE_TOLERANCE).sum()
