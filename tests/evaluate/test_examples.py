@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ GALLERY = {"mm": Vectors(np.arange(12), np.stack([np.cos(ANGLES), np.sin(ANGLES)
 
 
 def log_of(relevant: Sequence[Sequence[str]], shown: str | None = None) -> list[Interaction]:
-    """Queries with these relevant products."""
+    """Queries with these relevant products, each with a photo of the product `shown`."""
     return [Interaction(Query(f"q{n}", "words", product_id=shown), tuple(ids)) for n, ids in enumerate(relevant)]
 
 
@@ -29,10 +30,15 @@ def at_zero(rows: Sequence[int]) -> Vectors:
     return Vectors(np.array(rows), np.tile(np.float32([1, 0]), (len(rows), 1)))
 
 
+def hard_of(relevant: Sequence[Sequence[str]], shown: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    """The hard examples among text queries with these relevant products."""
+    log = log_of(relevant, shown)
+    queries: dict[View, Vectors] = {"t": at_zero(range(len(log)))}
+    return Examples(queries, GALLERY, log, IDS).hard(rank_directions(queries, GALLERY, log, IDS))
+
+
 def test_the_hardest_come_first_with_rank_and_cosine_and_easy_ones_not_at_all() -> None:
-    log = log_of([["p8"], ["p0"], ["p11", "p10"], ["p6"], ["p9"]])
-    queries: dict[View, Vectors] = {"t": at_zero(range(5))}
-    hard = Examples(queries, GALLERY, log, IDS).hard(rank_directions(queries, GALLERY, log, IDS))
+    hard = hard_of([["p8"], ["p0"], ["p11", "p10"], ["p6"], ["p9"]])
     assert list(hard) == ["t→mm"] and len(hard["t→mm"]) == HARD_EXAMPLES == 3
     assert [(example["query"], example["relevant"], example["rank"]) for example in hard["t→mm"]] == [
         ("q2", "p10", 11),
@@ -44,10 +50,15 @@ def test_the_hardest_come_first_with_rank_and_cosine_and_easy_ones_not_at_all() 
     assert hardest["similarity"] == pytest.approx(np.cos(ANGLES[10]), abs=1e-4)
 
 
-def test_where_every_relevant_product_is_among_the_first_results_nothing_is_hard() -> None:
-    log = log_of([["p0"], ["p4"]])
-    queries: dict[View, Vectors] = {"t": at_zero([0, 1])}
-    assert Examples(queries, GALLERY, log, IDS).hard(rank_directions(queries, GALLERY, log, IDS)) == {}
+def test_a_query_is_hard_from_the_first_place_below_the_results() -> None:
+    assert hard_of([["p4"], ["p0"]]) == {}
+    assert [example["rank"] for example in hard_of([["p5"]])["t→mm"]] == [6]
+
+
+def test_the_querys_own_product_is_neither_a_result_nor_wanted() -> None:
+    [example] = hard_of([["p2", "p8"]], shown="p2")["t→mm"]
+    assert (example["relevant"], example["rank"]) == ("p8", 8)
+    assert example["results"] == ["p0", "p1", "p3", "p4", "p5"]
 
 
 def test_random_queries_are_the_same_in_every_view_and_can_be_answered() -> None:

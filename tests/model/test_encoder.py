@@ -81,7 +81,7 @@ def test_an_image_may_come_in_any_form(encoder: Encoder, image: Callable[..., Im
     navy.save(tmp_path / "navy.png")
     encoded = (tmp_path / "navy.png").read_bytes()
     array = np.asarray(navy)
-    forms = [
+    sources = [
         tmp_path / "navy.png",
         encoded,
         io.BytesIO(encoded),
@@ -92,7 +92,7 @@ def test_an_image_may_come_in_any_form(encoder: Encoder, image: Callable[..., Im
         {"image": navy},
         {"image": [str(tmp_path / "navy.png")]},
     ]
-    for form in forms:
+    for form in sources:
         assert np.array_equal(encoder.encode(form), encoder.encode(navy))
     both = encoder.encode({"text": "navy shirt", "image": navy})
     assert np.array_equal(both, encoder.encode(Product("1", "navy shirt", images=[navy])))
