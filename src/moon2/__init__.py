@@ -3,7 +3,7 @@
 The method is that of MOON2.0, arXiv 2511.12449.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moon2.records import Interaction, Product, Query, RecordError
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Encoder", "Interaction", "Product", "Query", "RecordError"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # torch takes seconds to import, and records, catalogs and `moon2 --help` do without it.
     if name == "Encoder":
         from moon2.model.encoder import Encoder

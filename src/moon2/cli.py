@@ -95,7 +95,7 @@ def _run(args: list[str]) -> None:
             print(result)
 
 
-def call(path: str, args: Sequence[str], command: str) -> Any:
+def call(path: str, args: Sequence[str], command: str) -> object:
     """Calls a function with command-line arguments.
 
     Args:
@@ -127,7 +127,7 @@ def call(path: str, args: Sequence[str], command: str) -> Any:
     return function(**values)
 
 
-def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
+def make_parser(function: Callable[..., object], command: str) -> ArgumentParser:
     """The parser of a command.
 
     The fields of a parameter called `recipe` or `settings` are options without a prefix; those of another dataclass
@@ -178,11 +178,11 @@ def make_parser(function: Callable[..., Any], command: str) -> ArgumentParser:
     return parser
 
 
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+def _parameters(function: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(function, eval_str=True).parameters
 
 
-def _usage(function: Callable[..., Any], command: str) -> str:
+def _usage(function: Callable[..., object], command: str) -> str:
     """Names what must be given; the list of options shows the rest."""
     words = [f"moon2 {command}"]
     for name, parameter in _parameters(function).items():

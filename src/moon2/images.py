@@ -13,7 +13,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ def open_image(source: ImageSource, where: str = "image") -> Image.Image:
     )
 
 
-def is_image_array(value: object) -> bool:
+def is_image_array(value: object) -> TypeGuard[NDArray[Any] | Tensor]:
     """Whether it is a numpy array or a torch tensor; torch need not be installed."""
     return isinstance(value, np.ndarray) or (hasattr(value, "detach") and hasattr(value, "numpy"))
 
@@ -117,7 +117,7 @@ def _decode(image: Image.Image, where: str) -> Image.Image:
         raise _unreadable(error, where) from None
 
 
-def _from_array(source: Any, where: str) -> Image.Image:
+def _from_array(source: NDArray[Any] | Tensor, where: str) -> Image.Image:
     if isinstance(source, np.ndarray):
         array = source
     else:  # a torch tensor has its channels first

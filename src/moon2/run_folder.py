@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from moon2.errors import UserError
 from moon2.files import write_text_atomic
@@ -95,7 +94,7 @@ class RunFolder:
         """The newest whole checkpoint and its step, or None."""
         return _newest(self.checkpoints)
 
-    def save_checkpoint(self, step: int, save: Callable[[Path], Any]) -> None:
+    def save_checkpoint(self, step: int, save: Callable[[Path], object]) -> None:
         """Adds a checkpoint, which `save` writes into the folder it is given; the oldest are removed."""
         _add(self.checkpoints, step, save, kept=KEPT_CHECKPOINTS)
 
@@ -104,7 +103,7 @@ class RunFolder:
         found = _newest(self.best)
         return found and (found[0], float(json.loads((found[0] / "score.json").read_text())["score"]))
 
-    def save_best(self, step: int, score: float, save: Callable[[Path], Any]) -> None:
+    def save_best(self, step: int, score: float, save: Callable[[Path], object]) -> None:
         """Keeps these weights, which `save` writes into the folder it is given, in place of the best so far."""
 
         def save_both(folder: Path) -> None:
@@ -157,7 +156,7 @@ def _newest(folder: Path) -> tuple[Path, int] | None:
     return steps[-1] if steps else None
 
 
-def _add(folder: Path, step: int, save: Callable[[Path], Any], kept: int) -> None:
+def _add(folder: Path, step: int, save: Callable[[Path], object], kept: int) -> None:
     name = f"step-{step:08d}"
     fresh = folder / f"{name}.new"
     shutil.rmtree(fresh, ignore_errors=True)

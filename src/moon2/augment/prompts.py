@@ -14,8 +14,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import yaml
 
@@ -30,7 +31,7 @@ MAX_DESCRIPTION = 1_500
 
 VariantKind = Literal["background", "viewpoint", "detail"]
 
-ENRICHMENT_SCHEMA: dict[str, Any] = {
+ENRICHMENT_SCHEMA: dict[str, object] = {
     "type": "object",
     "properties": {"title": {"type": "string"}},
     "required": ["title"],
@@ -166,7 +167,7 @@ def _find(folder: str | Path | None, purpose: str) -> Prompt:
     return Prompt(version, text)
 
 
-def _read(path: Any) -> str:
+def _read(path: Traversable) -> str:
     """The text of a file. An editor's line ends do not make a new version."""
     try:
         text: str = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").strip()
@@ -205,7 +206,7 @@ def _name(product: CleanProduct) -> str:
     return name[:MAX_TITLE].strip() or "of the picture"
 
 
-def _fill(text: str, placeholder: str, value: Any) -> str:
+def _fill(text: str, placeholder: str, value: object) -> str:
     """The text with the value as JSON without angle brackets, put in once: a value's own braces stay as they are."""
     data = json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
     return text.strip().replace("{" + placeholder + "}", data)

@@ -61,10 +61,10 @@ class Batch:
 
     products: list[Product]
     cleaned: list[CleanProduct]
-    rejected: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[dict[str, object]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def reject(self, row: int, kind: str, provider: str, reason: str, **columns: Any) -> None:
+    def reject(self, row: int, kind: str, provider: str, reason: str, **columns: object) -> None:
         """Lists what is not used.
 
         Args:
@@ -78,12 +78,13 @@ class Batch:
         values = {"id": self.products[row].id, "kind": kind, "provider": provider, "reason": code, "message": message}
         self.rejected.append(values | columns)
 
-    def set(self, row: int, name: str, value: Any, facts: Any) -> None:
+    def set(self, row: int, name: str, value: object, facts: object) -> None:
         """Sets `enriched_title` or `expanded_images` of a product, with its provenance; an empty value removes both."""
         provenance = {key: text for key, text in self.products[row].provenance.items() if key != name}
         if value:
             provenance[name] = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
-        self.products[row] = replace(self.products[row], **{name: value}, provenance=provenance)
+        changed: dict[str, Any] = {name: value, "provenance": provenance}
+        self.products[row] = replace(self.products[row], **changed)
 
 
 def begin(products: list[Product]) -> Batch:
@@ -293,7 +294,7 @@ def _pairs(products: Sequence[Product]) -> Iterator[tuple[int, int, Pair]]:
                 continue
 
 
-def _facts(provider: TextProvider | ImageProvider, seed: int, **more: Any) -> dict[str, Any]:
+def _facts(provider: TextProvider | ImageProvider, seed: int, **more: object) -> dict[str, object]:
     """Where an augmentation comes from; the judge adds its score."""
     names = {"provider": provider.name, "model": provider.model, "prompt": provider.prompt, "seed": seed}
     return {**names, **more, "score": None}

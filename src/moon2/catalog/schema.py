@@ -102,7 +102,7 @@ def leaf_columns(schema: pa.Schema) -> list[str]:
     return [leaf for field in schema for leaf in leaves(field.name, field.type)]
 
 
-def product_to_row(product: Product) -> dict[str, Any]:
+def product_to_row(product: Product) -> dict[str, object]:
     """One row of `PRODUCTS`; images as of `image_to_cell`."""
     return {
         "id": product.id,
@@ -134,7 +134,7 @@ def row_to_product(row: Mapping[str, Any]) -> Product:
     )
 
 
-def interaction_to_row(interaction: Interaction) -> dict[str, Any]:
+def interaction_to_row(interaction: Interaction) -> dict[str, object]:
     """One row of `INTERACTIONS`."""
     query = interaction.query
     return {
@@ -155,7 +155,7 @@ def row_to_interaction(row: Mapping[str, Any]) -> Interaction:
     return Interaction(query, tuple(row["positive_ids"] or ()), tuple(row["negative_ids"] or ()))
 
 
-def image_to_cell(image: ImageSource) -> dict[str, Any]:
+def image_to_cell(image: ImageSource) -> dict[str, object]:
     """One cell of an `IMAGE` column: bytes and URLs unchanged, paths made absolute, anything else encoded as PNG.
 
     Raises:

@@ -40,7 +40,7 @@ class MoonMTEBEncoder(AbsEncoder):
     """
 
     def __init__(
-        self, model_name: str | Path, revision: str | None = None, *, device: str | None = None, **_: Any
+        self, model_name: str | Path, revision: str | None = None, *, device: str | None = None, **_: object
     ) -> None:
         self.model = load_own(model_name, device)
         described = {
@@ -55,7 +55,7 @@ class MoonMTEBEncoder(AbsEncoder):
         }
         self.mteb_model_meta = ModelMeta.create_empty(overwrites=described)
 
-    def encode(self, inputs: Iterable[dict[str, Any]], **settings: Any) -> np.ndarray:
+    def encode(self, inputs: Iterable[dict[str, Any]], **settings: object) -> np.ndarray:
         """(items, D) float32 of unit length, in order.
 
         Args:
@@ -95,8 +95,11 @@ def _revision(encoder: Encoder) -> str:
     """The first half of a SHA-256 over whatever decides the encoder's vectors."""
     digest = hashlib.sha256()
     model, processor = encoder.model, encoder.processor
-    settings: list[Any] = [asdict(model.settings), class_path(type(model)), model.pooling, asdict(processor.settings)]
-    settings += [
+    settings = [
+        asdict(model.settings),
+        class_path(type(model)),
+        model.pooling,
+        asdict(processor.settings),
         model.backbone.config.to_dict(),
         processor.image_processor.to_dict(),
         sorted(processor.tokenizer.get_vocab().items()),

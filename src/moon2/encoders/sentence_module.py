@@ -14,6 +14,7 @@ from sentence_transformers.base.modules import InputModule
 
 from moon2.encoders.load import load_own
 from moon2.model.encoder import Encoder
+from moon2.model.processor import ItemSource
 
 
 class MoonModule(InputModule):
@@ -39,7 +40,7 @@ class MoonModule(InputModule):
         """D."""
         return self.encoder.dimension
 
-    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Any]:
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: object) -> dict[str, Any]:
         """Opens the inputs: `items`, and under `input_ids` [n] int64 the rows among them that are to be embedded.
 
         By that name the library's trainer finds an input, and its cached losses cut it into small batches.
@@ -47,14 +48,14 @@ class MoonModule(InputModule):
         items = [self.encoder.processor.item(_with_prompt(source, prompt or "")) for source in inputs]
         return {"input_ids": torch.arange(len(items)), "items": items}
 
-    def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
+    def forward(self, features: dict[str, Any], **_: object) -> dict[str, Any]:
         """Adds `sentence_embedding`, [n, D] float32 of unit length."""
         items = [features["items"][row] for row in features["input_ids"].tolist()]
         text = self.encoder.model.needs_text_pass({"mm"})
         views = self.network(self.encoder.processor.batch(items, text=text).to(self.encoder.device), {"mm"})
         return {**features, "sentence_embedding": views.vectors["mm"].float()}
 
-    def save(self, output_path: str, *_: Any, **__: Any) -> None:
+    def save(self, output_path: str, *_: object, **__: object) -> None:
         """Writes the encoder's folder."""
         self.encoder.save_pretrained(output_path)
 
@@ -68,14 +69,14 @@ class MoonModule(InputModule):
         revision: str | None = None,
         local_files_only: bool = False,
         init_defaults: dict[str, Any] | None = None,
-        **_: Any,
+        **_: object,
     ) -> MoonModule:
         """Reads the encoder's folder, here or on the hub."""
         folder = cls.load_dir_path(model_name_or_path, subfolder, token, cache_folder, revision, local_files_only)
         return cls(load_own(folder or model_name_or_path, device="cpu"))
 
 
-def _with_prompt(source: Any, prompt: str) -> Any:
+def _with_prompt(source: ItemSource, prompt: str) -> ItemSource:
     if isinstance(source, str):
         return prompt + source
     if isinstance(source, Mapping) and source.get("text"):

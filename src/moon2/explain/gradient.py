@@ -28,7 +28,9 @@ class DecoderInputs:
         self.deepstack: list[Tensor] = []
         decoder.register_forward_pre_hook(self._record, with_kwargs=True)
 
-    def _record(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def _record(
+        self, _: nn.Module, args: tuple[object, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[object, ...], dict[str, Any]]:
         self.embeddings = kwargs["inputs_embeds"].detach().requires_grad_()
         changed = {**kwargs, "inputs_embeds": self.embeddings}
         if kwargs.get("deepstack_visual_embeds"):

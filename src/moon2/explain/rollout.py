@@ -10,7 +10,6 @@ gives to the same position. Even attention then gives an even map.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float64]
 
 
-def pooled_attention(attentions: Sequence[Numbers], weights: NDArray[Any], layer: int | None = None) -> Numbers:
+def pooled_attention(attentions: Sequence[Numbers], weights: np.ndarray, layer: int | None = None) -> Numbers:
     """How much of the pooled vector comes from each token; the position in the sequence is not corrected.
 
     Args:
@@ -38,7 +37,7 @@ def pooled_attention(attentions: Sequence[Numbers], weights: NDArray[Any], layer
     return np.asarray(flow, dtype=np.float64)
 
 
-def relevance(attentions: Sequence[Numbers], weights: NDArray[Any], layer: int | None = None) -> Numbers:
+def relevance(attentions: Sequence[Numbers], weights: np.ndarray, layer: int | None = None) -> Numbers:
     """`pooled_attention` over that of a decoder which attends evenly, at the pooled tokens.
 
     Returns:

@@ -175,7 +175,7 @@ class _Worker:
         except UserError as error:
             self._error = " ".join(str(error).split())
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, row: dict[str, Any]) -> dict[str, object]:
         shard = Shard(**row["shard"])
         result = {"shard": row["shard"], "error": row["error"] or self._error}
         if result["error"]:

@@ -294,7 +294,7 @@ def class_path(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _iterable(items: Any) -> Iterable[Any]:
+def _iterable(items: object) -> Iterable[ItemSource]:
     if not isinstance(items, Iterable):
         raise EncoderError(f"cannot embed a {type(items).__name__}; give text, images, Products, or a list of them")
     return items

@@ -142,7 +142,7 @@ class ExpertDecoderLayer(GradientCheckpointingLayer):
         self.input_layernorm = dense.input_layernorm
         self.post_attention_layernorm = dense.post_attention_layernorm
 
-    def forward(self, hidden_states: Tensor, *, routing: Routing, **attention: Any) -> Tensor:
+    def forward(self, hidden_states: Tensor, *, routing: Routing, **attention: object) -> Tensor:
         """[B, S, D] → [B, S, D]; padding passes the experts by.
 
         Args:

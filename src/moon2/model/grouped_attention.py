@@ -9,7 +9,6 @@ the time.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ def grouped_attention(
     dropout: float = 0.0,
     cu_seq_lens_q: Tensor | None = None,
     is_causal: bool = False,
-    **_: Any,
+    **_: object,
 ) -> tuple[Tensor, None]:
     """Attention within each packed sequence: [1, heads, total, head_dim] each → [1, total, heads, head_dim].
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -45,7 +45,7 @@ def embed_products(
     catalog: Catalog,
     ids: Sequence[str],
     batch_size: int,
-    bar: tqdm[Any],
+    bar: tqdm[object],
     attributes: Sequence[str] = (),
 ) -> tuple[dict[View, Vectors], dict[str, list[str | None]]]:
     """The vectors of these products by view, and their labels.
@@ -97,7 +97,7 @@ def embed_products(
 
 
 def embed_queries(
-    encoder: VectorEncoder, catalog: Catalog, queries: Sequence[Query], batch_size: int, bar: tqdm[Any]
+    encoder: VectorEncoder, catalog: Catalog, queries: Sequence[Query], batch_size: int, bar: tqdm[object]
 ) -> dict[View, Vectors]:
     """The vectors of these queries by view; mm takes queries with both text and an image. See `embed_products`."""
     tables = _Tables(len(queries))

@@ -75,9 +75,9 @@ class OpenAITextProvider(TextProvider):
                 raise failure_of(error, "text", self._settings) from None
         return Enrichment(None, reason, tokens_in, tokens_out)
 
-    def _content(self, product: CleanProduct, entities: tuple[Entity, ...]) -> list[dict[str, Any]]:
+    def _content(self, product: CleanProduct, entities: tuple[Entity, ...]) -> list[dict[str, object]]:
         """One user message; a separate system message is refused by the templates of several open models."""
-        content: list[dict[str, Any]] = [{"type": "text", "text": self._prompts.for_enrichment(product, entities)}]
+        content: list[dict[str, object]] = [{"type": "text", "text": self._prompts.for_enrichment(product, entities)}]
         image = main_image(product)
         if image is not None:
             file = io.BytesIO()
@@ -86,7 +86,7 @@ class OpenAITextProvider(TextProvider):
             content.insert(0, {"type": "image_url", "image_url": {"url": url}})
         return content
 
-    def _complete(self, content: list[dict[str, Any]], seed: int, temperature: float) -> ChatCompletion:
+    def _complete(self, content: list[dict[str, object]], seed: int, temperature: float) -> ChatCompletion:
         """The server's completion. What it refuses is left out, and remembered once it answered without."""
         refused = self._refused
         messages: list[Any] = [{"role": "user", "content": content}]

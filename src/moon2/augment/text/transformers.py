@@ -28,7 +28,7 @@ from moon2.model.families import FAMILIES, Family
 if TYPE_CHECKING:
     from moon2.augment.settings import TextSettings
 
-Conversation = list[dict[str, Any]]
+Conversation = list[dict[str, object]]
 
 
 class TransformersTextProvider(TextProvider):

@@ -114,7 +114,7 @@ class _Builder:
         self.removed: set[int] = set()
         self.query_ids: set[str] = set()
 
-    def read(self, bar: tqdm[Any]) -> None:
+    def read(self, bar: tqdm[object]) -> None:
         """Words and fingerprints of all products, and which products and queries are similar."""
         self.ids: list[str] = []
         self.categories: list[tuple[str, ...]] = []
@@ -196,7 +196,7 @@ class _Builder:
         share, seed = self.settings.test_share, self.settings.seed
         return split_nodes(names, weights, required, preferred, share=share, seed=seed)
 
-    def write(self, writer: CatalogWriter, split: Split, bar: tqdm[Any]) -> None:
+    def write(self, writer: CatalogWriter, split: Split, bar: tqdm[object]) -> None:
         """Writes the products and log rows of both sides, and the list of what was left out."""
         self.in_test: list[bool] = split.in_test[: len(self.ids)].tolist()
         for number, row in enumerate(self.catalog.rows(None, schema.PRODUCTS.names)):
@@ -344,7 +344,7 @@ class _Builder:
 
 def _exact_key(title: str, category: tuple[str, ...], attributes: dict[str, str], images: list[bytes | str]) -> bytes:
     """The key that exact duplicates share: words, category and the main image; without an image, all attributes."""
-    main: Any = images[0] if images else sorted(attributes.items())
+    main: object = images[0] if images else sorted(attributes.items())
     digest = main if isinstance(main, bytes) else repr(main).encode()
     words = " ".join(title.casefold().split())
     return blake2b(repr((words, category)).encode() + b"\0" + digest, digest_size=16).digest()

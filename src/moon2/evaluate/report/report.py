@@ -10,7 +10,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -90,7 +89,7 @@ def report(run: Path, *, data: Path) -> Path:
 def write_report(
     path: str | Path,
     evaluation: Evaluation,
-    history: Sequence[Mapping[str, Any]],
+    history: Sequence[Mapping[str, float]],
     catalog: Catalog,
     *,
     baseline: Evaluation | None = None,
@@ -159,7 +158,7 @@ def _accuracy_chart(evaluation: Evaluation) -> BarChart | None:
     return BarChart("Accuracy, percent", groups)
 
 
-def _training_charts(history: Sequence[Mapping[str, Any]]) -> list[LineChart]:
+def _training_charts(history: Sequence[Mapping[str, float]]) -> list[LineChart]:
     filtered = {
         "share weighted down": _lines(history, "filter/share").get("", []),
         "mean φ": _lines(history, "filter/phi").get("", []),
@@ -180,7 +179,7 @@ def _training_charts(history: Sequence[Mapping[str, Any]]) -> list[LineChart]:
 
 
 def _lines(
-    history: Sequence[Mapping[str, Any]], prefix: str, suffix: str = "", name: str = ""
+    history: Sequence[Mapping[str, float]], prefix: str, suffix: str = "", name: str = ""
 ) -> dict[str, list[Point]]:
     """The values over steps of each key with that prefix and suffix, by what is between them, after `name`."""
     lines: dict[str, list[Point]] = {}

@@ -18,6 +18,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 
 from moon2.catalog.store import Catalog
 from moon2.encoders.sentence_module import MoonModule
+from moon2.model.processor import ItemBatch
 from moon2.recipe import Recipe, require
 from moon2.run_folder import RunFolder
 from moon2.train.batches import TripletExample, TripletStream
@@ -102,7 +103,7 @@ class _Collator:
         self.stream = stream
         self.model = model
 
-    def __call__(self, rows: list[dict[str, int]]) -> dict[str, Any]:
+    def __call__(self, rows: list[dict[str, int]]) -> dict[str, object]:
         read: list[TripletExample] = [example for row in rows if (example := self.stream[row["index"]]) is not None]
         columns = {
             "anchor": [example.query for example in read],
@@ -126,25 +127,32 @@ class _Log(TrainerCallback):
         self.log: RunLog | None = None
         self.tokens = 0
 
-    def count_tokens(self, _: Any, arguments: tuple[Any, ...], __: Any) -> None:
+    def count_tokens(self, _: object, arguments: tuple[ItemBatch], __: object) -> None:
         """A forward hook of the network. The cached loss runs it twice, first without gradient: that does not count."""
         if torch.is_grad_enabled():
             self.tokens += sum(int(inputs.attention_mask.sum()) for inputs in arguments[0].passes)
 
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Opens the log where the checkpoint ends."""
         self.log = RunLog(self.run, self.settings, state.global_step)
 
-    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
+    def on_log(
+        self,
+        args: object,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
         """Adds a step's loss; the library's summary at the end has none."""
-        if self.log is not None and "loss" in (logs or {}):
+        if self.log is not None and logs and "loss" in logs:
             names = ("loss", "grad_norm", "learning_rate")
             parts = {name: torch.tensor(float(logs[name])) for name in names if name in logs}
             parts["tokens"] = torch.tensor(float(self.tokens))
             self.log.add_step(state.global_step, parts, self.settings.batch_size)
             self.tokens = 0
 
-    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Closes the log."""
         if self.log is not None:
             self.log.__exit__(None, None, None)

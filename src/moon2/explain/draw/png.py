@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from moon2.explain.draw.colours import Colour, expert_colours, ink_on
 from moon2.explain.draw.panels import (
@@ -138,7 +137,7 @@ class _Sheet:
                 left += width
             self.top += 50
 
-    def _pieces(self, word: str, letters: Any) -> Iterator[str]:
+    def _pieces(self, word: str, letters: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Iterator[str]:
         """A word in pieces that each fit on a line."""
         piece = ""
         for character in word:
