@@ -45,7 +45,7 @@ from moon2.explain.token_layout import token_grids
 from moon2.explain.trace import trace
 from moon2.images import open_image
 from moon2.model.encoder import Encoder
-from moon2.model.families import decoder_layers
+from moon2.model.families import decoder_of
 from moon2.recipe import load_recipe
 from moon2.records import Product
 from moon2.train.train import untrained_encoder
@@ -243,7 +243,7 @@ def cascade(encoder: Encoder) -> Iterator[tuple[str, Encoder]]:
     """One copy that is shuffled ever deeper: from the last decoder layer to the first, then all the rest."""
     copy = Encoder(deepcopy(encoder.model), encoder.processor)
     generator = torch.Generator().manual_seed(0)
-    layers, _ = decoder_layers(copy.model.backbone, copy.model.family)
+    layers = decoder_of(copy.model.backbone, copy.model.family).layers
     done: set[nn.Parameter] = set()
     parts: list[tuple[str, nn.Module]] = [(f"layers from {number}", layer) for number, layer in enumerate(layers)]
     for name, part in [*reversed(parts), ("all weights", copy.model)]:

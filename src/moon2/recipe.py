@@ -210,7 +210,17 @@ class TrainingSettings:
     steps: int = 1000
     """Optimizer steps."""
     batch_size: int = 64
-    """Triplets a step on one device (each is a query, a positive and a negative)."""
+    """Triplets a step, of all devices together (each is a query, a positive and a negative). Every other triplet serves
+    as negatives, so larger is better; `chunk_tokens` bounds the memory that it takes."""
+    chunk_tokens: int | None = None
+    """How many tokens go through the network at once, on each device. A larger batch is computed in chunks, exactly
+    (GradCache), for about a quarter more time. Not given: the whole batch at once."""
+    activation_checkpointing: float = 0.0
+    """The share of the decoder's and of the vision tower's blocks that compute their activations twice rather than keep
+    them: 0 none, 1 all. Less memory, for up to a third more time."""
+    shard_weights: bool = False
+    """Each of several devices holds a part of the weights, gradients and optimizer states (FSDP2), for models that do
+    not fit on one."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """`adamw`, or `muon`: Muon for matrices and AdamW for the rest, which learns from nothing in fewer steps."""
     learning_rate: float = 1e-5
@@ -236,6 +246,13 @@ class TrainingSettings:
     """Seed of the weights, the order of the triplets and every random draw."""
 
     def __post_init__(self) -> None:
+        require(
+            0 <= self.activation_checkpointing <= 1,
+            "training.activation_checkpointing",
+            self.activation_checkpointing,
+            "0 to 1",
+        )
+        require((self.chunk_tokens or 1) >= 1, "training.chunk_tokens", self.chunk_tokens, "1 or more")
         for name in ("steps", "batch_size", "save_every", "log_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
         for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay"):

@@ -51,9 +51,8 @@ class MoonModule(InputModule):
     def forward(self, features: dict[str, Any], **_: object) -> dict[str, Any]:
         """Adds `sentence_embedding`, [n, D] float32 of unit length."""
         items = [features["items"][row] for row in features["input_ids"].tolist()]
-        text = self.encoder.model.needs_text_pass({"mm"})
-        views = self.network(self.encoder.processor.batch(items, text=text).to(self.encoder.device), {"mm"})
-        return {**features, "sentence_embedding": views.vectors["mm"].float()}
+        views = self.network(self.encoder.item_batch(items, {"mm"}), {"mm"})
+        return {**features, "sentence_embedding": views.vectors["mm"]}
 
     def save(self, output_path: str, *_: object, **__: object) -> None:
         """Writes the encoder's folder."""

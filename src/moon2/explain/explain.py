@@ -12,7 +12,7 @@ from moon2.explain.rollout import Numbers, relevance, shares
 from moon2.explain.token_layout import token_grids, word_spans
 from moon2.explain.trace import ExplainError, Trace, trace
 from moon2.model.encoder import Encoder, Vectors
-from moon2.model.families import decoder_layers
+from moon2.model.families import decoder_of
 from moon2.model.processor import ItemSource
 
 
@@ -32,7 +32,7 @@ def explain(
         ExplainError: no such layer, a query vector of another shape or without a direction, or a peer's network.
         ItemError, ImageError, EncoderError: the item or the query cannot be embedded.
     """
-    depth = len(decoder_layers(encoder.model.backbone, encoder.model.family)[0])
+    depth = len(decoder_of(encoder.model.backbone, encoder.model.family).layers)
     if layer is not None and not 0 <= layer < depth:
         raise ExplainError(f"layer is {layer}; this decoder has layers 0 to {depth - 1}, or leave it out for all")
     item = encoder.processor.item(record)

@@ -15,16 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import AttentionInterface
 
 from moon2.errors import UserError
-from moon2.explain.gradient import DecoderInputs
+from moon2.explain.gradient import input_contributions
 from moon2.explain.rollout import Numbers
 from moon2.model.encoder import Encoder, Vectors
-from moon2.model.families import Grid, decoder_layers
-from moon2.model.moon_model import MoonModel
+from moon2.model.families import Grid, decoder_of
+from moon2.model.moon_model import DecoderInput, MoonModel
 from moon2.model.processor import Item
 
 Mask = NDArray[np.bool_]
+RECORDED_ATTENTION = "moon2_recorded"
 
 
 class ExplainError(UserError):
@@ -70,37 +72,62 @@ def trace(encoder: Encoder, item: Item, target: Vectors | None = None) -> Trace:
     if type(encoder.model) is not MoonModel:
         kind = type(encoder.model).__name__
         raise ExplainError(f"cannot explain a {kind}; a heatmap shows the one joint pass of moon2's own network")
-    batch = encoder.processor.batch([item], text=False).to(encoder.device)
-    inputs = batch.joint or batch.text
-    assert inputs is not None
+    batch = encoder.item_batch([item], {"mm"})
     model = copy_sharing_weights(encoder.model)
-    layers, config = decoder_layers(model.backbone, model.family)
-    config._attn_implementation = "eager"
+    decoder = decoder_of(model.backbone, model.family)
+    decoder.config._attn_implementation = RECORDED_ATTENTION
     attentions: list[Numbers] = []
 
     def record_attention(_: nn.Module, __: object, output: tuple[Tensor, Tensor]) -> None:
         attentions.append(_numbers(output[1][0].float().mean(dim=0)))
 
-    for layer in layers:
+    for layer in decoder.layers:
         attention: nn.Module = layer.get_submodule("self_attn")
         attention.register_forward_hook(record_attention)
-    entering = DecoderInputs(getattr(model.backbone, model.family.decoder))
+    entering = model.embed(batch)
+    # Gradients reach what enters the decoder, and go no further.
+    leaves = [
+        tensor.detach().requires_grad_(target is not None) for tensor in (entering.embeddings, *entering.deepstack)
+    ]
     with torch.set_grad_enabled(target is not None):
-        views = model(batch, ("mm",))
+        states, layers = model.decode(DecoderInput(leaves[0], leaves[1:]), batch)
+        vector = model.pool(states, layers, batch, {"mm"}).vectors["mm"][0]
     contributions = None
     if target is not None:
-        similarity = views.vectors["mm"][0] @ torch.as_tensor(target, device=encoder.device)
-        contributions = _numbers(entering.contributions(similarity, inputs.image_mask[0]))
+        similarity = vector @ torch.as_tensor(target, device=encoder.device)
+        contributions = _numbers(input_contributions(similarity, leaves, batch))
     return Trace(
-        vector=views.vectors["mm"][0].detach().float().cpu().numpy(),
-        pooling_mask=inputs.pooling_mask[0].cpu().numpy(),
-        image_mask=inputs.image_mask[0].cpu().numpy(),
-        weights=_numbers(model.joint_weights(inputs)[0]),
-        grids=inputs.grids[0],
+        vector=vector.detach().cpu().numpy(),
+        pooling_mask=batch.is_pooled.cpu().numpy(),
+        image_mask=batch.is_image.cpu().numpy(),
+        weights=_numbers(model.token_weights(batch)),
+        grids=batch.grids[0],
         attentions=attentions,
-        gates={number: _numbers(layer.gates) for number, layer in views.passes[0].layers.items()},
+        gates={number: _numbers(layer.gates) for number, layer in layers.items()},
         contributions=contributions,
     )
+
+
+def recorded_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    **_: object,
+) -> tuple[Tensor, Tensor]:
+    """Causal attention of one sequence that also gives its probabilities, [1, heads, S, S]."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
+    future = torch.ones(query.shape[2], query.shape[2], dtype=torch.bool, device=query.device).triu(1)
+    scores = (query @ key.transpose(2, 3) * scaling).masked_fill(future, float("-inf"))
+    probabilities = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    return (probabilities @ value).transpose(1, 2), probabilities
+
+
+AttentionInterface.register(RECORDED_ATTENTION, recorded_attention)
 
 
 def copy_sharing_weights(model: MoonModel) -> MoonModel:

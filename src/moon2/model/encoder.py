@@ -19,6 +19,7 @@ import torch
 from huggingface_hub import load_torch_model, save_torch_state_dict, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.initialization import no_init_weights
@@ -27,7 +28,7 @@ from moon2.errors import UserError
 from moon2.model.backbone import build_backbone
 from moon2.model.families import family_of
 from moon2.model.moon_model import MoonModel
-from moon2.model.processor import Item, ItemSource, Processor, is_one_item
+from moon2.model.processor import Item, ItemBatch, ItemSource, Processor, is_one_item
 from moon2.recipe import ExpertSettings, InputSettings, Recipe
 from moon2.records import Product, Query
 from moon2.run_folder import find_model_folder
@@ -142,8 +143,13 @@ class Encoder:
         processor = Processor(tokenizer, image_processor, family, backbone_config, inputs)
         return cls(model.to(device), processor, card.read_text(encoding="utf-8") if card.exists() else "")
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes the encoder as one folder that `from_pretrained` reads back bit for bit."""
+    def save_pretrained(self, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Writes the encoder as one folder that `from_pretrained` reads back bit for bit.
+
+        Args:
+            folder: made if it is not there.
+            weights: in the place of the network's own, such as those gathered from several devices.
+        """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         backbone = self.model.backbone
@@ -161,7 +167,7 @@ class Encoder:
         self.processor.image_processor.save_pretrained(target)
         card = self.card or "---\nlibrary_name: moon2\n---\n\nA moon2 encoder.\n"
         (target / "README.md").write_text(card, encoding="utf-8")
-        save_torch_state_dict(self.model.state_dict(), target)
+        save_torch_state_dict(weights or self.model.state_dict(), target)
         # By this sentence-transformers finds the class that wraps the folder for it.
         module = {"idx": 0, "name": "0", "path": "", "type": "moon2.encoders.sentence_module.MoonModule"}
         (target / "modules.json").write_text(json.dumps([module], indent=1))
@@ -281,12 +287,20 @@ class Encoder:
         return usable, items
 
     def _embed(self, vectors: dict[View, Vectors], rows: list[int], items: list[Item], views: tuple[View, ...]) -> None:
-        text = self.model.needs_text_pass(views)
-        batch = self.processor.batch(items, joint=views != ("t",), text=text).to(self.device)
-        result = self.model(batch, views)
+        result = self.model(self.item_batch(items, views), views)
         for view in views:
-            valid = result.valid[view].cpu().numpy()
-            vectors[view][np.asarray(rows)[valid]] = result.vectors[view].float().cpu().numpy()[valid]
+            valid = result.has(view).cpu().numpy()
+            vectors[view][np.asarray(rows)[valid]] = result.vectors[view].cpu().numpy()[valid]
+
+    def item_batch(self, items: Sequence[Item], views: Collection[View]) -> ItemBatch:
+        """Items as the network wants them for these views, on its device."""
+        packed = self.processor.batch(
+            items,
+            images=set(views) != {"t"},
+            joint=self.model.joint_rows(views),
+            text=self.model.text_rows(views),
+        )
+        return packed.to(self.device)
 
 
 def class_path(kind: type) -> str:

@@ -2,25 +2,23 @@
 
 Every decoder layer's gated MLP is copied into Z experts behind a router (Komatsuzaki et al., 2023, "Sparse
 Upcycling"). The router's weights for a token are renormalised over the k experts it is sent to, so they sum to one.
-As long as the copies are equal, the layer computes exactly what the dense MLP did. The experts hold fused weights and
-speak transformers' experts interface, so its grouped kernels apply. Padding never reaches a router or an expert.
+As long as the copies are equal, the layer computes exactly what the dense MLP did.
 
-What the routers decide travels with the pass, as the argument `routing`. No layer keeps anything between two calls.
+What the routers decide travels with the pass. No layer keeps anything between two calls.
 
-Shapes: B rows, S tokens a row, T tokens that are not padding, D width, I inner width, Z experts, k active experts.
+Shapes: T tokens (packed rows, no padding), D width, I inner width, Z experts, k active experts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
-from transformers.integrations.moe import use_experts_implementation
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from moon2.recipe import ExpertSettings, RecipeError
 
@@ -31,31 +29,23 @@ class LayerRouting:
 
     Attributes:
         probabilities: G [T, Z] float32, softmax over all experts (differentiable).
-        gates: G̃ [T, Z] float32, the probabilities of the k chosen experts renormalised, others 0 (differentiable).
         chosen: [T, k] int64, the chosen experts.
     """
 
     probabilities: Tensor
-    gates: Tensor
     chosen: Tensor
 
+    @property
+    def gates(self) -> Tensor:
+        """G̃ [T, Z] float32: the probabilities of the k chosen experts renormalised, others 0 (differentiable)."""
+        weights = expert_weights(self.probabilities, self.chosen)
+        return torch.zeros_like(self.probabilities).scatter(1, self.chosen, weights)
 
-@dataclass
-class Routing:
-    """Which tokens of a pass are routed, and what each layer with experts decided for them.
 
-    Attributes:
-        token_index: [T] int64, where the tokens that are not padding stand in the flattened [B·S].
-        layers: by the number of the decoder layer, in the order in which they ran.
-    """
-
-    token_index: Tensor
-    layers: dict[int, LayerRouting] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, attention_mask: Tensor) -> Routing:
-        """An empty record for a pass with this mask, [B, S] bool."""
-        return cls(attention_mask.flatten().nonzero().squeeze(1))
+def expert_weights(probabilities: Tensor, chosen: Tensor) -> Tensor:
+    """[T, Z], [T, k] → [T, k]: the probabilities of the chosen experts, renormalised to sum to one."""
+    weights = probabilities.gather(1, chosen)
+    return weights / weights.sum(dim=-1, keepdim=True)
 
 
 class GatedMLP(Protocol):
@@ -76,29 +66,69 @@ class DenseLayer(Protocol):
     post_attention_layernorm: nn.Module
 
 
-@use_experts_implementation
+class _Rows(torch.autograd.Function):
+    """Rows of a matrix, each the same number of times k; the gradients of a row's copies are added up in a fixed order.
+
+    PyTorch's own indexing adds them up by atomic operations, which are slow in bfloat16 and differ from run to run.
+    """
+
+    @staticmethod
+    def forward(matrix: Tensor, source: Tensor, copies: Tensor) -> Tensor:
+        """[T, D], source [T·k] → [T·k, D]; `copies` [T·k] names the places of row 0's copies, then row 1's, …"""
+        return matrix.index_select(0, source)
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        """Keeps the places of the copies."""
+        ctx.save_for_backward(inputs[2])
+        ctx.rows = inputs[0].shape[0]  # type: ignore[attr-defined]
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Sums over the copies of each row."""
+        (copies,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        at_copies = gradient.index_select(0, copies)
+        rows: int = ctx.rows  # type: ignore[attr-defined]
+        if len(copies) == rows:
+            return at_copies, None, None
+        return at_copies.view(rows, -1, gradient.shape[1]).sum(dim=1), None, None
+
+
 class Experts(nn.Module):
-    """Z gated MLPs with fused weights.
+    """Z gated MLPs with fused weights, computed for all experts at once by grouped matrix products.
 
     `gate_up_proj` [Z, 2I, D] holds each expert's gate over its up projection, `down_proj` [Z, D, I].
     """
 
-    def __init__(self, config: Any, count: int, width: int, inner: int, activation: nn.Module) -> None:
+    def __init__(self, count: int, width: int, inner: int, activation: nn.Module) -> None:
         super().__init__()
-        self.num_experts = count
         self.act_fn = activation
         self.gate_up_proj = nn.Parameter(torch.empty(count, 2 * inner, width))
         self.down_proj = nn.Parameter(torch.empty(count, width, inner))
 
-    def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        """[T, D], [T, k] int64, [T, k] → [T, D]: Σ over the k chosen experts of weight · expert(token)."""
-        output = torch.zeros_like(hidden_states)
-        for expert in range(self.num_experts):
-            token, slot = torch.where(top_k_index == expert)
-            gate, up = functional.linear(hidden_states[token], self.gate_up_proj[expert]).chunk(2, dim=-1)
-            result = functional.linear(self.act_fn(gate) * up, self.down_proj[expert])
-            output = output.index_add(0, token, (result * top_k_weights[token, slot, None]).to(output.dtype))
-        return output
+    def forward(self, tokens: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """[T, D], [T, k] int64, [T, k] → [T, D]: Σ over the k chosen experts of weight · expert(token).
+
+        Under autocast the products are computed in its number format, as those of linear layers are.
+        """
+        device = tokens.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
+        count, active = len(self.gate_up_proj), chosen.shape[1]
+        # Tokens of one expert together: `order` lists the places [token · k + slot], `place` undoes it.
+        expert_of_place, order = chosen.flatten().sort(stable=True)
+        place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+        experts = torch.arange(count, device=order.device)
+        ends = (expert_of_place[:, None] <= experts).sum(dim=0, dtype=torch.int32)
+        grouped = _Rows.apply(tokens.to(dtype), order // active, place)  # type: ignore[no-untyped-call]
+        gate, up = _grouped_product(grouped, self.gate_up_proj.to(dtype), ends).chunk(2, dim=-1)
+        output = _grouped_product(self.act_fn(gate) * up, self.down_proj.to(dtype), ends)
+        of_token = _Rows.apply(output, place, order).view(*chosen.shape, -1)  # type: ignore[no-untyped-call]
+        return (of_token * weights.to(dtype).unsqueeze(-1)).sum(dim=1).to(tokens.dtype)
+
+
+def _grouped_product(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
+    """Rows up to ends[z] (and from ends[z − 1] on) times weights[z]ᵀ: [R, D], [Z, O, D], [Z] int32 → [R, O]."""
+    return functional.grouped_mm(rows, weights.transpose(-2, -1), offs=ends)
 
 
 class ModalityExperts(nn.Module):
@@ -107,56 +137,59 @@ class ModalityExperts(nn.Module):
     G = softmax(W_g h) over Z experts, top k kept and renormalised to G̃, ĥ = Σ_z G̃_z f_z(h) (arXiv 2511.12449, MoE).
     """
 
-    def __init__(self, dense: GatedMLP, settings: ExpertSettings, config: Any) -> None:
+    def __init__(self, dense: GatedMLP, settings: ExpertSettings) -> None:
         super().__init__()
         gate, up, down = dense.gate_proj.weight, dense.up_proj.weight, dense.down_proj.weight
         inner, width = gate.shape
         self.active = settings.active
         self.router = nn.Linear(width, settings.count, bias=False, device=gate.device, dtype=gate.dtype)
-        self.experts = Experts(config, settings.count, width, inner, dense.act_fn).to(gate.device, gate.dtype)
+        self.experts = Experts(settings.count, width, inner, dense.act_fn).to(gate.device, gate.dtype)
         with torch.no_grad():
             nn.init.normal_(self.router.weight, std=0.02)
             self.experts.gate_up_proj.copy_(_noisy_copies(torch.cat([gate, up]), settings))
             self.experts.down_proj.copy_(_noisy_copies(down, settings))
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, LayerRouting]:
-        """[T, D] → [T, D], and what the router decided."""
+    def forward(self, tokens: Tensor, chosen: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """[T, D] → [T, D], G [T, Z] float32, and the chosen experts [T, k].
+
+        Args:
+            tokens: what the MLP would get.
+            chosen: what was chosen in an earlier pass over the same tokens. A pass that is repeated for its gradients
+                must not choose anew: another order of sums can tip the balance between near-equal experts.
+        """
         # The softmax over experts is taken in float32 whatever the weights are held in: k near-equal experts are
         # otherwise chosen by rounding.
         probabilities = self.router(tokens).float().softmax(dim=-1)
-        weights, chosen = probabilities.topk(self.active, dim=-1)
-        weights = weights / weights.sum(dim=-1, keepdim=True)
-        gates = torch.zeros_like(probabilities).scatter(1, chosen, weights)
-        output = self.experts(tokens, chosen, weights.to(tokens.dtype))
-        return output, LayerRouting(probabilities, gates, chosen)
+        if chosen is None:
+            chosen = probabilities.detach().topk(self.active, dim=-1).indices
+        output = self.experts(tokens, chosen, expert_weights(probabilities, chosen))
+        return output, probabilities, chosen
 
 
-class ExpertDecoderLayer(GradientCheckpointingLayer):
+class ExpertDecoderLayer(nn.Module):
     """A decoder layer of the backbone, with experts in place of its MLP. It takes over the other parts as they are."""
 
-    def __init__(self, dense: DenseLayer, number: int, settings: ExpertSettings, config: Any) -> None:
+    def __init__(self, dense: DenseLayer, settings: ExpertSettings) -> None:
         super().__init__()
-        self.number = number
         self.self_attn = dense.self_attn
-        self.mlp = ModalityExperts(dense.mlp, settings, config)
+        self.mlp = ModalityExperts(dense.mlp, settings)
         self.input_layernorm = dense.input_layernorm
         self.post_attention_layernorm = dense.post_attention_layernorm
 
-    def forward(self, hidden_states: Tensor, *, routing: Routing, **attention: object) -> Tensor:
-        """[B, S, D] → [B, S, D]; padding passes the experts by.
+    def forward(
+        self, hidden_states: Tensor, *, chosen: Tensor | None = None, **attention: object
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """[1, T, D] → [1, T, D], G [T, Z] float32 and the chosen experts [T, k].
 
         Args:
             hidden_states: of the layer before.
-            routing: names the tokens to route, and receives this layer's decisions.
-            attention: what the backbone hands to its attention: mask, positions, cache.
+            chosen: as in `ModalityExperts`.
+            attention: what the decoder hands to its attention.
         """
         attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **attention)
         hidden_states = hidden_states + attended
-        flat = self.post_attention_layernorm(hidden_states).reshape(-1, hidden_states.shape[-1])
-        output, decision = self.mlp(flat.index_select(0, routing.token_index))
-        routing.layers[self.number] = decision
-        output = torch.zeros_like(flat).index_copy(0, routing.token_index, output.to(flat.dtype))
-        return hidden_states + output.view_as(hidden_states)
+        output, probabilities, chosen = self.mlp(self.post_attention_layernorm(hidden_states)[0], chosen)
+        return hidden_states + output, probabilities, chosen
 
 
 def _noisy_copies(weight: Tensor, settings: ExpertSettings) -> Tensor:
@@ -166,19 +199,17 @@ def _noisy_copies(weight: Tensor, settings: ExpertSettings) -> Tensor:
     return copies
 
 
-def upcycle(layers: nn.ModuleList, settings: ExpertSettings, config: Any) -> None:
+def upcycle(layers: nn.ModuleList, settings: ExpertSettings) -> None:
     """Gives the named decoder layers experts that start as copies of their MLP, in place.
 
     Args:
         layers: the decoder's layers, each with a gated `mlp` (`gate_proj`, `up_proj`, `down_proj`).
         settings: Z, k, which layers, noise.
-        config: the decoder's transformers config; its experts implementation is set to one this device can run.
 
     Raises:
         RecipeError: a layer number is not there, or a layer's MLP cannot be copied.
     """
     chosen: Sequence[int] = range(len(layers)) if settings.layers is None else settings.layers
-    config._experts_implementation = "grouped_mm"
     for number in chosen:
         if not 0 <= number < len(layers):
             raise RecipeError(f"experts.layers names layer {number}; this decoder has layers 0 to {len(layers) - 1}")
@@ -188,4 +219,4 @@ def upcycle(layers: nn.ModuleList, settings: ExpertSettings, config: Any) -> Non
             raise RecipeError(
                 f"decoder layer {number} has a {type(dense.mlp).__name__}; moon2 upcycles gated MLPs without biases"
             )
-        layers[number] = ExpertDecoderLayer(dense, number, settings, config)
+        layers[number] = ExpertDecoderLayer(dense, settings)

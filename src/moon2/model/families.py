@@ -7,8 +7,10 @@ the images then do not depend on the text, so one pass serves two views.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -16,26 +18,56 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
+from transformers.vision_utils import (
+    get_vision_interpolation_indices_and_weights,
+    get_vision_position_ids,
+    get_vision_window_index,
+)
 
-from moon2.model.grouped_attention import GROUPED_ATTENTION
+from moon2.model.packed_attention import PACKED_ATTENTION, Packing
 
 Grid = tuple[int, int, int]
 """Frames, height and width of an image, in patches."""
 
 
-@dataclass
-class ImageInputs:
-    """The images of a batch as a backbone wants them.
+@dataclass(frozen=True)
+class ImageTensor:
+    """One image as a backbone wants it.
 
     Attributes:
-        tensors: keyword arguments of the backbone's forward.
-        token_counts: visual tokens of each image, after merging.
-        grids: the size of each image in patches.
+        pixels: float32, of the family's own shape.
+        grid: its size in patches.
+        tokens: how many visual tokens it becomes.
     """
 
-    tensors: dict[str, Tensor]
-    token_counts: list[int]
-    grids: list[Grid]
+    pixels: Tensor
+    grid: Grid
+    tokens: int
+
+
+@dataclass
+class VisionInputs:
+    """The distinct images of a batch, as a vision tower wants them.
+
+    Attributes:
+        pixels: of all images.
+        arguments: what else the tower computes of the images' sizes; made on the host, so that no step waits for it.
+    """
+
+    pixels: Tensor
+    arguments: dict[str, Tensor | Packing | int]
+
+    def to(self, device: torch.device | str) -> VisionInputs:
+        """The same on another device."""
+        moved = {
+            name: value
+            if isinstance(value, int)
+            else value.to(device, non_blocking=True)
+            if isinstance(value, Tensor)
+            else value.to(device)
+            for name, value in self.arguments.items()
+        }
+        return VisionInputs(self.pixels.to(device, non_blocking=True), moved)
 
 
 class VisionConfig(Protocol):
@@ -64,16 +96,34 @@ class BackboneConfig(Protocol):
         """What `AutoConfig.for_model` reads back."""
 
 
-class LastStates(Protocol):
-    """What a backbone's forward pass gives."""
+class VisionStates(Protocol):
+    """What a vision tower gives: the visual tokens of all images, and what deepstack adds in the first layers."""
 
-    last_hidden_state: Tensor
+    pooler_output: Tensor
+    deepstack_features: list[Tensor]
 
 
-class PooledImages(Protocol):
-    """What a backbone's vision tower gives: the tokens of the images, one tensor an image or all in one."""
+class DecoderConfig(Protocol):
+    """Of a backbone's decoder."""
 
-    pooler_output: Sequence[Tensor]
+    hidden_size: int
+    _attn_implementation: str
+
+
+class Decoder(Protocol):
+    """The language model of a backbone; it is an `nn.Module` too."""
+
+    config: DecoderConfig
+    layers: nn.ModuleList
+
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """Ids [T] → [T, D]."""
+
+    def rotary_emb(self, states: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of the positions, in the number format of the states."""
+
+    def norm(self, states: Tensor) -> Tensor:
+        """The norm after the last layer."""
 
 
 class Backbone(Protocol):
@@ -81,10 +131,7 @@ class Backbone(Protocol):
 
     config: BackboneConfig
 
-    def __call__(self, *, input_ids: Tensor, use_cache: bool, routing: object, **inputs: Tensor) -> LastStates:
-        """One pass; `routing` reaches every decoder layer."""
-
-    def get_image_features(self, *, return_dict: bool, **tensors: Tensor) -> PooledImages:
+    def get_image_features(self, *, return_dict: bool, **tensors: Tensor) -> VisionStates:
         """The images as the decoder would get them."""
 
     def get_submodule(self, target: str) -> nn.Module:
@@ -94,15 +141,20 @@ class Backbone(Protocol):
         """All weights."""
 
 
+class QwenTower(VisionTower, Protocol):
+    """The vision tower of the Qwen family."""
+
+    dtype: torch.dtype
+    blocks: nn.ModuleList
+
+    def __call__(self, pixels: Tensor, *, grid_thw: Tensor, **arguments: object) -> VisionStates:
+        """Images → visual tokens."""
+
+
 class QwenBackbone(Backbone, Protocol):
-    """A backbone of the Qwen family, whose positions have three dimensions."""
+    """A backbone of the Qwen family."""
 
-    visual: VisionTower
-
-    def get_rope_index(
-        self, input_ids: Tensor, *, mm_token_type_ids: Tensor, image_grid_thw: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Positions [3, B, S] of rows with images, and how far they run ahead of the tokens."""
+    visual: QwenTower
 
 
 class ImageProcessor(Protocol):
@@ -124,36 +176,40 @@ class Family(Protocol):
     """What the rest of the code asks of a family."""
 
     decoder: str
+    vision_blocks: str
 
     def image_processor(self, source: str | Path, config: BackboneConfig, max_pixels: int) -> ImageProcessor:
         """The checkpoint's image processor, without torchvision, limited to images of `max_pixels` pixels."""
 
-    def image_inputs(
+    def image_tensors(
         self, processor: ImageProcessor, config: BackboneConfig, images: Sequence[Image.Image]
-    ) -> ImageInputs:
+    ) -> list[ImageTensor]:
         """RGB images → tensors."""
+
+    def vision_inputs(self, config: BackboneConfig, images: Sequence[ImageTensor]) -> VisionInputs:
+        """Images → the input of the vision tower."""
+
+    def generation_inputs(self, images: Sequence[ImageTensor]) -> dict[str, Tensor]:
+        """Images → keyword arguments of transformers' own model, which generates text."""
 
     def image_markers(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
         """Token ids that stand before and after an image's tokens."""
 
     def prepare(self, model: Backbone) -> None:
-        """Sets the model up for many images a batch."""
+        """Sets the model up for packed images."""
 
-    def image_features(self, model: Backbone, tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        """Of each image, [tokens, D]: what the decoder would get in the places of its tokens."""
+    def image_features(self, model: Backbone, inputs: VisionInputs) -> tuple[Tensor, list[Tensor]]:
+        """[V, D], what the decoder gets in the places of image tokens; and what deepstack adds after each layer."""
 
-    def positions(self, model: Backbone, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
-        """Position ids of rows that begin with images of those grids, `length` tokens long; None: 0, 1, 2 …"""
+    def positions(self, config: BackboneConfig, grids: Sequence[Grid], length: int) -> Tensor:
+        """[P, length] int64: the positions of a row that begins with images of those grids, between their markers."""
 
 
 class QwenFamily:
     """Qwen2.5-VL and Qwen3-VL: images of any size, positions in three dimensions."""
 
     decoder = "language_model"
-
-    def __init__(self) -> None:
-        # By merge size too: one family serves all models of a process.
-        self._prefix_positions: dict[tuple[int, tuple[Grid, ...]], Tensor] = {}
+    vision_blocks = "visual.blocks"
 
     def image_processor(self, source: str | Path, config: BackboneConfig, max_pixels: int) -> ImageProcessor:
         from transformers import Qwen2VLImageProcessorPil
@@ -163,58 +219,80 @@ class QwenFamily:
         processor.size = {"shortest_edge": min(largest, processor.size["shortest_edge"]), "longest_edge": largest}
         return processor
 
-    def image_inputs(
+    def image_tensors(
         self, processor: ImageProcessor, config: BackboneConfig, images: Sequence[Image.Image]
-    ) -> ImageInputs:
+    ) -> list[ImageTensor]:
         # The processor refuses ribbons of more than 200 to 1; squeeze them to what it takes.
-        images = [_less_than_200_to_1(image) for image in images]
-        tensors = dict(processor(images=list(images), return_tensors="pt"))
-        grids = [tuple(grid) for grid in tensors["image_grid_thw"].tolist()]
+        tensors = processor(images=[_less_than_200_to_1(image) for image in images], return_tensors="pt")
+        grids: list[Grid] = [tuple(grid) for grid in tensors["image_grid_thw"].tolist()]
+        patches = [frames * height * width for frames, height, width in grids]
         unit = config.vision_config.spatial_merge_size**2
-        return ImageInputs(tensors, [frames * height * width // unit for frames, height, width in grids], grids)
+        pixels = tensors["pixel_values"].split(patches)
+        return [ImageTensor(*parts) for parts in zip(pixels, grids, (count // unit for count in patches), strict=True)]
+
+    def vision_inputs(self, config: BackboneConfig, images: Sequence[ImageTensor]) -> VisionInputs:
+        vision: Any = config.vision_config
+        per_image = [_vision_arguments(vision, image.grid) for image in images]
+        packing = Packing.of([len(image.pixels) for image in images], causal=False)
+        arguments: dict[str, Tensor | Packing | int] = {
+            "packing": packing,
+            "cu_seqlens": packing.bounds,
+            "max_seqlen": packing.longest,
+            **{name: torch.cat([each[name] for each in per_image]) for name in per_image[0] if name != "windows"},
+        }
+        if "windows" in per_image[0]:
+            windows = torch.cat([each["windows"] for each in per_image]).tolist()
+            window_packing = Packing.of(windows, causal=False)
+            arguments["window_packing"] = window_packing
+            arguments["cu_window_seqlens"] = window_packing.bounds
+            arguments["max_window_seqlen"] = window_packing.longest
+            starts = torch.tensor([0, *(image.tokens for image in images[:-1])]).cumsum(0)
+            arguments["window_index"] = torch.cat(
+                [each["window_index"] + start for each, start in zip(per_image, starts, strict=True)]
+            )
+        return VisionInputs(torch.cat([image.pixels for image in images]), arguments)
+
+    def generation_inputs(self, images: Sequence[ImageTensor]) -> dict[str, Tensor]:
+        pixels = torch.cat([image.pixels for image in images])
+        return {"pixel_values": pixels, "image_grid_thw": torch.tensor([image.grid for image in images])}
 
     def image_markers(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
         # Released Qwen2.5-VL configs omit these two ids in some revisions; the tokens are always in the vocabulary.
         return _ids(tokenizer, "<|vision_start|>"), _ids(tokenizer, "<|vision_end|>")
 
     def prepare(self, model: Backbone) -> None:
-        config = cast(QwenBackbone, model).visual.config
-        if not config._attn_implementation.startswith("flash"):
-            config._attn_implementation = GROUPED_ATTENTION
+        tower = cast(QwenBackbone, model).visual
+        tower.config._attn_implementation = PACKED_ATTENTION
+        whole = getattr(tower, "fullatt_block_indexes", None)
+        for number, block in enumerate(tower.blocks):
+            block.get_submodule("attn").windowed = whole is not None and number not in whole  # type: ignore[assignment]
 
-    def image_features(self, model: Backbone, tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        return list(model.get_image_features(**tensors, return_dict=True).pooler_output)
+    def image_features(self, model: Backbone, inputs: VisionInputs) -> tuple[Tensor, list[Tensor]]:
+        tower = cast(QwenBackbone, model).visual
+        # The tower wants grids only for what is given to it already.
+        states = tower(inputs.pixels.to(tower.dtype), grid_thw=torch.empty(0, 3), **inputs.arguments)
+        return states.pooler_output, list(getattr(states, "deepstack_features", None) or [])
 
-    def positions(self, model: Backbone, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
-        rows = torch.empty(3, len(grids), length, dtype=torch.long)
-        for index, row in enumerate(grids):
-            prefix = self._prefix(cast(QwenBackbone, model), tuple(row))
-            size = min(prefix.shape[1], length)
-            rows[:, index, :size] = prefix[:, :size]
-            rows[:, index, size:] = torch.arange(length - size) + (int(prefix.max()) + 1)
-        return rows
-
-    def _prefix(self, model: QwenBackbone, grids: tuple[Grid, ...]) -> Tensor:
-        config = model.config
-        unit = config.vision_config.spatial_merge_size**2
-        known = self._prefix_positions.get((unit, grids))
-        if known is None:
-            kinds: list[int] = []
-            for frames, height, width in grids:
-                kinds += [0, *[1] * (frames * height * width // unit), 0]
-            types = torch.tensor([kinds])
-            ids = torch.where(types == 1, config.image_token_id, 0)
-            positions, _ = model.get_rope_index(ids, mm_token_type_ids=types, image_grid_thw=torch.tensor(grids))
-            if len(self._prefix_positions) > 10_000:
-                self._prefix_positions.clear()
-            known = self._prefix_positions[unit, grids] = positions[:, 0].long()
-        return known
+    def positions(self, config: BackboneConfig, grids: Sequence[Grid], length: int) -> Tensor:
+        merge = config.vision_config.spatial_merge_size
+        parts, next_position = [], 0
+        for frames, height, width in grids:
+            start = next_position + 1
+            parts.append(torch.full((3, 1), next_position))
+            parts.append(_grid_positions(frames, height // merge, width // merge) + start)
+            next_position = start + max(height, width) // merge
+            parts.append(torch.full((3, 1), next_position))
+            next_position += 1
+        filled = sum(part.shape[1] for part in parts)
+        parts.append((torch.arange(length - filled) + next_position).expand(3, -1))
+        return torch.cat(parts, dim=1)
 
 
 class SmolFamily:
     """SmolVLM: every image scaled to one square tile, positions in one dimension."""
 
     decoder = "text_model"
+    vision_blocks = "vision_model.encoder.layers"
 
     def image_processor(self, source: str | Path, config: BackboneConfig, max_pixels: int) -> ImageProcessor:
         from transformers import SmolVLMImageProcessorPil
@@ -227,16 +305,19 @@ class SmolFamily:
         )
         return cast(ImageProcessor, processor)
 
-    def image_inputs(
+    def image_tensors(
         self, processor: ImageProcessor, config: BackboneConfig, images: Sequence[Image.Image]
-    ) -> ImageInputs:
-        tensors = processor(images=[list(images)], return_tensors="pt")
+    ) -> list[ImageTensor]:
+        pixels = processor(images=[list(images)], return_tensors="pt")["pixel_values"][0]
         side = config.vision_config.image_size // config.vision_config.patch_size
-        tokens = side * side // config.scale_factor**2
         # Every tile is whole, so the mask of real pixels that the processor also gives is all ones.
-        return ImageInputs(
-            {"pixel_values": tensors["pixel_values"]}, [tokens] * len(images), [(1, side, side)] * len(images)
-        )
+        return [ImageTensor(image, (1, side, side), side * side // config.scale_factor**2) for image in pixels]
+
+    def vision_inputs(self, config: BackboneConfig, images: Sequence[ImageTensor]) -> VisionInputs:
+        return VisionInputs(torch.stack([image.pixels for image in images]), {})
+
+    def generation_inputs(self, images: Sequence[ImageTensor]) -> dict[str, Tensor]:
+        return {"pixel_values": torch.stack([image.pixels for image in images]).unsqueeze(0)}
 
     def image_markers(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
         fence = "<fake_token_around_image>"
@@ -245,12 +326,48 @@ class SmolFamily:
     def prepare(self, model: Backbone) -> None:
         return None
 
-    def image_features(self, model: Backbone, tensors: Mapping[str, Tensor]) -> list[Tensor]:
-        tokens = torch.cat(list(model.get_image_features(**tensors, return_dict=True).pooler_output))
-        return list(tokens.view(tensors["pixel_values"].shape[1], -1, tokens.shape[-1]))
+    def image_features(self, model: Backbone, inputs: VisionInputs) -> tuple[Tensor, list[Tensor]]:
+        tokens = model.get_image_features(pixel_values=inputs.pixels.unsqueeze(0), return_dict=True).pooler_output
+        return torch.cat(list(tokens)), []
 
-    def positions(self, model: Backbone, grids: Sequence[Sequence[Grid]], length: int) -> Tensor | None:
-        return None
+    def positions(self, config: BackboneConfig, grids: Sequence[Grid], length: int) -> Tensor:
+        return torch.arange(length).unsqueeze(0)
+
+
+@lru_cache(maxsize=1024)
+def _grid_positions(frames: int, height: int, width: int) -> Tensor:
+    """[3, frames · height · width]: the time, row and column of each visual token."""
+    axes = torch.meshgrid(torch.arange(frames), torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack(axes).flatten(1)
+
+
+def _vision_arguments(config: Any, grid: Grid) -> dict[str, Tensor]:
+    """What a tower of the Qwen family computes of one image's size; the same sizes come again and again."""
+    known = _known_arguments(
+        grid,
+        config.spatial_merge_size,
+        getattr(config, "num_position_embeddings", 0),
+        getattr(config, "window_size", 0),
+        config.patch_size,
+    )
+    return dict(known)
+
+
+@lru_cache(maxsize=1024)
+def _known_arguments(
+    grid: Grid, merge: int, position_embeddings: int, window: int, patch: int
+) -> tuple[tuple[str, Tensor], ...]:
+    size = torch.tensor([grid])
+    found = [("position_ids", get_vision_position_ids(size, merge))]
+    if position_embeddings:
+        taps, weights = get_vision_interpolation_indices_and_weights(
+            size, math.isqrt(position_embeddings), align_corners=True, spatial_merge_size=merge
+        )
+        found += [("interp_indices", taps), ("interp_weights", weights)]
+    if window:
+        index, bounds = get_vision_window_index(size, merge, window, patch)
+        found += [("window_index", index), ("windows", bounds.diff())]
+    return tuple(found)
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, *tokens: str) -> list[int]:
@@ -285,7 +402,6 @@ def family_of(model_type: str, source: str | Path) -> Family:
         raise ValueError(f"{source}: backbone of type {model_type!r}; moon2 upcycles {known}") from None
 
 
-def decoder_layers(model: Backbone, family: Family) -> tuple[nn.ModuleList, Any]:
-    """The decoder's layers and the decoder's config."""
-    decoder: Any = model.get_submodule(family.decoder)
-    return decoder.layers, decoder.config
+def decoder_of(model: Backbone, family: Family) -> Decoder:
+    """The decoder of a backbone."""
+    return cast(Decoder, model.get_submodule(family.decoder))

@@ -1,12 +1,13 @@
 """Records to tensors: what of a product or query reaches the model, and how it is laid out.
 
-An item's images stand before its text, each between its family's marker tokens. A batch is at most two padded passes:
-the *joint* pass (rows with images, and their text after them) and the *text* pass (text alone). Rows are padded on the
-right, where a causal decoder's padding can change nothing.
+An item's images stand before its text, each between its family's marker tokens. An item becomes at most two rows: a
+*joint* row (its images, and its text after them) and a *text* row (its text alone). The rows of a batch are packed one
+after another into a single sequence, so no work is spent on padding, and attention stays within each row.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike
@@ -20,10 +21,14 @@ from transformers import PreTrainedTokenizerBase
 
 from moon2.errors import UserError
 from moon2.images import ImageSource, is_image_array, open_image
-from moon2.model.families import BackboneConfig, Family, Grid, ImageProcessor
+from moon2.model.families import BackboneConfig, Family, Grid, ImageProcessor, ImageTensor, VisionInputs
+from moon2.model.packed_attention import Packing
 from moon2.recipe import InputSettings
 from moon2.records import Product, Query
 from moon2.views import VIEWS, View
+
+# The number that the row of a blank image has in the place of an item's.
+FILLER = -1
 
 
 class ItemError(UserError):
@@ -48,57 +53,96 @@ image, an array or a tensor is an image; a dictionary has "text", "image" (one o
 
 
 @dataclass
-class PassInputs:
-    """One padded pass of B rows and S tokens.
+class ImageBatch:
+    """The distinct images of a batch, and where they go.
 
     Attributes:
-        rows: [B] int64, which item of the batch each row belongs to.
-        input_ids: [B, S] int64.
-        attention_mask: [B, S] bool, tokens that are not padding.
-        pooling_mask: [B, S] bool, tokens that are pooled: text and image tokens, not the markers around an image.
-        image_mask: [B, S] bool, image tokens.
-        grids: per row, the sizes of its images in patches.
-        image_inputs: the images, as keyword arguments of the backbone.
+        inputs: what the vision tower gets; V visual tokens come out, image after image.
+        slots: [U] int64, the places among the batch's tokens that visual tokens take.
+        sources: [U] int64, which visual token each of them takes; an image that comes twice is read once.
+        image_of_token: [V] int64, the distinct image of each visual token.
+        uses: [2, P] int64, the item and the distinct image of each of the P images that the items have.
+        count: of distinct images.
     """
 
-    rows: Tensor
-    input_ids: Tensor
-    attention_mask: Tensor
-    pooling_mask: Tensor
-    image_mask: Tensor
-    grids: list[list[Grid]]
-    image_inputs: dict[str, Tensor]
+    inputs: VisionInputs
+    slots: Tensor
+    sources: Tensor
+    image_of_token: Tensor
+    uses: Tensor
+    count: int
 
-    def to(self, device: torch.device | str) -> PassInputs:
+    def to(self, device: torch.device | str) -> ImageBatch:
         """The same on another device."""
-        values = {part.name: getattr(self, part.name) for part in fields(self)}
-        moved: dict[str, Any] = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
-        moved["image_inputs"] = {name: value.to(device) for name, value in self.image_inputs.items()}
-        return replace(self, **moved)
+        slots, sources, image_of_token, uses = _moved(device, self.slots, self.sources, self.image_of_token, self.uses)
+        return ImageBatch(self.inputs.to(device), slots, sources, image_of_token, uses, self.count)
 
 
 @dataclass
 class ItemBatch:
-    """N items as at most two passes; `has_text` and `has_images` are [N] bool."""
+    """N items as R packed rows of T tokens in all, short rows first.
 
-    joint: PassInputs | None
-    text: PassInputs | None
+    Attributes:
+        has_text, has_images: [N] bool.
+        view_rows: per view, the rows that it is pooled from, int64. A text row is an item's t; a joint row is its i and
+            its mm; an item without images has its text row for mm too.
+        item_of_row: [R] int64.
+        row_kind: [2, R] float32, 1 for joint rows in the first, for text rows in the second; a filler has none.
+        row_of_token: [T] int64.
+        input_ids: [T] int64; arbitrary in the places of images.
+        positions: [P, T] int64, of P dimensions.
+        is_pooled: [T] bool, text and image tokens, not the markers around an image.
+        is_image: [T] bool.
+        packing: how attention lays the rows out; None without rows.
+        images: None where no item has an image.
+        grids: per row, the sizes of its images in patches.
+    """
+
     has_text: Tensor
     has_images: Tensor
+    view_rows: dict[View, Tensor]
+    item_of_row: Tensor
+    row_kind: Tensor
+    row_of_token: Tensor
+    input_ids: Tensor
+    positions: Tensor
+    is_pooled: Tensor
+    is_image: Tensor
+    packing: Packing | None
+    images: ImageBatch | None
+    grids: list[list[Grid]]
 
     @property
-    def passes(self) -> list[PassInputs]:
-        """The passes there are."""
-        return [inputs for inputs in (self.joint, self.text) if inputs is not None]
+    def tokens(self) -> int:
+        """T."""
+        return len(self.input_ids)
 
     def to(self, device: torch.device | str) -> ItemBatch:
         """The same on another device."""
-        return ItemBatch(
-            self.joint and self.joint.to(device),
-            self.text and self.text.to(device),
-            self.has_text.to(device),
-            self.has_images.to(device),
-        )
+        moved: dict[str, Any] = {}
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if isinstance(value, (Tensor, Packing, ImageBatch)):
+                moved[part.name] = _moved(device, value)[0] if isinstance(value, Tensor) else value.to(device)
+        moved["view_rows"] = dict(zip(self.view_rows, _moved(device, *self.view_rows.values()), strict=True))
+        return replace(self, **moved)
+
+
+def _moved(device: torch.device | str, *tensors: Tensor) -> list[Tensor]:
+    return [tensor.to(device, non_blocking=True) for tensor in tensors]
+
+
+@dataclass
+class ReadItem:
+    """An item as numbers, not yet laid out.
+
+    Attributes:
+        tokens: of its text.
+        images: each with a key that equal images share.
+    """
+
+    tokens: list[int]
+    images: list[tuple[bytes, ImageTensor]]
 
 
 class Processor:
@@ -157,23 +201,139 @@ class Processor:
             opened = [transform_image(image) for image in opened]
         return Item("" if set(views) == {"i"} else text.strip(), opened)
 
-    def batch(self, items: Sequence[Item], *, joint: bool = True, text: bool = True) -> ItemBatch:
-        """Lays N items out as tensors.
+    def read(self, items: Sequence[Item], *, images: bool = True) -> list[ReadItem]:
+        """Text to tokens and images to tensors; an image that comes twice is computed once.
 
         Args:
             items: what `item` made.
-            joint: make the pass over images with the text after them, for views i and mm.
-            text: make the pass over text alone, for view t; items without images are always in it.
+            images: read the images.
         """
-        tokens = self._tokens(items)
-        with_images = [index for index, item in enumerate(items) if item.images] if joint else []
-        text_only = [index for index, item in enumerate(items) if item.text and (text or not item.images)]
+        distinct: dict[bytes, Image.Image] = {}
+        keys: list[list[bytes]] = []
+        for item in items:
+            keys.append([])
+            for image in item.images if images else ():
+                key = _key(image)
+                distinct.setdefault(key, image)
+                keys[-1].append(key)
+        tensors: dict[bytes, ImageTensor] = {}
+        if distinct:
+            found = self.family.image_tensors(self.image_processor, self.config, list(distinct.values()))
+            tensors = dict(zip(distinct, found, strict=True))
+        return [
+            ReadItem(tokens, [(key, tensors[key]) for key in own])
+            for tokens, own in zip(self._tokens(items), keys, strict=True)
+        ]
+
+    def batch(self, items: Sequence[Item], *, images: bool = True, joint: bool = True, text: bool = True) -> ItemBatch:
+        """Lays N items out as tensors; see `pack`.
+
+        Args:
+            items: what `item` made.
+            images, joint, text: as for `read` and `pack`.
+        """
+        return self.pack(self.read(items, images=images), joint=joint, text=text)
+
+    def tokens(self, item: ReadItem, *, joint: bool = True, text: bool = True) -> int:
+        """How many tokens the rows of an item have in `pack`."""
+        return sum(length for length, _, _ in self._rows([item], joint, text))
+
+    def pack(
+        self, items: Sequence[ReadItem], *, joint: bool = True, text: bool = True, filler: bool = False
+    ) -> ItemBatch:
+        """Lays N items out as packed rows.
+
+        Args:
+            items: what `read` made.
+            joint: make the rows of images with the text after them, for views i and mm.
+            text: make the row of text alone also for items that have images, for view t.
+            filler: where no item has an image, add a row with a blank one, which belongs to no item.
+        """
+        blank = None
+        rows = self._rows(items, joint, text)
+        if filler and not any(item.images for item in items):
+            blank = self.read([Item(images=[Image.new("RGB", (32, 32))])])[0]
+            rows.append((self.tokens(blank), FILLER, True))
+        rows.sort()
+        # The distinct images, short ones first: those of equal size then stand together.
+        used = {key: image for item in [*items, *([blank] if blank else [])] for key, image in item.images}
+        order = sorted(used, key=lambda key: len(used[key].pixels))
+        place = {key: number for number, key in enumerate(order)}
+        first_token, start = {}, 0
+        for key in order:
+            first_token[key] = start
+            start += used[key].tokens
+        layout = _Layout()
+        for length, number, is_joint in rows:
+            item = blank if blank and number == FILLER else items[number]
+            self._add_row(layout, item, is_joint, length, first_token)
+        numbers = torch.tensor([number for _, number, _ in rows], dtype=torch.int64)
+        joint_row = torch.tensor([is_joint for _, _, is_joint in rows], dtype=torch.bool)
+        real = numbers != FILLER
+        has_images = torch.tensor([bool(item.images) for item in items], dtype=torch.bool)
+        joint_rows = (joint_row & real).nonzero().flatten()
+        text_rows = (~joint_row).nonzero().flatten()
+        alone = text_rows[~has_images[numbers[text_rows]]]
+        images = None
+        if used:
+            images = ImageBatch(
+                self.family.vision_inputs(self.config, [used[key] for key in order]),
+                torch.tensor(layout.slots, dtype=torch.int64),
+                torch.tensor(layout.sources, dtype=torch.int64),
+                torch.arange(len(order)).repeat_interleave(torch.tensor([used[key].tokens for key in order])),
+                torch.tensor(
+                    [[n, place[key]] for n, item in enumerate(items) for key, _ in item.images], dtype=torch.int64
+                )
+                .view(-1, 2)
+                .T,
+                len(order),
+            )
+        lengths = [length for length, _, _ in rows]
         return ItemBatch(
-            self._joint_pass(items, tokens, with_images) if with_images else None,
-            self._text_pass(tokens, text_only) if text_only else None,
-            torch.tensor([bool(item.text) for item in items]),
-            torch.tensor([bool(item.images) for item in items]),
+            has_text=torch.tensor([bool(item.tokens) for item in items], dtype=torch.bool),
+            has_images=has_images,
+            view_rows={"t": text_rows, "i": joint_rows, "mm": torch.cat([joint_rows, alone])},
+            item_of_row=numbers.clamp(min=0),
+            row_kind=torch.stack([joint_row & real, ~joint_row]).float(),
+            row_of_token=torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(lengths, dtype=torch.int64)),
+            input_ids=torch.tensor(layout.ids, dtype=torch.int64),
+            positions=torch.cat(layout.positions, dim=1) if rows else torch.zeros(1, 0, dtype=torch.int64),
+            is_pooled=torch.tensor(layout.pooled, dtype=torch.bool),
+            is_image=torch.tensor(layout.image, dtype=torch.bool),
+            packing=Packing.of(lengths, causal=True) if rows else None,
+            images=images,
+            grids=layout.grids,
         )
+
+    def _rows(self, items: Sequence[ReadItem], joint: bool, text: bool) -> list[tuple[int, int, bool]]:
+        """The length of each row, the number of its item, and whether it is a joint row."""
+        markers = len(self._before) + len(self._after)
+        rows = []
+        for number, item in enumerate(items):
+            if joint and item.images:
+                length = len(item.tokens) + sum(image.tokens + markers for _, image in item.images)
+                rows.append((length, number, True))
+            if item.tokens and (text or not item.images):
+                rows.append((len(item.tokens), number, False))
+        return rows
+
+    def _add_row(
+        self, layout: _Layout, item: ReadItem, is_joint: bool, length: int, first_token: dict[bytes, int]
+    ) -> None:
+        images = item.images if is_joint else []
+        for key, image in images:
+            layout.ids += self._before
+            layout.slots += range(len(layout.ids), len(layout.ids) + image.tokens)
+            layout.sources += range(first_token[key], first_token[key] + image.tokens)
+            layout.ids += [self._padding] * image.tokens + self._after
+            layout.pooled += [False] * len(self._before) + [True] * image.tokens + [False] * len(self._after)
+            layout.image += [False] * len(self._before) + [True] * image.tokens + [False] * len(self._after)
+        layout.ids += item.tokens
+        layout.pooled += [True] * len(item.tokens)
+        layout.image += [False] * len(item.tokens)
+        grids = [image.grid for _, image in images]
+        layout.grids.append(grids)
+        layout.positions.append(self.family.positions(self.config, grids, length))
 
     def text_offsets(self, text: str) -> list[tuple[int, int]]:
         """Where each token of an item's text begins and ends in it, in characters."""
@@ -195,42 +355,23 @@ class Processor:
         encodings = self._text_tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [list(encoding.ids[: self.settings.max_text_tokens]) for encoding in encodings]
 
-    def _text_pass(self, tokens: list[list[int]], rows: list[int]) -> PassInputs:
-        ids, mask, pooled = self._pad([tokens[row] for row in rows], [[True] * len(tokens[row]) for row in rows])
-        return PassInputs(torch.tensor(rows), ids, mask, pooled, torch.zeros_like(mask), [[] for _ in rows], {})
 
-    def _joint_pass(self, items: Sequence[Item], tokens: list[list[int]], rows: list[int]) -> PassInputs:
-        images = self.family.image_inputs(
-            self.image_processor, self.config, [image for row in rows for image in items[row].images]
-        )
-        image_token = self.config.image_token_id
-        ids, pooled, grids, start = [], [], [], 0
-        for row in rows:
-            end = start + len(items[row].images)
-            row_ids: list[int] = []
-            row_pooled: list[bool] = []
-            for count in images.token_counts[start:end]:
-                row_ids += [*self._before, *[image_token] * count, *self._after]
-                row_pooled += [False] * len(self._before) + [True] * count + [False] * len(self._after)
-            grids.append(images.grids[start:end])
-            ids.append(row_ids + tokens[row])
-            pooled.append(row_pooled + [True] * len(tokens[row]))
-            start = end
-        input_ids, attention_mask, pooling_mask = self._pad(ids, pooled)
-        image_mask = pooling_mask & (input_ids == image_token)
-        return PassInputs(
-            torch.tensor(rows), input_ids, attention_mask, pooling_mask, image_mask, grids, images.tensors
-        )
+@dataclass
+class _Layout:
+    """The rows of a batch so far."""
 
-    def _pad(self, ids: list[list[int]], pooled: list[list[bool]]) -> tuple[Tensor, Tensor, Tensor]:
-        length = max(len(row) for row in ids)
-        input_ids = torch.full((len(ids), length), self._padding)
-        attention_mask, pooling_mask = (torch.zeros(len(ids), length, dtype=torch.bool) for _ in range(2))
-        for index, (row_ids, row_pooled) in enumerate(zip(ids, pooled, strict=True)):
-            input_ids[index, : len(row_ids)] = torch.tensor(row_ids)
-            attention_mask[index, : len(row_ids)] = True
-            pooling_mask[index, : len(row_ids)] = torch.tensor(row_pooled)
-        return input_ids, attention_mask, pooling_mask
+    ids: list[int] = field(default_factory=list)
+    pooled: list[bool] = field(default_factory=list)
+    image: list[bool] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)
+    positions: list[Tensor] = field(default_factory=list)
+    grids: list[list[Grid]] = field(default_factory=list)
+
+
+def _key(image: Image.Image) -> bytes:
+    """Equal for equal images."""
+    return hashlib.blake2b(image.tobytes(), key=repr(image.size).encode()).digest()
 
 
 def is_one_item(source: object) -> TypeGuard[ItemSource]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from moon2.objective.precision import at_least_float32
 from moon2.recipe import AlignmentSettings
@@ -31,7 +30,9 @@ def expert_preference(matrix: Tensor) -> Tensor:
     return at_least_float32(matrix).softmax(dim=1)
 
 
-def objective_weights(matrix: Tensor, routing: Mapping[Objective, Tensor]) -> Tensor:
+def objective_weights(
+    matrix: Tensor, routing: Mapping[Objective, Tensor], valid: Mapping[Objective, Tensor] | None = None
+) -> Tensor:
     """ω_m = 1/|B_m| · Σ_{b∈B_m} Σ_z p_{z,m} · G̃_{z,b} (arXiv 2511.12449): the learned weight of each objective.
 
     An objective without samples in this batch (no query has an image, say) gets weight 0, and the experts' preferences
@@ -41,22 +42,23 @@ def objective_weights(matrix: Tensor, routing: Mapping[Objective, Tensor]) -> Te
         matrix: W* [Z, 5]; columns in the order of `OBJECTIVES`.
         routing: for each objective, G̃ [B_m, Z] of its samples, each row summing to 1: the share of each expert in the
             sample's routing, averaged over tokens and layers. An objective may be missing or have no rows.
+        valid: for an objective, [B_m] bool: which samples there are; all of an objective not named.
 
     Returns:
         ω [5], float32 (float64 for a float64 matrix), each in (0, 1) where the objective has samples. They sum to 1
         when all objectives have the same mean routing, not in general.
     """
-    absent = [objective not in routing or routing[objective].shape[0] == 0 for objective in OBJECTIVES]
-    if all(absent):
-        return at_least_float32(matrix).sum(dim=0) * 0
-    preference = expert_preference(matrix.masked_fill(torch.tensor(absent, device=matrix.device), float("-inf")))
-    nothing = preference.new_zeros(())
-    return torch.stack(
-        [
-            nothing if absent[m] else (preference[:, m] * at_least_float32(routing[objective]).mean(dim=0)).sum()
-            for m, objective in enumerate(OBJECTIVES)
-        ]
-    )
+    weights = at_least_float32(matrix)
+    counts, means = [], []
+    for objective in OBJECTIVES:
+        gates = at_least_float32(routing[objective]) if objective in routing else weights.new_zeros(0, weights.shape[0])
+        counted = (valid or {}).get(objective, gates.new_ones(len(gates), dtype=torch.bool)).to(gates)
+        counts.append(counted.sum())
+        means.append(counted @ gates / counted.sum().clamp_min(1))
+    absent = torch.stack(counts) == 0
+    # With every objective absent nothing is preferred; the softmax over nothing would not be a number.
+    preference = expert_preference(weights.masked_fill(absent & ~absent.all(), float("-inf")))
+    return (preference.T * torch.stack(means)).sum(dim=1).masked_fill(absent, 0.0)
 
 
 def objective_shares(omega: Tensor, present: Tensor, settings: AlignmentSettings) -> Tensor:
@@ -114,23 +116,22 @@ def sparsity(matrix: Tensor) -> Tensor:
     return -(log_preference.exp() * log_preference).sum(dim=1).mean()
 
 
-def load_balance(router_probabilities: Tensor, top_k_index: Tensor) -> Tensor:
-    """L_aux = Z · Σ_z f_z · P_z, the usual loss over one layer's experts (Switch Transformer, arXiv 2101.03961, eq. 4).
+def load_balance(assigned: Tensor, probability: Tensor) -> Tensor:
+    """L_aux = Z · Σ_z f_z · P_z, the usual loss over a layer's experts (Switch Transformer, arXiv 2101.03961, eq. 4).
 
     f_z is the share of the T·k assignments that went to expert z, P_z its mean probability. Gradients go through P_z
-    alone. Mixtral's form divides f_z by T instead of T·k and so is k times this one.
+    alone. Mixtral's form divides f_z by T instead of T·k and so is k times this one. Both are sums over tokens until
+    they are divided here, so those of parts of a batch may be added first.
 
     Args:
-        router_probabilities: G [T, Z], softmax over the experts for T tokens (padding left out), any float dtype.
-        top_k_index: [T, k] long, the experts each token was sent to.
+        assigned: [..., Z], how many assignments went to each expert.
+        probability: [..., Z], the sum over the tokens of G, the softmax over the experts.
 
     Returns:
-        A scalar: 1 when tokens and probabilities are spread evenly, up to Z / k when the same k experts get everything;
-        0 when there are no tokens.
+        [...]: 1 where tokens and probabilities are spread evenly, up to Z / k where the same k experts get everything;
+        0 where there are no tokens.
     """
-    probabilities = at_least_float32(router_probabilities)
-    tokens, experts = probabilities.shape
-    if tokens == 0:
-        return probabilities.sum()
-    assigned = functional.one_hot(top_k_index.flatten(), experts).to(probabilities).mean(dim=0)
-    return experts * (assigned * probabilities.mean(dim=0)).sum()
+    assigned, probability = at_least_float32(assigned), at_least_float32(probability)
+    share = assigned / assigned.sum(dim=-1, keepdim=True).clamp_min(1)
+    mean = probability / probability.detach().sum(dim=-1, keepdim=True).clamp_min(torch.finfo(probability.dtype).tiny)
+    return assigned.shape[-1] * (share * mean).sum(dim=-1)

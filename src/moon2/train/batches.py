@@ -3,14 +3,14 @@
 The stream of examples is indexed: example i is always the same triplet with the same drawn negative and the same image
 transforms, whichever process asks and however often the run was killed. Resuming is then only starting at a later i.
 
-The collator also builds the masks that say which items are no negatives of each other, so that a training step works on
-tensors alone.
+Masks say which items are no negatives of each other. They are made of the ids and titles of the whole batch, which
+every process knows without reading an image; so the processes of a run only exchange vectors.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from moon2.catalog.store import Catalog, CatalogError, UnknownProductError
 from moon2.catalog.triplets import Triplet
 from moon2.images import ImageError
-from moon2.model.processor import Item, ItemBatch, Processor
+from moon2.model.processor import Item, ItemBatch, Processor, ReadItem
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.records import Product, Query
 from moon2.train.augmentations import draw_augmentations
@@ -31,49 +31,83 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class TripletExample:
-    """One triplet as the model sees it; `negative` is None where the log showed nothing else.
+class TripletOutline:
+    """What is known of a triplet without reading an image.
 
-    The titles are the products' own, whatever text stands in their items; "" means the item's text.
+    Attributes:
+        positive_id, negative_id: of the products; the log may have shown nothing else, so there may be no negative.
+        known_positive_ids: every product known to answer the query.
+        titles: of the positive and the negative, their own, whatever text stands in their place.
+        texts: the text that is drawn for each of the two.
     """
+
+    positive_id: str
+    negative_id: str | None
+    known_positive_ids: frozenset[str]
+    titles: tuple[str, str] = ("", "")
+    texts: tuple[str, str] = ("", "")
+
+
+@dataclass
+class TripletExample:
+    """One triplet as the model sees it; items are empty where nothing of one of them could be read."""
 
     query: Item
     positive: Item
     negative: Item | None
-    positive_id: str
-    negative_id: str | None
-    known_positive_ids: frozenset[str]
-    positive_title: str = ""
-    negative_title: str = ""
+    outline: TripletOutline
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it could not be read."""
+        return not (self.query.text or self.query.images)
 
 
 @dataclass
-class TripletBatch:
-    """B triplets as one batch of items: B queries, then B positives, then the negatives there are.
+class TripletMasks:
+    """Which of a batch's items are no negatives of each other.
 
-    The C products, positives and negatives, serve as candidates for every query.
+    The C products of a batch, its B positives and then the negatives there are, serve as candidates for every query.
 
     Attributes:
-        items: the tensors of the B + C items.
         size: B.
         known_positive: [B, C] bool, products that are known to answer the query and so are no negatives of it.
         same_product: [C, C] bool, products that cannot be told apart: one product, one title, or one drawn text.
         negative: [B] int64, the place of the triplet's own negative among the products, −1 where it has none.
     """
 
-    items: ItemBatch
     size: int
     known_positive: Tensor
     same_product: Tensor
     negative: Tensor
 
-    def to(self, device: torch.device | str) -> TripletBatch:
+    def to(self, device: torch.device | str) -> TripletMasks:
         """The same on another device."""
-        moved = {name: getattr(self, name).to(device) for name in ("known_positive", "same_product", "negative")}
-        return replace(self, items=self.items.to(device), **moved)
+        names = ("known_positive", "same_product", "negative")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
 
-class TripletStream(Dataset[TripletExample | None]):
+@dataclass
+class TripletBatch:
+    """One process's share of a batch of B triplets: its queries, its positives, then the negatives that they have.
+
+    Attributes:
+        chunks: its items in their order, in the parts that go through the network together.
+        counts: how many items each process has.
+        order: [B + C] int64, where the queries, positives and negatives of the whole batch stand when the shares of all
+            processes are put one after another.
+        masks: of the whole batch.
+        tokens: its share's tokens.
+    """
+
+    chunks: list[ItemBatch]
+    counts: list[int]
+    order: Tensor
+    masks: TripletMasks
+    tokens: int
+
+
+class TripletStream(Dataset[TripletExample]):
     """`length` examples: every triplet once an epoch, each epoch in an order of its own."""
 
     def __init__(
@@ -100,38 +134,64 @@ class TripletStream(Dataset[TripletExample | None]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> TripletExample | None:
-        """Example `index`; None, with a warning, where nothing of one of its items can be read."""
+    def __getitem__(self, index: int) -> TripletExample:
+        """Example `index`; empty items, with a warning, where nothing of one of its items can be read."""
+        triplet, random, negative_id = self._draw(index)
+        outline = self.outline(index)
+        negative = None
+        try:
+            query = self._item(self.catalog.with_image(triplet.query), random)
+            positive = self._product(triplet.positive_id, random, self._augmenting(index, 0))
+            if negative_id is not None:
+                negative = self._product(negative_id, random, self._augmenting(index, 1))
+        except (ImageError, UnknownProductError) as error:
+            logger.warning("set aside the triplet of query %r: %s", triplet.query.id, error)
+            return TripletExample(Item(), Item(), None if negative_id is None else Item(), outline)
+        return TripletExample(query, positive, negative, outline)
+
+    def outline(self, index: int) -> TripletOutline:
+        """Example `index` without its items."""
+        triplet, _, negative_id = self._draw(index)
+        titles, texts = zip(
+            self._titles(triplet.positive_id, self._augmenting(index, 0)),
+            self._titles(negative_id, self._augmenting(index, 1)),
+            strict=True,
+        )
+        return TripletOutline(triplet.positive_id, negative_id, triplet.known_positive_ids, titles, texts)
+
+    def _draw(self, index: int) -> tuple[Triplet, np.random.Generator, str | None]:
+        """The triplet, the generator of its image transforms, and its negative."""
         epoch, position = divmod(index, len(self.triplets))
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.triplets))
         triplet = self.triplets[int(self._order[1][position])]
         random = np.random.default_rng((self.seed, 2, index))
-        negative_id = str(random.choice(triplet.negative_ids)) if triplet.negative_ids else None
-        # A generator of their own: with or without augmentations, everything else is drawn alike.
-        augmenting = np.random.default_rng((self.seed, 3, index))
-        negative, negative_title = None, ""
-        try:
-            query = self._item(self.catalog.with_image(triplet.query), random)
-            positive, positive_title = self._product(triplet.positive_id, random, augmenting)
-            if negative_id is not None:
-                negative, negative_title = self._product(negative_id, random, augmenting)
-        except (ImageError, UnknownProductError) as error:
-            logger.warning("set aside the triplet of query %r: %s", triplet.query.id, error)
-            return None
-        known = triplet.known_positive_ids
-        titles = positive_title, negative_title
-        return TripletExample(query, positive, negative, triplet.positive_id, negative_id, known, *titles)
+        return triplet, random, str(random.choice(triplet.negative_ids)) if triplet.negative_ids else None
 
-    def _product(self, id: str, random: np.random.Generator, augmenting: np.random.Generator) -> tuple[Item, str]:
-        """A product's item, perhaps augmented, and its own title."""
-        product = self.catalog.product(id)
-        augmented = draw_augmentations(product, self.augmentations, augmenting, self._warn)
+    def _augmenting(self, index: int, product: int) -> np.random.Generator:
+        """A generator of its own: with or without augmentations, everything else is drawn alike."""
+        return np.random.default_rng((self.seed, 3, index, product))
+
+    def _titles(self, id: str | None, augmenting: np.random.Generator) -> tuple[str, str]:
+        """A product's own title, and the text that is drawn for it."""
+        try:
+            product = self.catalog.product(id) if id is not None else None
+        except UnknownProductError:
+            product = None
+        if product is None:
+            return "", ""
+        pictureless = replace(product, expanded_images=())
+        drawn = draw_augmentations(pictureless, self.augmentations, augmenting, self._warn)
+        return product.title.strip(), f"{drawn.product.title.strip()}\n{drawn.added_text}".strip()
+
+    def _product(self, id: str, random: np.random.Generator, augmenting: np.random.Generator) -> Item:
+        """A product's item, perhaps augmented."""
+        augmented = draw_augmentations(self.catalog.product(id), self.augmentations, augmenting, self._warn)
         item = self._item(augmented.product, random)
         item.added_text = augmented.added_text
         if item.images:
             item.images += [transform_image(image, self.image_transforms, random) for image in augmented.added_images]
-        return item, product.title.strip()
+        return item
 
     def _item(self, record: Product | Query, random: np.random.Generator) -> Item:
         try:
@@ -150,6 +210,136 @@ class TripletStream(Dataset[TripletExample | None]):
             logger.warning("%s", message)
 
 
+class TripletBatches(Dataset[TripletBatch]):
+    """The batches of a run, by the number of the step; of each, one process's share.
+
+    Args:
+        stream: `batch_size` examples a step.
+        batch_size: B, of all processes together.
+        layout: how items become rows.
+        rank, processes: whose share; the triplets of a batch are dealt out in runs of equal length, as far as they go.
+    """
+
+    def __init__(
+        self, stream: TripletStream, batch_size: int, layout: ChunkLayout, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.stream = stream
+        self.batch_size = batch_size
+        self.layout = layout
+        self.rank = rank
+        self.processes = processes
+
+    def __len__(self) -> int:
+        return len(self.stream) // self.batch_size
+
+    def __getitem__(self, step: int) -> TripletBatch:
+        """The batch of a step.
+
+        Raises:
+            CatalogError: not one triplet of the share could be read.
+        """
+        numbers = range(step * self.batch_size, (step + 1) * self.batch_size)
+        shares = [[*share] for share in np.array_split(numbers, self.processes)]
+        examples = [self.stream[int(number)] for number in shares[self.rank]]
+        if all(example.is_empty for example in examples):
+            raise CatalogError("not one triplet of a whole batch could be read; the lines above say why")
+        outlines = [
+            [example.outline for example in examples]
+            if rank == self.rank
+            else [self.stream.outline(int(number)) for number in share]
+            for rank, share in enumerate(shares)
+        ]
+        return collate(examples, outlines, self.layout)
+
+
+@dataclass
+class ChunkLayout:
+    """How the items of a batch are laid out.
+
+    Attributes:
+        processor: of the encoder.
+        joint, text: the rows to make, as in `Processor.pack`.
+        tokens: how many a chunk holds at most, but for a single item that has more; None: one chunk.
+        always_images: give a chunk without images a blank one that counts nowhere. Processes that share weights must
+            all run the vision tower, or those that do wait forever.
+    """
+
+    processor: Processor
+    joint: bool = True
+    text: bool = True
+    tokens: int | None = None
+    always_images: bool = False
+
+    def chunks(self, items: Sequence[Item]) -> list[ItemBatch]:
+        """The chunks of these items, in their order."""
+        read = self.processor.read(items)
+        return [
+            self.processor.pack(read[start:end], joint=self.joint, text=self.text, filler=self.always_images)
+            for start, end in self._bounds(read)
+        ]
+
+    def _bounds(self, items: Sequence[ReadItem]) -> Iterator[tuple[int, int]]:
+        start, filled = 0, 0
+        for number, item in enumerate(items):
+            size = self.processor.tokens(item, joint=self.joint, text=self.text)
+            if self.tokens is not None and filled and filled + size > self.tokens:
+                yield start, number
+                start, filled = number, 0
+            filled += size
+        yield start, len(items)
+
+
+def collate(
+    examples: Sequence[TripletExample], shares: Sequence[Sequence[TripletOutline]], layout: ChunkLayout
+) -> TripletBatch:
+    """One process's share of a batch.
+
+    Args:
+        examples: of the share.
+        shares: the outlines of each process's share, this one's among them.
+        layout: how items become rows.
+    """
+    items = [example.query for example in examples] + [example.positive for example in examples]
+    items += [example.negative for example in examples if example.negative is not None]
+    chunks = layout.chunks(items)
+    sizes = [len(share) for share in shares]
+    negatives = [[outline.negative_id is not None for outline in share] for share in shares]
+    counts = [2 * size + sum(has) for size, has in zip(sizes, negatives, strict=True)]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    parts = [
+        [np.arange(start, start + size) for start, size in zip(starts, sizes, strict=False)],
+        [np.arange(start + size, start + 2 * size) for start, size in zip(starts, sizes, strict=False)],
+        [np.arange(start + 2 * size, end) for start, size, end in zip(starts, sizes, starts[1:], strict=False)],
+    ]
+    return TripletBatch(
+        chunks=chunks,
+        counts=counts,
+        order=torch.from_numpy(np.concatenate([place for part in parts for place in part])),
+        masks=triplet_masks([outline for share in shares for outline in share]),
+        tokens=sum(chunk.tokens for chunk in chunks),
+    )
+
+
+def triplet_masks(outlines: Sequence[TripletOutline]) -> TripletMasks:
+    """The masks of a batch of these triplets."""
+    places = [(outline.positive_id, outline.titles[0], outline.texts[0]) for outline in outlines]
+    negative = []
+    for outline in outlines:
+        negative.append(-1 if outline.negative_id is None else len(places))
+        if outline.negative_id is not None:
+            places.append((outline.negative_id, outline.titles[1], outline.texts[1]))
+    ids, titles, texts = ([place[part] for place in places] for part in range(3))
+    # Products without a title are told apart by their images.
+    titles = [title.casefold() or f"\0{id}" for id, title in zip(ids, titles, strict=True)]
+    texts = [text.casefold() or f"\0{id}" for id, text in zip(ids, texts, strict=True)]
+    return TripletMasks(
+        size=len(outlines),
+        known_positive=known_positive_mask([outline.known_positive_ids for outline in outlines], ids),
+        same_product=equal_mask(ids) | equal_mask(titles) | equal_mask(texts),
+        negative=torch.tensor(negative),
+    )
+
+
 def transform_image(image: Image.Image, settings: ImageTransformSettings, random: np.random.Generator) -> Image.Image:
     """Mirrors and crops an image at random; a crop is scaled back to the image's size."""
     if settings.flip and random.random() < 0.5:
@@ -161,49 +351,6 @@ def transform_image(image: Image.Image, settings: ImageTransformSettings, random
         box = (left * width, top * height, (left + kept[0]) * width, (top + kept[1]) * height)
         image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
     return image
-
-
-class TripletCollator:
-    """Lays triplets out as one batch, with its masks; those that could not be read are left out.
-
-    Args:
-        processor: of the encoder.
-        text: make the pass over text alone also for items that have images.
-    """
-
-    def __init__(self, processor: Processor, *, text: bool = True) -> None:
-        self.processor = processor
-        self.text = text
-
-    def __call__(self, examples: Sequence[TripletExample | None]) -> TripletBatch:
-        """One batch.
-
-        Raises:
-            CatalogError: not one triplet of the batch could be read.
-        """
-        read = [example for example in examples if example is not None]
-        if not read:
-            raise CatalogError("not one triplet of a whole batch could be read; the lines above say why")
-        products = [(example.positive_id, example.positive, example.positive_title) for example in read]
-        negative = []
-        for example in read:
-            if example.negative is None or example.negative_id is None:
-                negative.append(-1)
-            else:
-                negative.append(len(products))
-                products.append((example.negative_id, example.negative, example.negative_title))
-        product_ids = [product_id for product_id, _, _ in products]
-        titles = [(title or item.text).casefold() for _, item, title in products]
-        # Products drawn with one and the same enriched title cannot be told apart by it.
-        texts = [f"{item.text}\n{item.added_text}".strip().casefold() for _, item, _ in products]
-        items = [example.query for example in read] + [item for _, item, _ in products]
-        return TripletBatch(
-            items=self.processor.batch(items, text=self.text),
-            size=len(read),
-            known_positive=known_positive_mask([example.known_positive_ids for example in read], product_ids),
-            same_product=equal_mask(product_ids) | equal_mask(titles) | equal_mask(texts),
-            negative=torch.tensor(negative),
-        )
 
 
 def known_positive_mask(row_known: Sequence[Collection[str]], candidate_ids: Sequence[str]) -> Tensor:

@@ -13,10 +13,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 from moon2.files import write_text_atomic
 from moon2.recipe import TrainingSettings
@@ -30,18 +34,22 @@ logger = logging.getLogger(__name__)
 class RunLog:
     """The log of a run that starts, or goes on, after `done` steps; use as a context manager.
 
-    What is logged of a step stays on its device until a line is written.
+    What is logged of a step stays on its device until a line is written. Of several processes that train together only
+    one `writes`.
     """
 
-    def __init__(self, run: RunFolder, settings: TrainingSettings, done: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # slow, and only a run that is under way needs it
-
+    def __init__(self, run: RunFolder, settings: TrainingSettings, done: int, *, writes: bool = True) -> None:
         self.run = run
         self.settings = settings
-        kept = [line for line in run.read_history() if line["step"] <= done]
-        write_text_atomic(run.history, "".join(_json_line(line) for line in kept))
-        self._curves = SummaryWriter(str(run.tensorboard), purge_step=done + 1)
+        self._curves: SummaryWriter | None = None
+        if writes:
+            from torch.utils.tensorboard import SummaryWriter  # slow, and only a run that is under way needs it
+
+            kept = [line for line in run.read_history() if line["step"] <= done]
+            write_text_atomic(run.history, "".join(_json_line(line) for line in kept))
+            self._curves = SummaryWriter(str(run.tensorboard), purge_step=done + 1)
         self._bar: tqdm[None] = tqdm(
+            disable=not writes,
             total=settings.steps,
             initial=done,
             desc="train",
@@ -60,7 +68,8 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
-        self._curves.close()
+        if self._curves is not None:
+            self._curves.close()
 
     def add_step(self, step: int, parts: Mapping[str, Tensor], triplets: int) -> None:
         """Adds what one step gave; writes a line at the first step, every `log_every`, at checkpoints and at the end.
@@ -92,6 +101,8 @@ class RunLog:
 
     def write(self, step: int, line: Mapping[str, float]) -> None:
         """Writes one line as it is."""
+        if self._curves is None:
+            return
         with self.run.history.open("a", encoding="utf-8") as file:
             file.write(_json_line({"step": step, **line}))
         for name, value in line.items():

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,10 @@ from moon2.run_folder import RunFolder
 if TYPE_CHECKING:
     from moon2.model.encoder import Encoder
     from moon2.model.moon_model import MoonModel
-    from moon2.train.batches import TripletBatch, TripletStream
-    from moon2.train.step import StepResult
+    from moon2.train.batches import TripletStream
+    from moon2.train.processes import Processes
+    from moon2.train.step import TripletLoss
     from moon2.train.validation import HeldOut
-
-    Step = Callable[[MoonModel, TripletBatch, Recipe, int], StepResult]
 
 
 @dataclass
@@ -61,10 +61,12 @@ def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> Tra
 
     It learns from the catalog's search log, or from triplets mined in it. Settings come from the recipe; those
     typed here win over it. A run that was stopped goes on with --resume, to the same losses. RUN then holds
-    model/ (the encoder), recipe.yaml, history.jsonl, tensorboard/ and checkpoints/.
+    model/ (the encoder), recipe.yaml, history.jsonl, tensorboard/ and checkpoints/. Several GPUs train together
+    when torchrun or accelerate starts the command.
 
-    example:
+    examples:
       moon2 train --config recipes/tiny.yaml --data data/shop --out runs/shop --training.steps 300
+      torchrun --nproc-per-node 8 --module moon2 train --config recipes/qwen3-vl-8b.yaml --data data/shop --out runs/8b
 
     Args:
         data: folder of the catalog.
@@ -88,21 +90,23 @@ def run_training(
     *,
     resume: bool = False,
     network: type[MoonModel] | None = None,
-    step: Step | None = None,
+    loss: TripletLoss | None = None,
 ) -> TrainingResult:
     """`train` on an opened catalog.
 
     Args:
         recipe, catalog, out, resume: see `train`.
         network: class of the network, `MoonModel` when not given; a peer to compare with gives its own.
-        step: what computes the loss of a batch, `training_step` when not given; likewise.
+        loss: of the views of a batch, `triplet_loss` when not given; likewise.
     """
+    from moon2.train.processes import Processes
+
     started = time.monotonic()
     run = RunFolder(out)
-    with training_lock(out):
+    with Processes.start() as processes, training_lock(out):
         prepared = prepare_run(recipe, catalog, run, resume=resume, network=network)
-        _optimize(prepared, run, step)
-        return finish_run(prepared, run, time.monotonic() - started)
+        _optimize(prepared, run, loss, processes)
+        return finish_run(prepared, run, time.monotonic() - started, processes)
 
 
 @dataclass
@@ -148,7 +152,9 @@ def prepare_run(
         held_out = hold_out(triplets, catalog.ids("train"), settings.validation_queries, settings.seed)
         triplets = held_out.training
     texts = [*_tokenizer_texts(catalog, triplets)]
-    run.begin(recipe, _fingerprint(texts, triplets, augmentation_texts(catalog, recipe.augmentations)), resume=resume)
+    if _is_first_process():
+        fingerprint = _fingerprint(texts, triplets, augmentation_texts(catalog, recipe.augmentations))
+        run.begin(recipe, fingerprint, resume=resume)
     encoder = _new_encoder(recipe, texts, network)
     stream = TripletStream(
         triplets,
@@ -162,87 +168,110 @@ def prepare_run(
     return PreparedRun(recipe, catalog, encoder, stream, held_out if held_out and held_out.interactions else None)
 
 
-def _optimize(prepared: PreparedRun, run: RunFolder, step: Step | None) -> None:
+def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, processes: Processes) -> None:
     """Trains the encoder in place, from the newest checkpoint on if there is one."""
     import torch
-    from accelerate import Accelerator
     from torch.utils.data import DataLoader, Subset
 
-    from moon2.train.batches import TripletCollator
+    from moon2.train.batches import ChunkLayout, TripletBatches
+    from moon2.train.gradcache import add_gradients
     from moon2.train.optimizer import learning_rate_at, make_optimizer
+    from moon2.train.processes import save_state
     from moon2.train.run_log import RunLog
-    from moon2.train.step import needed_views, training_step
+    from moon2.train.step import needed_views, triplet_loss
     from moon2.train.validation import validate
 
     recipe, settings, encoder = prepared.recipe, prepared.recipe.training, prepared.encoder
 
-    # 1. Device and precision. accelerate's own mixed precision would be fixed for the life of the process.
-    has_accelerator = torch.accelerator.is_available()
-    accelerator = Accelerator(cpu=not has_accelerator)
-    model, optimizer = accelerator.prepare(encoder.model, make_optimizer(encoder.model, settings))
-    precision = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.bf16)
+    # 1. Device, precision, and who holds which weights.
+    model = encoder.model.to(processes.device)
+    model.checkpoint_activations(settings.activation_checkpointing)
+    if settings.shard_weights:
+        processes.shard(model, bf16=settings.bf16)
+    precision = torch.autocast(
+        processes.device.type, torch.bfloat16, enabled=settings.bf16 and not settings.shard_weights
+    )
+    optimizer = make_optimizer(model, settings)
+    trained = [weights for weights in model.parameters() if weights.requires_grad]
 
     # 2. Where an earlier start was killed.
     checkpoint = run.newest_checkpoint()
     done = 0
-    if checkpoint is None:
-        run.forget_training()
-    else:
-        accelerator.load_state(str(checkpoint[0]))
+    if checkpoint is not None:
+        processes.load(model, optimizer, checkpoint[0])
         done = checkpoint[1]
+    elif processes.is_first:
+        run.forget_training()
 
-    # 3. The examples that are left, in the order of the stream.
+    # 3. The batches that are left.
+    views = needed_views(recipe.alignment)
+    layout = ChunkLayout(
+        encoder.processor,
+        joint=model.joint_rows(views),
+        text=model.text_rows(views),
+        tokens=settings.chunk_tokens,
+        always_images=settings.shard_weights,
+    )
+    batches = TripletBatches(prepared.stream, settings.batch_size, layout, processes.rank, processes.count)
     loader = DataLoader(
-        Subset(prepared.stream, range(done * settings.batch_size, len(prepared.stream))),
-        batch_size=settings.batch_size,
-        collate_fn=TripletCollator(
-            encoder.processor, text=encoder.model.needs_text_pass(needed_views(recipe.alignment))
-        ),
-        num_workers=min(8, os.cpu_count() or 1) if has_accelerator else 0,
+        Subset(batches, range(done, settings.steps)),
+        batch_size=None,
+        num_workers=0 if processes.device.type == "cpu" else min(8, os.cpu_count() or 1),
     )
 
     # 4. The steps.
-    compute = step or training_step
     model.train()
-    with RunLog(run, settings, done) as log:
+    with RunLog(run, settings, done, writes=processes.is_first) as log:
         for number, batch in enumerate(loader, start=done):
             rate = learning_rate_at(number, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            with precision:
-                result = compute(model, batch.to(accelerator.device), recipe, number)
-            accelerator.backward(result.loss)
-            norm = accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            result = add_gradients(model, batch, loss or triplet_loss, recipe, number, processes, precision)
+            processes.average_gradients(trained)
+            norm = processes.clip_gradients(trained, settings.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
             parts = {"loss": result.loss, "grad_norm": norm, "learning_rate": torch.tensor(rate), **result.log}
-            log.add_step(number + 1, parts, batch.size)
+            parts["tokens"] = torch.tensor(float(batch.tokens))
+            log.add_step(number + 1, parts, batch.masks.size)
 
             is_last = number + 1 == settings.steps
             if prepared.held_out is not None and (is_last or not (number + 1) % settings.evaluate_every):
-                with log.paused():
-                    with precision:
-                        scores = validate(encoder, prepared.catalog, prepared.held_out)
-                    log.write(number + 1, {f"eval/{name}": value for name, value in scores.items()})
-                    best = run.best_weights()
-                    if best is None or scores["score"] > best[1]:
-                        run.save_best(number + 1, scores["score"], encoder.save_pretrained)
+                with log.paused(), precision:
+                    scores = validate(encoder, prepared.catalog, prepared.held_out)
+                log.write(number + 1, {f"eval/{name}": value for name, value in scores.items()})
+                best = run.best_weights()
+                if best is None or scores["score"] > best[1]:
+                    weights = processes.whole_weights(model)
+                    if processes.is_first:
+                        run.save_best(
+                            number + 1,
+                            scores["score"],
+                            partial(encoder.save_pretrained, weights=weights),
+                        )
             if is_last or not (number + 1) % settings.save_every:
-                run.save_checkpoint(number + 1, lambda folder: accelerator.save_state(str(folder)))
+                state = processes.training_state(model, optimizer)
+                if processes.is_first:
+                    run.save_checkpoint(number + 1, partial(save_state, state))
+            processes.wait()
     model.eval()
 
 
-def finish_run(prepared: PreparedRun, run: RunFolder, seconds: float) -> TrainingResult:
+def finish_run(
+    prepared: PreparedRun, run: RunFolder, seconds: float, processes: Processes | None = None
+) -> TrainingResult:
     """Saves the best weights (the last ones where none were chosen) as the run's model."""
     from moon2.model.encoder import Encoder
     from moon2.train.model_card import model_card
 
     encoder, settings = prepared.encoder, prepared.recipe.training
-    best = run.best_weights()
-    if best is not None:
-        encoder = Encoder.from_pretrained(best[0], device="cpu", network=type(encoder.model))
-    encoder.card = model_card(prepared.recipe, prepared.catalog, len(prepared.stream.triplets))
-    encoder.save_pretrained(run.model)
+    weights = processes.whole_weights(encoder.model) if processes else None
+    if processes is None or processes.is_first:
+        best = run.best_weights()
+        if best is not None:
+            encoder, weights = Encoder.from_pretrained(best[0], device="cpu", network=type(encoder.model)), None
+        encoder.card = model_card(prepared.recipe, prepared.catalog, len(prepared.stream.triplets))
+        encoder.save_pretrained(run.model, weights)
     parameters = sum(weights.numel() for weights in encoder.model.parameters())
     return TrainingResult(run.path, prepared.catalog.folder, settings.steps, seconds, parameters)
 
@@ -255,7 +284,11 @@ def untrained_encoder(recipe: Recipe, catalog: Catalog) -> Encoder:
 
 def training_lock(out: Path) -> AbstractContextManager[None]:
     """One training a folder; of several processes that train together only the first writes, and locks."""
-    return exclusive_lock(out, "`moon2 train`") if os.environ.get("RANK", "0") == "0" else nullcontext()
+    return exclusive_lock(out, "`moon2 train`") if _is_first_process() else nullcontext()
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _new_encoder(recipe: Recipe, texts: Iterable[str], network: type[MoonModel] | None) -> Encoder:

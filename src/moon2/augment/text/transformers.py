@@ -164,9 +164,9 @@ class _FamilyReader:
         ]
         tensors: dict[str, Tensor] = {}
         if images:
-            inputs = self._family.image_inputs(self._image_processor, self._config, images)
-            tensors = inputs.tensors
-            texts = [self._with_image(text, count) for text, count in zip(texts, inputs.token_counts, strict=True)]
+            read = self._family.image_tensors(self._image_processor, self._config, images)
+            tensors = self._family.generation_inputs(read)
+            texts = [self._with_image(text, image.tokens) for text, image in zip(texts, read, strict=True)]
         tokens = self.tokenizer(texts, padding=True, add_special_tokens=False, return_tensors="pt")
         tensors |= {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
         if self._takes_token_types:

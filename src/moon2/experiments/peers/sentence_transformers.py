@@ -21,7 +21,7 @@ from moon2.encoders.sentence_module import MoonModule
 from moon2.model.processor import ItemBatch
 from moon2.recipe import Recipe, require
 from moon2.run_folder import RunFolder
-from moon2.train.batches import TripletExample, TripletStream
+from moon2.train.batches import TripletStream
 from moon2.train.optimizer import learning_rate_at, make_optimizer
 from moon2.train.run_log import RunLog
 from moon2.train.train import PreparedRun, TrainingResult, finish_run, prepare_run, training_lock
@@ -104,7 +104,8 @@ class _Collator:
         self.model = model
 
     def __call__(self, rows: list[dict[str, int]]) -> dict[str, object]:
-        read: list[TripletExample] = [example for row in rows if (example := self.stream[row["index"]]) is not None]
+        examples = [self.stream[row["index"]] for row in rows]
+        read = [example for example in examples if not example.is_empty]
         columns = {
             "anchor": [example.query for example in read],
             "positive": [example.positive for example in read],
@@ -130,7 +131,7 @@ class _Log(TrainerCallback):
     def count_tokens(self, _: object, arguments: tuple[ItemBatch], __: object) -> None:
         """A forward hook of the network. The cached loss runs it twice, first without gradient: that does not count."""
         if torch.is_grad_enabled():
-            self.tokens += sum(int(inputs.attention_mask.sum()) for inputs in arguments[0].passes)
+            self.tokens += arguments[0].tokens
 
     def on_train_begin(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Opens the log where the checkpoint ends."""

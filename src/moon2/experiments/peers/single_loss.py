@@ -5,23 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from moon2.catalog.store import Catalog
-from moon2.model.moon_model import MoonModel
+from moon2.model.moon_model import Views
 from moon2.objective.alignment import info_nce
 from moon2.recipe import Recipe
-from moon2.train.batches import TripletBatch
-from moon2.train.step import StepResult, count_tokens
+from moon2.train.batches import TripletMasks
+from moon2.train.step import StepResult
 from moon2.train.train import TrainingResult, run_training
 
 
-def single_loss_step(model: MoonModel, batch: TripletBatch, recipe: Recipe, step: int) -> StepResult:
+def single_loss(views: Views, masks: TripletMasks, dual_alignment: Tensor, recipe: Recipe, step: int) -> StepResult:
     """The mean InfoNCE of the queries' mm against the products' mm, over all triplets of the batch."""
-    vectors = model(batch.items, {"mm"}).vectors["mm"]
-    queries, products = vectors[: batch.size], vectors[batch.size :]
-    own = torch.arange(batch.size, device=vectors.device)
-    losses = info_nce(queries, products, own, batch.known_positive, recipe.alignment.temperature_inter)
-    return StepResult(losses.mean(), {"loss/mm→mm": losses.mean().detach(), "tokens": count_tokens(batch)})
+    vectors, readable = views.vectors["mm"], views.has("mm")
+    queries, products = vectors[: masks.size], vectors[masks.size :]
+    own = torch.arange(masks.size, device=vectors.device)
+    unusable = masks.known_positive | ~readable[masks.size :]
+    losses = info_nce(queries, products, own, unusable, recipe.alignment.temperature_inter)
+    is_triplet = readable[: masks.size] & readable[masks.size : 2 * masks.size]
+    mean = (losses * is_triplet).sum() / is_triplet.sum().clamp(min=1)
+    return StepResult(mean, {"loss/mm→mm": mean.detach()})
 
 
 def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> TrainingResult:
@@ -33,4 +37,4 @@ def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> Tra
         recipe: every setting.
         resume: go on from the last checkpoint in the run's folder, if there is one.
     """
-    return run_training(recipe, Catalog.open(data), out, resume=resume, step=single_loss_step)
+    return run_training(recipe, Catalog.open(data), out, resume=resume, loss=single_loss)

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from moon2.catalog.store import Catalog
-from moon2.model.experts import Routing
-from moon2.model.moon_model import MoonModel, Views, pool
+from moon2.model.families import decoder_of
+from moon2.model.moon_model import DecoderInput, MoonModel, Views, row_means
 from moon2.model.processor import ItemBatch
 from moon2.recipe import Recipe, require
 from moon2.train.train import TrainingResult, run_training
@@ -21,39 +21,35 @@ from moon2.views import VIEWS, View
 class TwoTowers(MoonModel):
     """Text and images never meet; a product's vector is the normalised sum of both."""
 
-    def needs_text_pass(self, views: Collection[View]) -> bool:
+    def joint_rows(self, views: Collection[View]) -> bool:
+        """Never: images do not pass the decoder."""
+        return False
+
+    def text_rows(self, views: Collection[View]) -> bool:
         """The joint view needs the text on its own too."""
         return "t" in views or "mm" in views
 
-    def forward(self, batch: ItemBatch, views: Collection[View] = VIEWS) -> Views:
+    def forward(
+        self, batch: ItemBatch, views: Collection[View] = VIEWS, chosen: dict[int, Tensor] | None = None
+    ) -> Views:
         """The wanted views of each item, with no routing of a view: an image meets no expert."""
-        number, device = len(batch.has_text), batch.has_text.device
-        zeros = torch.zeros(number, self.dimension, device=device)
-        vectors: dict[View, Tensor] = {"t": zeros, "i": zeros}
-        passes: list[Routing] = []
-        if batch.text is not None:
-            states, routing = self.run(batch.text)
-            passes.append(routing)
-            pooled, _ = pool(states, batch.text.pooling_mask, batch.text, routing)
-            vectors["t"] = zeros.index_copy(0, batch.text.rows, functional.normalize(pooled, dim=-1))
-        if batch.joint is not None:
-            features = self.family.image_features(self.backbone, batch.joint.image_inputs)
-            images = torch.stack([tokens.mean(dim=0) for tokens in features]).float()
-            counts = torch.tensor([len(grids) for grids in batch.joint.grids], device=device)
-            item_of_image = batch.joint.rows.repeat_interleave(counts)
-            vectors["i"] = functional.normalize(zeros.index_add(0, item_of_image, images), dim=-1)
-        vectors["mm"] = functional.normalize(vectors["t"] + vectors["i"], dim=-1)
-        has: dict[View, Tensor] = {
-            "t": batch.has_text,
-            "i": batch.has_images,
-            "mm": batch.has_text | batch.has_images,
-        }
-        return Views(
-            {view: vectors[view] for view in views},
-            {view: has[view] for view in views},
-            {view: zeros.new_zeros(number, 0) for view in views},
-            passes,
-        )
+        number = len(batch.has_text)
+        words = DecoderInput(decoder_of(self.backbone, self.family).embed_tokens(batch.input_ids), [])
+        found = self.pool(*self.decode(words, batch, chosen), batch, {"t"})
+        text = found.vectors["t"]
+        images = torch.zeros_like(text)
+        if batch.images is not None:
+            features, _ = self.family.image_features(self.backbone, batch.images.inputs)
+            item_of_use, image_of_use = batch.images.uses
+            (means,) = row_means(
+                text.new_ones(len(features)), (features.float(),), batch.images.image_of_token, batch.images.count
+            )
+            means = means.index_select(0, image_of_use)
+            images = functional.normalize(images.index_add(0, item_of_use, means), dim=-1)
+        vectors: dict[View, Tensor] = {"t": text, "i": images, "mm": functional.normalize(text + images, dim=-1)}
+        found.vectors = {view: vectors[view] for view in views}
+        found.routing = {view: text.new_zeros(number, 0) for view in views}
+        return found
 
 
 def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> TrainingResult:
