@@ -11,7 +11,7 @@ Shapes: N items, R rows, T tokens, V visual tokens, D width, Z experts, L layers
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -132,6 +132,18 @@ class MoonModel(nn.Module):
             switches.gradient_checkpointing = number < round(share * len(blocks))
             switches._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
+    def compile_blocks(self, backend: str | Callable[..., object] = "inductor") -> None:
+        """Compiles the blocks of the decoder and of the vision tower, for inputs of any length, in place.
+
+        Blocks of one kind share their code, so a model is compiled in the time of a few blocks.
+
+        Args:
+            backend: of `torch.compile`.
+        """
+        blocks = cast(nn.ModuleList, self.backbone.get_submodule(self.family.vision_blocks))
+        for block in (*blocks, *decoder_of(self.backbone, self.family).layers):
+            block.compile(fullgraph=True, dynamic=True, backend=backend)
+
     def forward(
         self, batch: ItemBatch, views: Collection[View] = VIEWS, chosen: dict[int, Tensor] | None = None
     ) -> Views:
@@ -234,11 +246,19 @@ class MoonModel(nn.Module):
         return RouterSums(*(torch.einsum("gt,ltz->glz", kinds, value) for value in (assigned, probabilities)))
 
 
+class FusedRMSNorm(nn.RMSNorm):
+    """RMSNorm in one kernel, which wants the weight in the number format of the states."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[..., D] → [..., D], in the same number format."""
+        return functional.rms_norm(states, self.normalized_shape, self.weight.to(states.dtype), self.eps)
+
+
 def fuse_norms(module: nn.Module) -> None:
     """Puts PyTorch's RMSNorm, one kernel, in the place of transformers' own, which are half a dozen; in place."""
     for name, child in module.named_children():
         if type(child).__name__.endswith("RMSNorm") and not isinstance(child, nn.RMSNorm):
-            norm = nn.RMSNorm(child.weight.shape, eps=cast(float, child.variance_epsilon), device="meta")
+            norm = FusedRMSNorm(child.weight.shape, eps=cast(float, child.variance_epsilon), device="meta")
             norm.weight = cast(nn.Parameter, child.weight)
             setattr(module, name, norm)
         else:

@@ -25,9 +25,9 @@ from moon2.run_folder import RunFolder
 if TYPE_CHECKING:
     from moon2.model.encoder import Encoder
     from moon2.model.moon_model import MoonModel
-    from moon2.train.batches import TripletStream
     from moon2.train.processes import Processes
     from moon2.train.step import TripletLoss
+    from moon2.train.stream import TripletStream
     from moon2.train.validation import HeldOut
 
 
@@ -141,7 +141,7 @@ def prepare_run(
         RecipeError, CatalogError, BackboneError: see `train`.
     """
     from moon2.train.augmentations import augmentation_texts, require_augmentations
-    from moon2.train.batches import TripletStream
+    from moon2.train.stream import TripletStream
     from moon2.train.validation import hold_out
 
     settings = recipe.training
@@ -173,12 +173,13 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
     import torch
     from torch.utils.data import DataLoader, Subset
 
-    from moon2.train.batches import ChunkLayout, TripletBatches
+    from moon2.train.batches import ChunkLayout
     from moon2.train.gradcache import add_gradients
     from moon2.train.optimizer import learning_rate_at, make_optimizer
     from moon2.train.processes import save_state
     from moon2.train.run_log import RunLog
     from moon2.train.step import needed_views, triplet_loss
+    from moon2.train.stream import TripletBatches
     from moon2.train.validation import validate
 
     recipe, settings, encoder = prepared.recipe, prepared.recipe.training, prepared.encoder

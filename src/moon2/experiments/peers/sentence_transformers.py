@@ -21,9 +21,9 @@ from moon2.encoders.sentence_module import MoonModule
 from moon2.model.processor import ItemBatch
 from moon2.recipe import Recipe, require
 from moon2.run_folder import RunFolder
-from moon2.train.batches import TripletStream
 from moon2.train.optimizer import learning_rate_at, make_optimizer
 from moon2.train.run_log import RunLog
+from moon2.train.stream import TripletStream
 from moon2.train.train import PreparedRun, TrainingResult, finish_run, prepare_run, training_lock
 
 # Items in a forward pass: what the cached loss holds at a time.

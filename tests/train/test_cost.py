@@ -1,0 +1,106 @@
+"""What a step costs, as far as that can be told without a GPU: number formats, compilation, waiting for the device."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from support.mixed_batch import COLOURS, RECIPE, encoder_for_gradients, item, mixed_triplets
+from support.small_recipe import small_recipe
+from torch import Tensor
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from moon2.train.batches import ChunkLayout, collate
+from moon2.train.gradcache import add_gradients
+from moon2.train.optimizer import make_optimizer
+from moon2.train.processes import Processes
+from moon2.train.step import triplet_loss
+
+# What asks a GPU for numbers, and so waits until it has done all that it was given.
+WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::is_nonzero"}
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+def test_experts_are_multiplied_in_bfloat16(weights: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixed precision by autocast, or bfloat16 weights: neither may fall back to float32 inside the experts."""
+    seen: list[torch.dtype] = []
+    product: Callable[..., Tensor] = functional.grouped_mm
+
+    def record(rows: Tensor, stack: Tensor, **options: Any) -> Tensor:
+        seen.extend((rows.dtype, stack.dtype))
+        return product(rows, stack, **options)
+
+    encoder = encoder_for_gradients()
+    encoder.model.backbone.to(weights)
+    monkeypatch.setattr(functional, "grouped_mm", record)
+    mixed = torch.autocast("cpu", torch.bfloat16) if weights == torch.float32 else nullcontext()
+    with mixed:
+        views = encoder.model(encoder.item_batch([item("navy shirt", (24, 40))], {"mm"}), {"mm"})
+    assert len(seen) == 8 and set(seen) == {torch.bfloat16}
+    assert views.vectors["mm"].dtype == torch.float32
+    assert views.router_sums.probability.dtype == torch.float32
+
+
+class _Watch(TorchDispatchMode):
+    """Notes every operation that waits for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.count = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        if operation.name() in WAITING:
+            self.found.append(operation.name())
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("chunk_tokens", [None, 75])
+def test_a_step_never_waits_for_the_device(chunk_tokens: int | None) -> None:
+    encoder, recipe = encoder_for_gradients(), small_recipe(*RECIPE)
+    model = encoder.model.train()
+    model.checkpoint_activations(0.5)
+    examples = mixed_triplets()
+    layout = ChunkLayout(encoder.processor, tokens=chunk_tokens)
+    batch = collate(examples, [[example.outline for example in examples]], layout)
+    optimizer, processes = make_optimizer(model, recipe.training), Processes(0, 1, torch.device("cpu"))
+    precision = torch.autocast("cpu", torch.bfloat16)
+    for _ in range(2):
+        with _Watch() as watch:
+            add_gradients(model, batch, triplet_loss, recipe, 3, processes, precision)
+            processes.average_gradients(model.parameters())
+            processes.clip_gradients(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        assert watch.count > 500 and watch.found == []
+
+
+def test_blocks_compile_whole_and_once_for_batches_of_any_length() -> None:
+    """Two kinds of block, dense in the vision tower and with experts in the decoder: few graphs serve 50 batches."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    torch._dynamo.reset()
+    encoder = encoder_for_gradients()
+    encoder.model.backbone.to(torch.bfloat16)
+    counter = CompileCounterWithBackend("eager")
+    # A break in a graph is an error: blocks are compiled with fullgraph.
+    encoder.model.train().compile_blocks(counter)
+    draw = random.Random(0)
+    for _ in range(50):
+        items = [
+            item(
+                " ".join([draw.choice(COLOURS), *["very"] * draw.randrange(9)]),
+                ((24, 40), (48, 24), None)[number % 3],
+            )
+            for number in range(draw.randrange(12, 40))
+        ]
+        views = encoder.model(encoder.item_batch(items, {"t", "i", "mm"}))
+        views.vectors["mm"].sum().backward()
+    assert counter.frame_count <= 2 + 4
+    torch._dynamo.reset()
