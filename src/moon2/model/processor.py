@@ -62,7 +62,7 @@ class ImageBatch:
         sources: [U] int64, which visual token each of them takes; an image that comes twice is read once.
         image_of_token: [V] int64, the distinct image of each visual token.
         uses: [2, P] int64, the item and the distinct image of each of the P images that the items have.
-        count: of distinct images.
+        grids: the size of each distinct image in patches.
     """
 
     inputs: VisionInputs
@@ -70,12 +70,12 @@ class ImageBatch:
     sources: Tensor
     image_of_token: Tensor
     uses: Tensor
-    count: int
+    grids: list[Grid]
 
     def to(self, device: torch.device | str) -> ImageBatch:
         """The same on another device."""
         slots, sources, image_of_token, uses = _moved(device, self.slots, self.sources, self.image_of_token, self.uses)
-        return ImageBatch(self.inputs.to(device), slots, sources, image_of_token, uses, self.count)
+        return ImageBatch(self.inputs.to(device), slots, sources, image_of_token, uses, self.grids)
 
 
 @dataclass
@@ -286,7 +286,7 @@ class Processor:
                 )
                 .view(-1, 2)
                 .T,
-                len(order),
+                [used[key].grid for key in order],
             )
         lengths = [length for length, _, _ in rows]
         return ItemBatch(

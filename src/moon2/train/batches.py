@@ -113,7 +113,10 @@ class ChunkLayout:
 
     def chunks(self, items: Sequence[Item]) -> list[ItemBatch]:
         """The chunks of these items, in their order."""
-        read = self.processor.read(items)
+        return self.pack(self.processor.read(items))
+
+    def pack(self, read: Sequence[ReadItem]) -> list[ItemBatch]:
+        """The chunks of items that are read already."""
         return [
             self.processor.pack(read[start:end], joint=self.joint, text=self.text, filler=self.always_images)
             for start, end in self._bounds(read)

@@ -42,7 +42,7 @@ class TwoTowers(MoonModel):
             features, _ = self.family.image_features(self.backbone, batch.images.inputs)
             item_of_use, image_of_use = batch.images.uses
             (means,) = row_means(
-                text.new_ones(len(features)), (features.float(),), batch.images.image_of_token, batch.images.count
+                text.new_ones(len(features)), (features.float(),), batch.images.image_of_token, len(batch.images.grids)
             )
             means = means.index_select(0, image_of_use)
             images = functional.normalize(images.index_add(0, item_of_use, means), dim=-1)
