@@ -42,7 +42,7 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
             "params": [weight for name, weight in named.items() if name in decayed],
             "weight_decay": settings.weight_decay,
         },
-        {"params": [weight for name, weight in named.items() if name not in decayed], "weight_decay": 0.0},
+        *_undecayed_groups({name: weight for name, weight in named.items() if name not in decayed}),
     ]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=BETAS, fused=True)
 
@@ -111,5 +111,14 @@ def _muon_groups(named: dict[str, nn.Parameter], decayed: set[str], decay: float
     return [
         {"params": [named[name] for name in named if name in hidden], "weight_decay": decay, "muon": True},
         {"params": [named[name] for name in named if name in decayed - hidden], "weight_decay": decay},
-        {"params": [named[name] for name in named if name not in decayed | hidden], "weight_decay": 0.0},
+        *_undecayed_groups({name: weight for name, weight in named.items() if name not in decayed | hidden}),
+    ]
+
+
+def _undecayed_groups(named: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
+    """W* apart: every device holds it whole, and no optimizer takes it in one step with sharded weights."""
+    whole = [weight for name, weight in named.items() if name == "dual_alignment"]
+    return [
+        {"params": [weight for name, weight in named.items() if name != "dual_alignment"], "weight_decay": 0.0},
+        {"params": whole, "weight_decay": 0.0},
     ]

@@ -183,7 +183,12 @@ class Processes:
         """All weights, on the host, in the first process; the others get none. All must call it."""
         if not isinstance(model, FSDPModule):
             return model.state_dict() if self.is_first else {}
-        return cast(dict[str, Tensor], get_model_state_dict(model, options=WHOLE))
+        weights = cast(dict[str, Tensor], get_model_state_dict(model, options=WHOLE))
+        # What was cut unevenly comes back as a part of a longer storage, which safetensors refuses to write.
+        return {
+            name: each.clone() if each.untyped_storage().nbytes() > each.nbytes else each
+            for name, each in weights.items()
+        }
 
 
 def save_state(state: dict[str, Any], folder: Path) -> None:

@@ -1,0 +1,54 @@
+"""Run by `torchrun`: the gradients of the mixed batch by several processes, saved by the first of them.
+
+Arguments: a folder. For each case NAME.pt is written, and `placement.json` with how the sharded weights lie.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+
+from moon2.train.processes import Processes
+from support.mixed_batch import encoder_for_gradients, gradients, mixed_triplets
+
+# Name: whether weights are sharded, tokens of a chunk, triplets without an image, share of recomputed blocks.
+CASES: dict[str, tuple[bool, int | None, int, float]] = {
+    "whole": (False, None, 0, 0.0),
+    "whole, chunks": (False, 75, 0, 0.0),
+    "whole, one process without images": (False, 75, 4, 0.0),
+    "sharded": (True, None, 0, 0.0),
+    "sharded, chunks, recomputed": (True, 75, 0, 1.0),
+    "sharded, one process without images": (True, 75, 4, 0.0),
+}
+
+
+def main(folder: Path) -> None:
+    """All cases, one after another."""
+    torch.set_num_threads(1)
+    with Processes.start() as processes:
+        for sharded in (False, True):
+            encoder = encoder_for_gradients()
+            if sharded:
+                processes.shard(encoder.model, bf16=False)
+                placement = {
+                    name: (str(weights.placements[0]), weights.to_local().numel())
+                    for name, weights in encoder.model.named_parameters()
+                    if isinstance(weights, DTensor)
+                }
+                modules = [name for name, module in encoder.model.named_modules() if isinstance(module, FSDPModule)]
+                (folder / f"placement-{processes.rank}.json").write_text(json.dumps([placement, modules]))
+            for name, (is_sharded, tokens, images_from, checkpointed) in CASES.items():
+                if is_sharded == sharded:
+                    triplets = mixed_triplets(images_from=images_from)
+                    found = gradients(encoder, triplets, processes, chunk_tokens=tokens, checkpointed=checkpointed)
+                    if processes.is_first:
+                        torch.save([found.loss, found.log, found.of], folder / f"{name}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,136 @@
+"""A batch in which everything is missing somewhere, and the gradients that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from moon2 import Encoder
+from moon2.model.processor import Item
+from moon2.train.batches import ChunkLayout, TripletExample, TripletOutline, collate
+from moon2.train.gradcache import add_gradients
+from moon2.train.processes import Processes
+from moon2.train.step import triplet_loss
+from support.drawn_shop import TITLES
+from support.small_recipe import small_recipe
+
+COLOURS = ("navy", "red", "green", "black", "white", "gold", "teal", "pink")
+# More experts than one, in both layers, apart from the start: or no gradient would tell them apart.
+RECIPE = (
+    "experts.noise=0.5",
+    "training.steps=20",
+    "alignment.load_balance_weight=0.5",
+    "training.batch_size=8",
+    "backbone.pooling=modalities",
+)
+TOLERANCE = 1e-5
+
+
+def encoder_for_gradients() -> Encoder:
+    """An untrained encoder whose dual-alignment matrix prefers something, so every part of the loss has a slope."""
+    encoder = Encoder.from_recipe(small_recipe(*RECIPE), TITLES)
+    with torch.no_grad():
+        encoder.model.dual_alignment.copy_(torch.randn(4, 5, generator=torch.Generator().manual_seed(1)))
+    return encoder
+
+
+def item(words: str, size: tuple[int, int] | None) -> Item:
+    """Words, and an image of their colour unless there is no size."""
+    if size is None:
+        return Item(words)
+    image = Image.new("RGB", size, next(word for word in words.split() if word in COLOURS))
+    ImageDraw.Draw(image).line((0, 0, *size), fill="orange", width=2 + len(words) % 3)
+    return Item(words, [image])
+
+
+def mixed_triplets(*, images_from: int = 0) -> list[TripletExample]:
+    """Eight triplets of items of unequal length; the first `images_from` have no image at all.
+
+    Some queries are words only or images only, some products lack an image, two triplets have no negative, one product
+    comes twice, one query knows another's product, and one triplet could not be read.
+    """
+    triplets = []
+    for number, colour in enumerate(COLOURS):
+        pictures = number >= images_from
+        tall, wide = ((24, 40), (48, 24)) if pictures else (None, None)
+        query = item(f"{colour} thing {'very ' * number}", tall if number % 3 else None)
+        if number % 4 == 1 and pictures:
+            query.text = ""
+        positive = item(f"{colour} shirt for men", wide if number != 6 else None)
+        negative = None if number in (2, 5) else item(f"{COLOURS[number - 1]} bag {'big ' * (number % 3)}", tall)
+        id = colour if number != 7 else "red"
+        known = frozenset({id, "green"} if number == 3 else {id})
+        outline = TripletOutline(
+            id, None if negative is None else f"not-{colour}", known, (positive.text, negative.text if negative else "")
+        )
+        if number == 4:
+            query, positive, negative = Item(), Item(), Item()
+        triplets.append(TripletExample(query, positive, negative, outline))
+    return triplets
+
+
+@dataclass
+class Gradients:
+    """The loss of a batch, what the log shows of it, and the gradient of each weight."""
+
+    loss: Tensor
+    log: dict[str, Tensor]
+    of: dict[str, Tensor]
+
+
+def gradients(
+    encoder: Encoder,
+    examples: Sequence[TripletExample],
+    processes: Processes | None = None,
+    *,
+    chunk_tokens: int | None = None,
+    checkpointed: float = 0.0,
+) -> Gradients:
+    """The gradients of a batch, of which each process computes its share.
+
+    Args:
+        encoder: of every process the same; its own gradients are cleared.
+        examples: the whole batch.
+        processes: that compute it together; one without.
+        chunk_tokens: as in the recipe.
+        checkpointed: the share of blocks that recompute their activations.
+    """
+    processes = processes or Processes(0, 1, torch.device("cpu"))
+    model = encoder.model
+    model.train()
+    model.zero_grad()
+    model.checkpoint_activations(checkpointed)
+    bounds = [round(len(examples) * rank / processes.count) for rank in range(processes.count + 1)]
+    shares = [examples[start:end] for start, end in pairwise(bounds)]
+    layout = ChunkLayout(encoder.processor, tokens=chunk_tokens, always_images=processes.count > 1)
+    batch = collate(shares[processes.rank], [[example.outline for example in share] for share in shares], layout)
+    result = add_gradients(model, batch, triplet_loss, small_recipe(*RECIPE), 3, processes, nullcontext())
+    processes.average_gradients(model.parameters())
+    found = {}
+    for name, weights in model.named_parameters():
+        assert weights.grad is not None
+        whole = weights.grad.full_tensor() if isinstance(weights.grad, DTensor) else weights.grad
+        found[name] = whole.clone()
+    model.checkpoint_activations(0.0)
+    return Gradients(result.loss.detach(), result.log, found)
+
+
+def assert_same(first: Gradients, second: Gradients) -> None:
+    """Each within 1e-5 of its tensor's largest entry."""
+    assert abs(float(first.loss) - float(second.loss)) < TOLERANCE
+    for name in first.log.keys() | second.log.keys():
+        torch.testing.assert_close(first.log[name], second.log[name], rtol=1e-4, atol=1e-5, equal_nan=True, msg=name)
+    assert first.of.keys() == second.of.keys()
+    # A key's bias cannot change attention, so its gradient is rounding alone; the same holds for anything as small.
+    largest = max(float(gradient.abs().max()) for gradient in first.of.values())
+    for name, gradient in first.of.items():
+        bound = TOLERANCE * max(float(gradient.abs().max()), 1e-3 * largest)
+        difference = float((gradient - second.of[name]).abs().max())
+        assert difference <= bound, f"{name}: {difference:.2e} apart, {bound:.2e} allowed"

@@ -1,0 +1,55 @@
+"""Two processes on the CPU compute what one computes with the same batch; what is sharded is sharded."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support.distributed_gradients import CASES
+from support.mixed_batch import Gradients, assert_same, encoder_for_gradients, gradients, mixed_triplets
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def torchrun(*arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    """Runs a command in several processes, on a free port of this machine."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what two processes computed."""
+    folder = tmp_path_factory.mktemp("gradients")
+    result = torchrun(str(TESTS / "support" / "distributed_gradients.py"), str(folder))
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_give_the_gradients_of_one(by_two: Path, case: str) -> None:
+    _, _, images_from, _ = CASES[case]
+    alone = gradients(encoder_for_gradients(), mixed_triplets(images_from=images_from))
+    loss, log, of = torch.load(by_two / f"{case}.pt")
+    assert_same(alone, Gradients(loss, log, of))
+
+
+def test_no_process_is_left_without_experts(by_two: Path) -> None:
+    """FSDP2, not a fallback; each block on its own; stacks of experts are cut along their width."""
+    shares = []
+    for rank in range(2):
+        placement, modules = json.loads((by_two / f"placement-{rank}.json").read_text())
+        experts = {name: found for name, found in placement.items() if ".experts." in name}
+        assert len(experts) == 4 and all(place == "S(1)" for place, _ in experts.values())
+        assert {"", "backbone.language_model.layers.0", "backbone.language_model.layers.1"} <= set(modules)
+        assert "dual_alignment" not in placement
+        shares.append({name: numel for name, (_, numel) in experts.items()})
+    assert shares[0] == shares[1]
