@@ -22,8 +22,9 @@ from moon2.catalog.generated_shop.generate import write_shop
 from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import training_triplets
 from moon2.model.encoder import Encoder
+from moon2.model.item_batch import ItemBatch
 from moon2.model.moon_model import MoonModel, RouterSums, Views
-from moon2.model.processor import Item, ItemBatch, Processor
+from moon2.model.processor import Item, Processor
 from moon2.recipe import Recipe, load_recipe
 from moon2.train.batches import ChunkLayout, TripletExample, TripletStream, collate
 from moon2.train.optimizer import make_optimizer

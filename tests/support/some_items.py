@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from moon2 import Encoder, Product, Query
+from moon2.model.item_batch import ItemBatch
 from moon2.model.moon_model import Views
-from moon2.model.processor import Item, ItemBatch
+from moon2.model.processor import Item
 
 
 def records(image: Callable[..., Image.Image]) -> list[Any]:

@@ -16,7 +16,8 @@ from support.some_items import text_rows
 from moon2 import Encoder, Product, Query
 from moon2.catalog.store import Catalog, CatalogError, write_catalog
 from moon2.catalog.triplets import Triplet, training_triplets
-from moon2.model.processor import Item, ItemBatch
+from moon2.model.item_batch import ItemBatch
+from moon2.model.processor import Item
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.train.batches import (
     ChunkLayout,

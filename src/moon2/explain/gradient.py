@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moon2.model.processor import ItemBatch
+from moon2.model.item_batch import ItemBatch
 
 
 def input_contributions(similarity: Tensor, inputs: Sequence[Tensor], batch: ItemBatch) -> Tensor:

@@ -22,7 +22,8 @@ from torch.utils.data import Dataset
 from moon2.catalog.store import Catalog, CatalogError, UnknownProductError
 from moon2.catalog.triplets import Triplet
 from moon2.images import ImageError
-from moon2.model.processor import Item, ItemBatch, Processor, ReadItem
+from moon2.model.item_batch import ItemBatch
+from moon2.model.processor import Item, Processor, ReadItem
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.records import Product, Query
 from moon2.train.augmentations import draw_augmentations
