@@ -14,16 +14,27 @@ SIZES = TinySettings(
 )
 
 
-def recipe(backbone: str) -> Recipe:
-    return Recipe(backbone=BackboneSettings(backbone, tiny=SIZES), experts=ExpertSettings(noise=0.5))
+def recipe(backbone: str, experts: ExpertSettings) -> Recipe:
+    return Recipe(backbone=BackboneSettings(backbone, tiny=SIZES), experts=experts)
 
 
 @pytest.fixture(scope="session", params=(*CHECKPOINTS, "tiny"))
-def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+def backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of each family in turn, its folder; or "tiny"."""
+    name: str = request.param
+    return name if name == "tiny" else str(write_checkpoint(name, tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="session")
+def encoder(backbone: str) -> Encoder:
     """Of each family in turn; shared, so tests do not change it."""
-    name = request.param
-    backbone = name if name == "tiny" else str(write_checkpoint(name, tmp_path_factory.mktemp(name)))
-    return Encoder.from_recipe(recipe(backbone), WORDS)
+    return Encoder.from_recipe(recipe(backbone, ExpertSettings(noise=0.5)), WORDS)
+
+
+@pytest.fixture(scope="session")
+def dense_encoder(backbone: str) -> Encoder:
+    """The same without experts, as transformers has it."""
+    return Encoder.from_recipe(recipe(backbone, ExpertSettings(layers=[])), WORDS)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import spearmanr
+from support.plain_transformers import plain_inputs, plain_model
 from support.tiny_checkpoints import WORDS
 
 from moon2 import Encoder, Product
@@ -18,11 +19,11 @@ from moon2.explain.draw.page import render_page
 from moon2.explain.draw.png import draw_png
 from moon2.explain.explain import explain
 from moon2.explain.explanation import Explanation
-from moon2.explain.gradient import DecoderInputs
 from moon2.explain.rollout import relevance
 from moon2.explain.trace import ExplainError, copy_sharing_weights, trace
-from moon2.model.families import decoder_layers
-from moon2.model.moon_model import MoonModel
+from moon2.model.families import decoder_of
+from moon2.model.item_batch import ItemBatch
+from moon2.model.moon_model import DecoderInput, MoonModel
 from moon2.model.processor import ItemError
 from moon2.recipe import BackboneSettings, Recipe, TinySettings
 
@@ -34,7 +35,7 @@ def shares(explanation: Explanation, kind: str) -> np.ndarray:
 
 
 def test_the_vector_is_that_of_encode_and_the_encoder_does_not_change(encoder: Encoder, product: Product) -> None:
-    _, config = decoder_layers(encoder.model.backbone, encoder.model.family)
+    config = decoder_of(encoder.model.backbone, encoder.model.family).config
     before, implementation = encoder.encode(product)[0], config._attn_implementation
     assert implementation != "eager"
     for query in (None, "red shoes"):
@@ -89,6 +90,12 @@ def test_layers_differ_and_a_layer_that_does_not_exist_is_named(encoder: Encoder
         explain(encoder, product, layer=2)
 
 
+def experts_chosen(encoder: Encoder, batch: ItemBatch) -> dict[int, torch.Tensor]:
+    """Of each layer; kept, a small change of the input changes its output smoothly."""
+    with torch.no_grad():
+        return {number: routing.chosen for number, routing in encoder.model(batch, {"mm"}).layers.items()}
+
+
 @pytest.mark.parametrize("kind", ["word", "image"])
 def test_contributions_are_gradient_times_input(encoder: Encoder, product: Product, kind: str) -> None:
     """Scaling all that enters the decoder at a token by 1 ± ε changes the similarity by 2ε times its contribution."""
@@ -99,22 +106,19 @@ def test_contributions_are_gradient_times_input(encoder: Encoder, product: Produ
     masks = {"word": traced.pooling_mask & ~traced.image_mask, "image": traced.image_mask}
     token, step, results = int(np.flatnonzero(masks[kind])[-1]), 1e-2, []
     image_token = int(traced.image_mask[:token].sum())
+    batch = encoder.processor.batch([item], text=False)
+    chosen = experts_chosen(encoder, batch)
     for factor in (1 + step, 1 - step):
-
-        def scale(_: object, args: object, kwargs: dict, factor: float = factor) -> tuple[object, dict]:
-            embeddings = kwargs["inputs_embeds"].clone()
-            embeddings[:, token] *= factor
-            features = [feature.clone() for feature in kwargs.get("deepstack_visual_embeds") or []]
-            if kind == "image":
-                for feature in features:
-                    feature[image_token] *= factor
-            more = {"deepstack_visual_embeds": features} if features else {}
-            return args, {**kwargs, "inputs_embeds": embeddings, **more}
-
-        model = copy_sharing_weights(encoder.model)
-        getattr(model.backbone, model.family.decoder).register_forward_pre_hook(scale, with_kwargs=True)
         with torch.no_grad():
-            vector = model(encoder.processor.batch([item], text=False), ("mm",)).vectors["mm"][0].numpy()
+            entering = encoder.model.embed(batch)
+            embeddings = entering.embeddings.clone()
+            embeddings[token] *= factor
+            features = [feature.clone() for feature in entering.deepstack]
+            for feature in features if kind == "image" else ():
+                assert batch.images is not None
+                feature[batch.images.sources[image_token]] *= factor
+            states, layers = encoder.model.decode(DecoderInput(embeddings, features), batch, chosen)
+            vector = encoder.model.pool(states, layers, batch, {"mm"}).vectors["mm"][0].numpy()
         results.append(float(vector @ target))
     slope = (results[0] - results[1]) / (2 * step)
     assert traced.contributions[token] == pytest.approx(slope, rel=0.05, abs=2e-4)
@@ -136,11 +140,9 @@ def test_a_change_in_a_corner_of_an_image_enters_at_the_token_of_that_corner(
 
     def entering(wide: Image.Image) -> torch.Tensor:
         item = encoder.processor.item(replace(product, images=(wide, product.images[1])))
-        model = copy_sharing_weights(encoder.model)
-        inputs = DecoderInputs(getattr(model.backbone, model.family.decoder))
         with torch.no_grad():
-            model(encoder.processor.batch([item], text=False), ("mm",))
-        return inputs.embeddings[0, image_mask]
+            entering = encoder.model.embed(encoder.processor.batch([item], text=False))
+        return entering.embeddings[image_mask]
 
     rows, columns = explain(encoder, product).images[0].attention.shape
     plain = Image.new("RGB", (96, 64), "navy")
@@ -152,6 +154,55 @@ def test_a_change_in_a_corner_of_an_image_enters_at_the_token_of_that_corner(
         changed.paste("yellow", box)
         moved = (entering(changed) - before).norm(dim=-1)
         assert int(moved.argmax()) == row * columns + column
+
+
+def test_attention_is_that_of_transformers_own_model(dense_encoder: Encoder, product: Product) -> None:
+    """Of a dense model: the probabilities of its eager attention, layer by layer, averaged over the heads."""
+    plain = plain_model(dense_encoder, "eager")
+    for record in (product, product.images[0], "red women shoes"):
+        item = dense_encoder.processor.item(record)
+        traced = trace(dense_encoder, item)
+        inputs, pooled = plain_inputs(dense_encoder, item)
+        with torch.no_grad():
+            expected = plain(**inputs, output_attentions=True).attentions
+        assert len(traced.attentions) == len(expected) == 2
+        for ours, theirs in zip(traced.attentions, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs[0].mean(dim=0).numpy(), rtol=0, atol=1e-5)
+        assert np.array_equal(traced.pooling_mask, pooled.numpy())
+
+
+@pytest.mark.parametrize("kind", ["first", "last"])
+def test_a_photo_that_comes_twice_counts_in_each_place_for_itself(
+    encoder: Encoder, product: Product, kind: str
+) -> None:
+    """Though it is read once: as above, for one of its tokens in the first or in the last place."""
+    photo = product.images[0]
+    item = encoder.processor.item(replace(product, images=(photo, product.images[1], photo)))
+    target = encoder.encode("red shoes")[0]
+    traced = trace(encoder, item, target)
+    assert traced.contributions is not None
+    batch, step, results = encoder.processor.batch([item], text=False), 1e-2, []
+    assert batch.images is not None and batch.images.count == 2
+    sources = batch.images.sources
+    first, last = (sources == sources[1]).nonzero().flatten().tolist()
+    chosen = first if kind == "first" else last
+    token = int(batch.images.slots[chosen])
+    experts = experts_chosen(encoder, batch)
+    # A batch in which each place has features of its own.
+    apart = replace(batch, images=replace(batch.images, sources=torch.arange(len(sources))))
+    for factor in (1 + step, 1 - step):
+        with torch.no_grad():
+            entering = encoder.model.embed(batch)
+            embeddings = entering.embeddings.clone()
+            embeddings[token] *= factor
+            features = [feature.index_select(0, sources) for feature in entering.deepstack]
+            for feature in features:
+                feature[chosen] *= factor
+            states, layers = encoder.model.decode(DecoderInput(embeddings, features), apart, experts)
+            vector = encoder.model.pool(states, layers, apart, {"mm"}).vectors["mm"][0].numpy()
+        results.append(float(vector @ target))
+    slope = (results[0] - results[1]) / (2 * step)
+    assert traced.contributions[token] == pytest.approx(slope, rel=0.05, abs=2e-4)
 
 
 def test_text_alone_and_an_image_alone(encoder: Encoder, product: Product) -> None:

@@ -1,18 +1,17 @@
-"""Upcycling changes nothing until training does; routing sends each word, and no padding, to k of Z experts."""
+"""Upcycling changes nothing until training does; routing sends each token of each row, and no other, to k of Z."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from PIL import Image
-from support.some_items import records, views_of
-from torch import Tensor
+from support.some_items import items_of, records, views_of
+from torch import Tensor, nn
 
 from moon2 import Encoder
-from moon2.model.experts import ModalityExperts
+from moon2.model.experts import Experts, ModalityExperts, _Rows, expert_weights
 from moon2.model.moon_model import Views
 from moon2.views import VIEWS
 
@@ -41,49 +40,103 @@ def test_noise_sets_the_experts_apart(new_encoder: Callable[..., Encoder], image
     assert furthest(dense, views_of(new_encoder("qwen3_vl", experts={"noise": 0.3}), records(image))) > 1e-3
 
 
-def test_experts_computed_one_by_one_and_grouped_are_the_same(
-    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def one_by_one(experts: Experts, tokens: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    """Σ over the chosen experts of weight · expert(token), token by token."""
+    outputs = []
+    for token, numbers, shares in zip(tokens, chosen, weights, strict=True):
+        output = torch.zeros_like(token)
+        for expert, share in zip(numbers, shares, strict=True):
+            gate, up = (experts.gate_up_proj[expert] @ token).chunk(2)
+            output = output + share * (experts.down_proj[expert] @ (experts.act_fn(gate) * up))
+        outputs.append(output)
+    return torch.stack(outputs)
+
+
+def test_experts_computed_one_by_one_and_grouped_are_the_same(encoder: Encoder) -> None:
     layer = expert_layers(encoder)[0]
     tokens = torch.randn(50, encoder.dimension, generator=torch.Generator().manual_seed(0))
-    config: Any = layer.experts.config
-    results: dict[str, Tensor] = {}
-    for implementation in ("eager", "grouped_mm"):
-        monkeypatch.setattr(config, "_experts_implementation", implementation)
-        with torch.no_grad():
-            results[implementation], _ = layer(tokens)
-    torch.testing.assert_close(results["eager"], results["grouped_mm"], rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        grouped, probabilities, chosen = layer(tokens)
+        wanted = one_by_one(layer.experts, tokens, chosen, expert_weights(probabilities, chosen))
+    torch.testing.assert_close(grouped, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_are_those_of_experts_one_by_one() -> None:
+    """Three experts, the middle one without a token: it changes nothing, and gets no gradient."""
+    generator = torch.Generator().manual_seed(0)
+    experts = Experts(3, 8, 12, nn.SiLU())
+    with torch.no_grad():
+        for weight in experts.parameters():
+            weight.normal_(generator=generator)
+    tokens = torch.randn(7, 8, generator=generator, requires_grad=True)
+    weights = torch.rand(7, 2, generator=generator, requires_grad=True)
+    chosen = torch.tensor([[0, 2], [2, 0], [0, 2], [2, 0], [2, 0], [0, 2], [0, 2]])
+    grouped, wanted = experts(tokens, chosen, weights), one_by_one(experts, tokens, chosen, weights)
+    torch.testing.assert_close(grouped, wanted, rtol=1e-4, atol=1e-4)
+    inputs = [tokens, weights, *experts.parameters()]
+    ours, by_hand = (torch.autograd.grad(output.sin().sum(), inputs) for output in (grouped, wanted))
+    for gradient, other in zip(ours, by_hand, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-3, atol=1e-3)
+    assert all(not gradient[1].any() and gradient[0].any() and gradient[2].any() for gradient in ours[2:])
+
+
+@pytest.mark.parametrize("source", [[2, 0, 1, 1, 0, 2], [1, 2, 0]], ids=["twice each", "once each"])
+def test_gradients_of_copied_rows_by_finite_differences(source: list[int]) -> None:
+    copies = torch.tensor(source).argsort(stable=True)  # where the copies of row 0 went, then those of row 1, …
+    matrix = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda matrix: _Rows.apply(matrix, torch.tensor(source), copies), (matrix,))
+
+
+def test_what_was_chosen_before_is_chosen_again(encoder: Encoder, image: Callable[..., Image.Image]) -> None:
+    """Whatever the router says now: a pass repeated for its gradients must send each token where it went."""
+    batch = encoder.processor.batch(items_of(encoder, records(image)))
+    with torch.no_grad():
+        free = encoder.model(batch)
+        chosen = {number: (routing.chosen + 1) % 4 for number, routing in free.layers.items()}
+        told = encoder.model(batch, VIEWS, chosen)
+        again = encoder.model(batch, VIEWS, {number: routing.chosen for number, routing in free.layers.items()})
+    for number, routing in told.layers.items():
+        assert torch.equal(routing.chosen, chosen[number])
+    assert furthest(told, free) > 1e-3 and furthest(again, free) == 0
 
 
 def test_gates_are_k_shares_of_one(new_encoder: Callable[..., Encoder], image: Callable[..., Image.Image]) -> None:
     found = views_of(new_encoder("qwen3_vl", experts={"count": 5, "active": 3}), records(image))
-    assert len(found.passes) == 2
-    for routing in found.passes:
-        assert list(routing.layers) == [0, 1]
-        for layer in routing.layers.values():
-            assert ((layer.gates > 0).sum(dim=1) == 3).all()
-            torch.testing.assert_close(layer.gates.sum(dim=1), torch.ones(len(layer.gates)))
-            torch.testing.assert_close(layer.probabilities.sum(dim=1), torch.ones(len(layer.gates)))
-            assert (layer.gates.gather(1, layer.chosen) > 0).all()
-            least = layer.probabilities.gather(1, layer.chosen).min(dim=1).values
-            assert (least >= layer.probabilities.kthvalue(3, dim=1).values).all()
+    assert list(found.layers) == [0, 1]
+    for layer in found.layers.values():
+        assert ((layer.gates > 0).sum(dim=1) == 3).all()
+        torch.testing.assert_close(layer.gates.sum(dim=1), torch.ones(len(layer.gates)))
+        torch.testing.assert_close(layer.probabilities.sum(dim=1), torch.ones(len(layer.gates)))
+        assert (layer.gates.gather(1, layer.chosen) > 0).all()
+        least = layer.probabilities.gather(1, layer.chosen).min(dim=1).values
+        assert (least >= layer.probabilities.kthvalue(3, dim=1).values).all()
 
 
-def test_padding_never_reaches_the_experts(encoder: Encoder, image: Callable[..., Image.Image]) -> None:
+def test_nothing_but_the_tokens_of_the_items_reaches_the_experts(
+    encoder: Encoder, image: Callable[..., Image.Image]
+) -> None:
+    """Each row alone sends as many tokens as it has: so there is no padding among what they send together."""
+    items = items_of(encoder, records(image))
     seen: list[int] = []
     hooks = [
         layer.experts.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
         for layer in expert_layers(encoder)
     ]
-    items = [encoder.processor.item(record) for record in records(image)]
-    batch = encoder.processor.batch(items)
-    assert batch.joint is not None and batch.text is not None
     with torch.no_grad():
-        encoder.model(batch)
+        batches = [encoder.processor.batch(group) for group in (items, *([item] for item in items))]
+        for batch in batches:
+            encoder.model(batch)
     for hook in hooks:
         hook.remove()
-    assert not batch.joint.attention_mask.all() and not batch.text.attention_mask.all()
-    assert seen == [int(batch.joint.attention_mask.sum())] * 2 + [int(batch.text.attention_mask.sum())] * 2
+    together, *alone = seen[::2]
+    assert seen[1::2] == seen[::2], "both layers see the same tokens"
+    # Of an item by hand: words twice where it has images, and each image's tokens between its markers.
+    markers = sum(map(len, encoder.processor.family.image_markers(encoder.processor.tokenizer)))
+    by_hand = [
+        len(item.tokens) * (1 + bool(item.images)) + sum(image.tokens + markers for _, image in item.images)
+        for item in encoder.processor.read(items)
+    ]
+    assert alone == by_hand and together == sum(by_hand)
 
 
 def test_a_layer_that_is_not_there_is_named(new_encoder: Callable[..., Encoder]) -> None:
@@ -95,11 +148,9 @@ def test_gradient_reaches_every_expert_and_the_router(
     new_encoder: Callable[..., Encoder], image: Callable[..., Image.Image]
 ) -> None:
     encoder = new_encoder("tiny", experts={"count": 3, "active": 2})
-    items = [encoder.processor.item(record) for record in records(image)]
-    found = encoder.model(encoder.processor.batch(items))
+    found = encoder.model(encoder.processor.batch(items_of(encoder, records(image))))
     # With equal experts the output does not depend on the router; the balancing loss's gradient then does.
-    layers = [layer for routing in found.passes for layer in routing.layers.values()]
-    loss = found.vectors["mm"][:, 0].sum() + sum(layer.gates[:, 0].sum() for layer in layers)
+    loss = found.vectors["mm"][:, 0].sum() + sum(layer.gates[:, 0].sum() for layer in found.layers.values())
     loss.backward()
     for layer in expert_layers(encoder):
         for weight in (layer.experts.gate_up_proj, layer.experts.down_proj):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from support.some_items import records
+from support.some_items import items_of, joint_rows, records, text_rows, views_of
 
 from moon2 import Encoder, Product, Query
 from moon2.images import ImageError
@@ -22,47 +22,124 @@ def test_images_stand_before_the_text_between_their_markers(
     processor = encoder.processor
     product = Product("1", "navy shirt", images=[image("navy", (32, 64)), image("red", (64, 64))])
     batch = processor.batch([processor.item(product)])
-    assert batch.joint is not None and batch.text is not None
+    joint, text = joint_rows(batch)[0], text_rows(batch)[0]
     before, after = processor.family.image_markers(processor.tokenizer)
     words = processor.tokenizer("navy shirt", add_special_tokens=False)["input_ids"]
-    sizes = [height * width // 4 for _, height, width in batch.joint.grids[0]]
-    image_token = processor.config.image_token_id
-    layout = [token for size in sizes for token in (*before, *[image_token] * size, *after)]
-    assert batch.joint.input_ids.tolist() == [layout + words]
-    assert batch.text.input_ids.tolist() == [words]
-    assert batch.joint.image_mask.tolist() == [[token == image_token for token in layout] + [False] * len(words)]
-    marker = {*before, *after}
-    assert batch.joint.pooling_mask.tolist() == [[token not in marker for token in layout] + [True] * len(words)]
-    assert None not in marker and len(words) > 1
+    sizes = [height * width // 4 for _, height, width in batch.grids[int(batch.view_rows["i"][0])]]
+    assert len(sizes) == 2
+    layout = [token for size in sizes for token in (*before, *[None] * size, *after)]
+    wanted = [*layout, *words]
+    found = batch.input_ids[joint].tolist()
+    assert [id if token is not None else None for id, token in zip(found, wanted, strict=True)] == wanted
+    assert batch.input_ids[text].tolist() == words
+    assert batch.is_image[joint].tolist() == [token is None for token in wanted]
+    assert batch.images is not None
+    assert torch.equal(batch.images.slots, batch.is_image.nonzero().flatten())
+    assert batch.images.sources.tolist() == list(range(sum(sizes))), "row by row, image after image"
+    is_marker = [token in {*before, *after} for token in layout]
+    assert batch.is_pooled[joint].tolist() == [not marker for marker in is_marker] + [True] * len(words)
+    assert batch.is_pooled[text].all() and not batch.is_image[text].any()
+    assert None not in {*before, *after} and len(words) > 1
 
 
-def test_rows_are_padded_on_the_right(encoder: Encoder, image: Callable[..., Image.Image]) -> None:
+def test_rows_are_packed_one_after_another_without_padding(encoder: Encoder, image: Callable[..., Image.Image]) -> None:
+    """Short rows first; an item's rows have the tokens that they have alone, and there are no others."""
     processor = encoder.processor
-    batch = processor.batch([processor.item(record) for record in records(image)])
-    assert batch.joint is not None and batch.text is not None
-    assert (batch.text.rows.tolist(), batch.joint.rows.tolist()) == ([0, 2, 3, 4], [1, 2, 3, 4])
-    for inputs in (batch.joint, batch.text):
-        lengths = inputs.attention_mask.sum(dim=1)
-        assert lengths.max() == inputs.input_ids.shape[1] > lengths.min()
-        assert torch.equal(inputs.attention_mask, torch.arange(inputs.input_ids.shape[1]) < lengths[:, None])
-        assert (
-            not (inputs.pooling_mask & ~inputs.attention_mask).any()
-            and not (inputs.image_mask & ~inputs.pooling_mask).any()
-        )
+    items = items_of(encoder, records(image))
+    batch = processor.batch(items)
+    texts, joints = text_rows(batch), joint_rows(batch)
+    assert (sorted(texts), sorted(joints)) == ([0, 2, 3, 4], [1, 2, 3, 4])
+    places = [*texts.values(), *joints.values()]
+    assert sorted(torch.cat(places).tolist()) == list(range(batch.tokens))
+    assert all(torch.equal(row, torch.arange(len(row)) + row[0]) for row in places)
+    lengths = batch.row_of_token.bincount().tolist()
+    assert lengths == sorted(lengths) and lengths[0] < lengths[-1] and batch.packing is not None
+    assert batch.packing.bounds.tolist() == [0, *torch.tensor(lengths).cumsum(0).tolist()]
+    for number, item in enumerate(items):
+        alone = processor.batch([item])
+        for rows, own in ((texts, text_rows(alone)), (joints, joint_rows(alone))):
+            assert (number in rows) == (0 in own)
+            for name in ("input_ids", "is_pooled", "is_image") if number in rows else ():
+                assert torch.equal(getattr(batch, name)[rows[number]], getattr(alone, name)[own[0]]), name
+            if number in rows:
+                assert torch.equal(batch.positions[:, rows[number]], alone.positions[:, own[0]])
+    assert not (batch.is_image & ~batch.is_pooled).any()
+    kinds = {row: kind for kind, view in enumerate(("i", "t")) for row in batch.view_rows[view].tolist()}
+    assert batch.row_kind.argmax(dim=0).tolist() == [kinds[row] for row in range(len(lengths))]
+    assert batch.row_kind.sum(dim=0).tolist() == [1] * len(lengths)
 
 
-def test_only_the_asked_passes_are_made(encoder: Encoder, image: Callable[..., Image.Image]) -> None:
-    items = [encoder.processor.item(record) for record in records(image)]
+def test_only_the_asked_rows_are_made(encoder: Encoder, image: Callable[..., Image.Image]) -> None:
+    items = items_of(encoder, records(image))
     without_text = encoder.processor.batch(items, text=False)
-    assert without_text.text is not None and without_text.text.rows.tolist() == [0]
-    assert encoder.processor.batch(items, joint=False).joint is None
+    assert list(text_rows(without_text)) == [0]
+    assert sorted(joint_rows(without_text)) == [1, 2, 3, 4]
+    without_joint = encoder.processor.batch(items, joint=False)
+    assert not joint_rows(without_joint) and not without_joint.is_image.any()
+    assert sorted(text_rows(without_joint)) == [0, 2, 3, 4]
+    words_alone = encoder.processor.batch(items, images=False)
+    assert words_alone.images is None and not words_alone.has_images.any()
+    for options in ({}, {"text": False}, {"joint": False}):
+        tokens = [encoder.processor.tokens(item, **options) for item in encoder.processor.read(items)]
+        assert sum(tokens) == encoder.processor.batch(items, **options).tokens
+
+
+def test_the_rows_of_each_view(encoder: Encoder, image: Callable[..., Image.Image]) -> None:
+    """A joint row is an item's i and its mm; what has no image has its text row for mm too."""
+    batch = encoder.processor.batch(items_of(encoder, records(image)))
+    items = {view: batch.item_of_row[rows].tolist() for view, rows in batch.view_rows.items()}
+    assert {view: sorted(numbers) for view, numbers in items.items()} == {
+        "t": [0, 2, 3, 4],
+        "i": [1, 2, 3, 4],
+        "mm": [0, 1, 2, 3, 4],
+    }
+    row_of = dict(zip(items["mm"], batch.view_rows["mm"].tolist(), strict=True))
+    assert row_of[0] in batch.view_rows["t"] and row_of[2] in batch.view_rows["i"]
+
+
+def test_an_item_without_anything_keeps_its_place(encoder: Encoder, image: Callable[..., Image.Image]) -> None:
+    """What could not be read has no rows; the others' rows are numbered as they would be beside it."""
+    empty = encoder.processor.batch([Item()])
+    assert empty.tokens == 0 and empty.packing is None and empty.images is None
+    batch = encoder.processor.batch([Item("navy"), Item(), Item("", [image()])])
+    assert (batch.has_text.tolist(), batch.has_images.tolist()) == ([True, False, False], [False, False, True])
+    assert sorted(batch.item_of_row.tolist()) == [0, 2]
 
 
 def test_long_text_is_cut(new_encoder: Callable[..., Encoder]) -> None:
     processor = new_encoder("qwen3_vl", max_text_tokens=5).processor
     batch = processor.batch([Item("navy men casual shirt " * 20), Item("navy")])
-    assert batch.text is not None
-    assert batch.text.attention_mask.sum(dim=1).tolist()[0] == 5
+    assert len(text_rows(batch)[0]) == 5
+
+
+def test_equal_images_are_read_once_and_give_the_same_vectors(
+    encoder: Encoder, image: Callable[..., Image.Image]
+) -> None:
+    """Two products of one photo, one of them with it twice, and a query that shows it: one image for the tower."""
+    photo, other = image("navy", (48, 32)), image("teal", (32, 48))
+    some = [
+        Product("1", "red shirt", images=[photo]),
+        Product("2", "red shirt", images=[other, photo.copy(), photo.copy()]),
+        Query("q", image=photo.copy()),
+    ]
+    processor, family = encoder.processor, encoder.model.family
+    batch = processor.batch(items_of(encoder, some))
+    assert batch.images is not None and batch.images.count == 2
+    item, number = batch.images.uses
+    assert item.tolist() == [0, 1, 1, 1, 2]
+    assert (number == number[0]).tolist() == [True, False, True, True, True]
+    # What reaches the tower is what two photos alone bring to it.
+    distinct = processor.batch([Item("", [photo, other])]).images
+    assert distinct is not None and batch.images.inputs.pixels.shape == distinct.inputs.pixels.shape
+    with torch.no_grad():
+        visual, _ = family.image_features(encoder.model.backbone, batch.images.inputs)
+        together = encoder.model(batch)
+    assert len(visual) == len(batch.images.image_of_token) < len(batch.images.slots)
+    for row, record in enumerate(some):
+        alone = views_of(encoder, [record])
+        for view in ("i", "mm"):
+            torch.testing.assert_close(together.vectors[view][row], alone.vectors[view][0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(together.vectors["i"][0], together.vectors["i"][2], rtol=0, atol=1e-6)
 
 
 def test_further_images_are_ignored_and_not_opened(
@@ -80,9 +157,7 @@ def test_fewer_pixels_are_fewer_tokens(
     tokens = {}
     for pixels in (1024, 4096):
         processor = new_encoder(backbone, max_pixels=pixels).processor
-        batch = processor.batch([Item("", [image("navy", (128, 128))])])
-        assert batch.joint is not None
-        tokens[pixels] = int(batch.joint.image_mask.sum())
+        tokens[pixels] = int(processor.batch([Item("", [image("navy", (128, 128))])]).is_image.sum())
     # A token covers 16 × 16 pixels here.
     assert tokens == {1024: 4, 4096: 16}
 
@@ -100,8 +175,8 @@ def test_words_that_look_like_special_tokens_are_words(encoder: Encoder, image: 
     special = processor.tokenizer.convert_ids_to_tokens(processor.config.image_token_id)
     title = f"{special} navy {special}"
     batch = processor.batch([Item(title, [image()])])
-    assert batch.joint is not None and batch.text is not None
-    assert not (batch.text.input_ids == processor.config.image_token_id).any()
+    assert not (batch.input_ids[text_rows(batch)[0]] == processor.config.image_token_id).any()
+    assert int(batch.is_image.sum()) == processor.read([Item("", [image()])])[0].images[0][1].tokens
     assert encoder.encode([Product("1", title, images=[image()]), title]).shape == (2, encoder.dimension)
 
 

@@ -82,6 +82,23 @@ def test_an_objective_without_samples_neither_takes_weight_nor_draws_it():
 
 def test_no_sample_of_any_objective_gives_no_weight():
     assert objective_weights(random_matrix(), {}).tolist() == [0] * M
+    nothing = {name: torch.zeros(3, dtype=torch.bool) for name in OBJECTIVES}
+    assert objective_weights(random_matrix(), routing_of_each(), nothing).tolist() == [0] * M
+
+
+def test_samples_that_are_not_there_count_nowhere():
+    """Left out by a mask or not given at all is the same, down to the gradients."""
+    routing = routing_of_each(4)
+    valid = {name: torch.tensor([True, False, True, seed % 2 == 0]) for seed, name in enumerate(OBJECTIVES)}
+    valid[objective("i→t")] = torch.zeros(4, dtype=torch.bool)
+    masked, picked = random_matrix().requires_grad_(), random_matrix().requires_grad_()
+    one = objective_weights(masked, routing, valid)
+    other = objective_weights(picked, {name: gates[valid[name]] for name, gates in routing.items()})
+    torch.testing.assert_close(one, other)
+    assert one[OBJECTIVES.index(objective("i→t"))] == 0 and (one > 0).sum() == M - 1
+    for weights in (one, other):
+        (weights * torch.arange(M)).sum().backward()
+    torch.testing.assert_close(masked.grad, picked.grad)
 
 
 def test_gradients_by_finite_differences():
@@ -95,7 +112,11 @@ def test_gradients_by_finite_differences():
     assert torch.autograd.gradcheck(sparsity, (matrix,))
     index = torch.tensor([[0, 1], [0, 2], [3, 0]])
     probabilities = random_routing(3, seed=3).requires_grad_()
-    assert torch.autograd.gradcheck(lambda p: load_balance(p, index), (probabilities,))
+    assigned = torch.zeros(3, EXPERTS, dtype=torch.float64).scatter(1, index, 1.0).sum(dim=0)
+    # The number of tokens is no variable: a row of probabilities sums to 1, whatever the router's weights are.
+    assert torch.autograd.gradcheck(
+        lambda logits: load_balance(assigned, logits.softmax(dim=1).sum(dim=0)), (probabilities,)
+    )
 
 
 def test_guarded_weights_by_hand():
@@ -126,22 +147,39 @@ def test_sparsity_is_the_mean_entropy_of_the_experts():
     assert sparsity(1000 * torch.eye(EXPERTS, M)).item() == 0
 
 
+def balance_of(probabilities: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """L_aux of tokens with these probabilities [T, Z] and chosen experts [T, k]."""
+    assigned = torch.zeros_like(probabilities).scatter(1, chosen, 1.0).sum(dim=0)
+    return load_balance(assigned, probabilities.sum(dim=0))
+
+
 def test_load_balance_by_hand_and_at_its_extremes():
     probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.1, 0.4]])
     index = torch.tensor([[0, 1], [0, 2]])
     # Shares of the four assignments 1/2, 1/4, 1/4; mean probabilities 0.6, 0.15, 0.25.
     expected = 3 * (0.5 * 0.6 + 0.25 * 0.15 + 0.25 * 0.25)
-    assert load_balance(probabilities, index).item() == pytest.approx(expected)
+    assert balance_of(probabilities, index).item() == pytest.approx(expected)
 
     even = torch.full((4, 4), 0.25)
-    assert load_balance(even, torch.tensor([[0, 1], [1, 2], [2, 3], [3, 0]])).item() == pytest.approx(1)
+    assert balance_of(even, torch.tensor([[0, 1], [1, 2], [2, 3], [3, 0]])).item() == pytest.approx(1)
     collapsed = torch.tensor([[0.5, 0.5, 0.0, 0.0]]).repeat(4, 1)
-    assert load_balance(collapsed, torch.tensor([[0, 1]] * 4)).item() == pytest.approx(4 / 2)
-    assert load_balance(torch.zeros(0, 4), torch.zeros(0, 2, dtype=torch.long)).item() == 0
+    assert balance_of(collapsed, torch.tensor([[0, 1]] * 4)).item() == pytest.approx(4 / 2)
+    assert balance_of(torch.zeros(0, 4), torch.zeros(0, 2, dtype=torch.long)).item() == 0
+
+
+def test_the_sums_of_parts_of_a_batch_give_the_balance_of_the_whole():
+    """Layers and kinds of rows stay apart: the sums have leading dimensions, and so has the result."""
+    probabilities, index = random_routing(12, seed=1), torch.arange(24).view(12, 2) % 4
+    assigned = torch.zeros_like(probabilities).scatter(1, index, 1.0)
+    parts = [(assigned[part].sum(dim=0), probabilities[part].sum(dim=0)) for part in (slice(5), slice(5, 12))]
+    whole = load_balance(sum(part[0] for part in parts), sum(part[1] for part in parts))
+    assert whole.item() == pytest.approx(balance_of(probabilities, index).item())
+    stacked = load_balance(*(torch.stack(tensors) for tensors in zip(*parts, strict=True)))
+    assert stacked.tolist() == pytest.approx([load_balance(*part).item() for part in parts])
 
 
 def test_descent_on_the_load_balance_moves_probability_off_the_overloaded_expert():
     logits = torch.zeros(6, 3, requires_grad=True)
-    load_balance(logits.softmax(dim=1), torch.tensor([[0], [0], [0], [0], [1], [2]])).backward()
+    balance_of(logits.softmax(dim=1), torch.tensor([[0], [0], [0], [0], [1], [2]])).backward()
     after = (logits - logits.grad).softmax(dim=1).mean(dim=0)
     assert after[0] < 1 / 3 < after[1]

@@ -1,4 +1,4 @@
-"""A mixed batch of items and what the network makes of it, for several test files."""
+"""A mixed batch of items, the rows it is packed as, and what the network makes of it, for several test files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from moon2 import Encoder, Product, Query
+from moon2.model.item_batch import ItemBatch
 from moon2.model.moon_model import Views
+from moon2.model.processor import Item
 
 
 def records(image: Callable[..., Image.Image]) -> list[Any]:
@@ -23,8 +26,26 @@ def records(image: Callable[..., Image.Image]) -> list[Any]:
     ]
 
 
-def views_of(encoder: Encoder, some_records: Sequence[Any], **passes: bool) -> Views:
-    """One batch through the network; `passes` are those of `Processor.batch`."""
-    items = [encoder.processor.item(record) for record in some_records]
+def items_of(encoder: Encoder, some_records: Sequence[Any]) -> list[Item]:
+    """Records, opened."""
+    return [encoder.processor.item(record) for record in some_records]
+
+
+def views_of(encoder: Encoder, some_records: Sequence[Any], **rows: bool) -> Views:
+    """One batch through the network; `rows` are those of `Processor.batch`."""
     with torch.no_grad():
-        return encoder.model(encoder.processor.batch(items, **passes))
+        return encoder.model(encoder.processor.batch(items_of(encoder, some_records), **rows))
+
+
+def joint_rows(batch: ItemBatch) -> dict[int, Tensor]:
+    """By item, the places [S] of its joint row among the batch's tokens."""
+    return _rows(batch, batch.view_rows["i"])
+
+
+def text_rows(batch: ItemBatch) -> dict[int, Tensor]:
+    """By item, the places [S] of its text row among the batch's tokens."""
+    return _rows(batch, batch.view_rows["t"])
+
+
+def _rows(batch: ItemBatch, rows: Tensor) -> dict[int, Tensor]:
+    return {int(batch.item_of_row[row]): (batch.row_of_token == row).nonzero().flatten() for row in rows}

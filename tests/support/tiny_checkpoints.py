@@ -32,7 +32,7 @@ WORDS = [
     "Nike running shoes",
 ]
 QWEN_TOKENS = ["<|endoftext|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-SMOL_TOKENS = ["<|endoftext|>", "<fake_token_image_markers>", "<global-img>", "<image>"]
+SMOL_TOKENS = ["<|endoftext|>", "<fake_token_around_image>", "<global-img>", "<image>"]
 WIDTH = 32
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from support.some_items import joint_rows, text_rows
 
 from moon2 import Encoder, Product, Query
 from moon2.catalog.store import Catalog, write_catalog
@@ -20,8 +21,9 @@ from moon2.catalog.triplets import Triplet, training_triplets
 from moon2.images import open_image
 from moon2.model.processor import Item
 from moon2.recipe import AugmentationSettings, ImageTransformSettings, Recipe, RecipeError
+from moon2.train import augmentations
 from moon2.train.augmentations import draw_augmentations
-from moon2.train.batches import TripletStream
+from moon2.train.stream import TripletStream
 from moon2.train.train import run_training
 
 WORDS = ["navy", "red", "green shirt"]
@@ -82,10 +84,10 @@ def products_of(stream: TripletStream) -> Iterable[tuple[str, Item]]:
     """Ids and items of all positives and negatives of a stream."""
     for index in range(len(stream)):
         example = stream[index]
-        assert example is not None
-        yield example.positive_id, example.positive
-        if example.negative is not None and example.negative_id is not None:
-            yield example.negative_id, example.negative
+        outline = example.outline
+        yield outline.positive_id, example.positive
+        if example.negative is not None and outline.negative_id is not None:
+            yield outline.negative_id, example.negative
 
 
 def content(item: Item | None) -> tuple[str, str, list[bytes]] | None:
@@ -101,10 +103,10 @@ def test_without_augmentations_in_use_the_stream_is_that_of_a_catalog_without_an
     for index in range(len(plain)):
         one = plain[index]
         for other in (ignoring[index], always_kept[index]):
-            assert one is not None and other is not None
             for part in ("query", "positive", "negative"):
                 assert content(getattr(one, part)) == content(getattr(other, part))
-            assert (one.positive_id, one.negative_id) == (other.positive_id, other.negative_id)
+            assert one.outline.positive_id == other.outline.positive_id
+            assert one.outline.negative_id == other.outline.negative_id
 
 
 @pytest.mark.parametrize("use", ["concatenate", "draw"])
@@ -120,7 +122,6 @@ def test_an_example_depends_on_seed_and_index_alone(
 
 def parts(stream: TripletStream, index: int) -> list[Item | None]:
     example = stream[index]
-    assert example is not None
     return [example.query, example.positive, example.negative]
 
 
@@ -174,7 +175,6 @@ def test_a_query_is_never_augmented(use: str, richer: Catalog, new_stream: Calla
     shown = 0
     for index in range(len(stream)):
         example = stream[index]
-        assert example is not None
         assert not example.query.added_text and "finest" not in example.query.text and len(example.query.images) <= 1
         if example.query.text == "in green":
             assert example.query.images == [photo]
@@ -189,8 +189,27 @@ def test_products_are_told_apart_by_their_own_titles(
     stream = new_stream(richer, use=use, keep_original=0.0)
     for index in range(len(stream)):
         example = stream[index]
-        assert example is not None
-        assert example.positive_title == richer.product(example.positive_id).title
+        ids = (example.outline.positive_id, example.outline.negative_id)
+        titles = tuple(richer.product(id).title if id else "" for id in ids)
+        assert example.outline.titles == titles
+
+
+@pytest.mark.parametrize("use", ["concatenate", "draw", "none"])
+def test_the_text_that_is_drawn_is_known_without_reading_an_image(
+    use: str, richer: Catalog, new_stream: Callable[..., TripletStream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process of a run makes the masks of the whole batch, and opens the images of its own share alone."""
+    stream = new_stream(richer, use=use, keep_original=0.3, images=2)
+    examples = [stream[index] for index in range(len(stream))]
+    monkeypatch.setattr(augmentations, "open_image", None)
+    monkeypatch.setattr(stream.processor, "item", None)
+    for index, example in enumerate(examples):
+        outline = stream.outline(index)
+        assert outline == example.outline
+        products = (example.positive, example.negative or Item())
+        assert outline.texts == tuple(f"{item.text}\n{item.added_text}".strip() for item in products)
+    texts = {text for example in examples for text in example.outline.texts}
+    assert any("finest" in text for text in texts) == (use != "none")
 
 
 def test_a_product_without_a_title_gets_the_enriched_one_as_its_text(
@@ -202,7 +221,7 @@ def test_a_product_without_a_title_gets_the_enriched_one_as_its_text(
     processor = new_encoder().processor
     stream = TripletStream(triplets, catalog, processor, ImageTransformSettings(), settings, length=1, seed=0)
     example = stream[0]
-    assert example is not None and example.negative is not None
+    assert example.negative is not None
     assert (example.positive.text, example.negative.text) == ("finest navy bag of cotton", "finest green bag of cotton")
 
 
@@ -212,13 +231,14 @@ def test_each_title_is_cut_at_its_own_length(new_encoder: Callable[..., Encoder]
     long = "navy shirt " * 20
     items = [Item(long, [image]), Item(long, [image, image], long), Item("red", [image], "red"), Item("red", [], long)]
     batch = processor.batch(items)
-    assert batch.text is not None and batch.joint is not None
-    assert batch.text.attention_mask.sum(dim=1).tolist()[:2] == [5, 10]
-    rows = [ids[real].tolist() for ids, real in zip(batch.text.input_ids, batch.text.attention_mask, strict=True)]
+    texts = text_rows(batch)
+    rows = [batch.input_ids[texts[number]].tolist() for number in range(4)]
+    assert [len(row) for row in rows[:2]] == [5, 10]
     assert rows[1][:5] == rows[0]
     red, line_break = (processor.tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("red", "\n"))
     assert rows[2] == [*red, *line_break, *red]
-    words = (batch.joint.pooling_mask & ~batch.joint.image_mask).sum(dim=1).tolist()
+    joints = joint_rows(batch)
+    words = [int((batch.is_pooled & ~batch.is_image)[joints[number]].sum()) for number in range(3)]
     assert words == [len(row) for row in rows[:3]]
 
 

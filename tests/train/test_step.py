@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
 from PIL import Image
+from support.some_items import joint_rows, text_rows
 
 from moon2 import Encoder
+from moon2.model import processor
 from moon2.model.processor import Item
 from moon2.recipe import Recipe
-from moon2.train.batches import TripletBatch, TripletCollator, TripletExample
-from moon2.train.step import StepResult, training_step
+from moon2.train.batches import ChunkLayout, TripletBatch, TripletExample, TripletOutline, collate
+from moon2.train.step import StepResult, needed_views, triplet_loss
 from moon2.views import INTER_OBJECTIVES, INTRA_OBJECTIVES, OBJECTIVES
 
 
@@ -25,7 +28,9 @@ def item(words: str, image: bool = True, text: bool = True) -> Item:
 
 def triplet(query: Item, positive: Item, negative: Item | None, id: str, known: Sequence[str] = ()) -> TripletExample:
     """One whose negative is called after its positive."""
-    return TripletExample(query, positive, negative, id, negative and f"not-{id}", frozenset({id, *known}))
+    titles = (positive.text, negative.text if negative else "")
+    outline = TripletOutline(id, negative and f"not-{id}", frozenset({id, *known}), titles, titles)
+    return TripletExample(query, positive, negative, outline)
 
 
 def colours(**parts: bool) -> list[TripletExample]:
@@ -40,11 +45,18 @@ def colours(**parts: bool) -> list[TripletExample]:
 
 
 def batch_of(encoder: Encoder, examples: Sequence[TripletExample]) -> TripletBatch:
-    return TripletCollator(encoder.processor)(examples)
+    return collate(examples, [[example.outline for example in examples]], ChunkLayout(encoder.processor))
+
+
+def loss_of(encoder: Encoder, batch: TripletBatch, recipe: Recipe, step: int = 0) -> StepResult:
+    """One chunk, one process: the batch through the network, and the loss of its views."""
+    (items,) = batch.chunks
+    views = encoder.model(items, needed_views(recipe.alignment))
+    return triplet_loss(views, batch.masks, encoder.model.dual_alignment, recipe, step)
 
 
 def step_on(encoder: Encoder, examples: Sequence[TripletExample], recipe: Recipe) -> StepResult:
-    return training_step(encoder.model, batch_of(encoder, examples), recipe, 0)
+    return loss_of(encoder, batch_of(encoder, examples), recipe)
 
 
 def test_a_known_positive_is_no_negative_of_any_row(
@@ -161,7 +173,7 @@ def test_the_loss_falls_on_a_fixed_batch(
     optimizer = torch.optim.AdamW(encoder.model.parameters(), lr=3e-3)
     losses = []
     for step in range(15):
-        loss = training_step(encoder.model, batch, recipe, step).loss
+        loss = loss_of(encoder, batch, recipe, step).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -191,9 +203,74 @@ def test_products_given_with_one_enriched_title_are_no_negatives_of_each_other(
     encoder, recipe = new_encoder(), small_recipe()
     pair = [triplet(item("navy"), item("navy shirt"), None, "a"), triplet(item("red"), item("red bag"), None, "b")]
     apart = step_on(encoder, pair, recipe)
-    enriched = [replace(one, positive_title=one.positive.text) for one in pair]
-    for one in enriched:
-        one.positive = Item("fine cotton", one.positive.images)
+    enriched = [
+        replace(
+            one,
+            positive=Item("fine cotton", one.positive.images),
+            outline=replace(one.outline, texts=("fine cotton", "")),
+        )
+        for one in pair
+    ]
     drawn_alike = step_on(encoder, enriched, recipe)
     assert float(apart.log["loss/i→t"]) > 0.01
     assert float(drawn_alike.log["loss/i→t"]) == 0
+
+
+def test_what_cannot_be_read_changes_no_loss_of_what_can(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    """Triplets set aside keep their place in the batch; every loss, weight and share is that of the others alone."""
+    encoder, recipe = new_encoder(), small_recipe("filter.threshold=0.9", "filter.margin_start=0")
+    readable = colours()
+    lost = [triplet(Item(), Item(), negative, name) for name, negative in (("lost", Item()), ("gone", None))]
+    alone = step_on(encoder, readable, recipe)
+    among = step_on(encoder, [lost[0], *readable[:2], lost[1], *readable[2:]], recipe)
+    assert among.log.keys() == alone.log.keys()
+    for name, value in alone.log.items():
+        torch.testing.assert_close(among.log[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    torch.testing.assert_close(among.loss, alone.loss, rtol=1e-4, atol=1e-5)
+    among.loss.backward()
+    assert all(p.grad.isfinite().all() for p in encoder.model.parameters() if p.grad is not None)
+
+
+def test_a_photo_that_is_read_once_gets_the_gradients_of_all_its_places(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a batch in which each place has a photo of its own."""
+    pair = [
+        triplet(item("navy"), Item("navy shirt", item("navy").images * 2), None, "a"),
+        triplet(item("red"), Item("red bag", item("navy").images), None, "b"),
+    ]
+    counts, gradients = [], []
+    for read_once in (True, False):
+        if not read_once:
+            numbers = count()
+            monkeypatch.setattr(processor, "_key", lambda _, numbers=numbers: str(next(numbers)).encode())
+        encoder = new_encoder()
+        batch = batch_of(encoder, pair)
+        assert batch.chunks[0].images is not None
+        counts.append(batch.chunks[0].images.count)
+        loss_of(encoder, batch, small_recipe()).loss.backward()
+        gradients.append({name: p.grad for name, p in encoder.model.named_parameters() if p.grad is not None})
+    assert counts == [2, 5]
+    for name, gradient in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_the_balance_of_the_experts_is_taken_of_each_kind_of_row(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    """L_aux by hand: of each layer, of joint rows and of text rows apart, then the mean of all four."""
+    encoder = new_encoder()
+    batch = batch_of(encoder, colours())
+    (items,) = batch.chunks
+    with torch.no_grad():
+        views = encoder.model(items)
+        found = loss_of(encoder, batch, small_recipe()).log["load_balance"]
+    by_hand = []
+    for layer in views.layers.values():
+        for rows in (joint_rows(items), text_rows(items)):
+            tokens = torch.cat(list(rows.values()))
+            share = layer.chosen[tokens].flatten().bincount(minlength=4) / (2 * len(tokens))
+            by_hand.append(4 * (share * layer.probabilities[tokens].mean(dim=0)).sum())
+    torch.testing.assert_close(found, torch.stack(by_hand).mean(), rtol=1e-4, atol=1e-6)

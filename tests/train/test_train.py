@@ -23,6 +23,7 @@ from moon2.files import FolderInUseError, exclusive_lock
 from moon2.recipe import Recipe, RecipeError, load_recipe
 from moon2.run_folder import RunFolder
 from moon2.train import validation
+from moon2.train.processes import STATE_FILE
 from moon2.train.train import run_training, train, untrained_encoder
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
@@ -65,7 +66,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
 def test_a_run_leaves_what_it_promises(finished: Path, recipe: Recipe) -> None:
     assert load_recipe(finished / "recipe.yaml") == recipe
     assert [line["step"] for line in losses(finished)] == [1, 2, 3, 4, 5, 6]
-    wanted = {"loss/t→mm", "weight/i→t", "expert_load/0", "filter/phi", "filter/share", "learning_rate"}
+    wanted = {"loss/t→mm", "weight/i→t", "expert_load/0", "filter/phi", "filter/share", "learning_rate", "tokens"}
     assert wanted <= losses(finished)[0].keys()
     assert all(line["triplets_per_second"] > 0 for line in RunFolder(finished).read_history() if "loss" in line)
     assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
@@ -81,7 +82,7 @@ def test_resumed_from_a_checkpoint_cut_short_it_is_the_same_run(
     shutil.copytree(finished, run.path)
     shutil.rmtree(run.model)
     (run.checkpoints / "step-00000006").rename(run.checkpoints / "step-00000006.new")
-    (run.checkpoints / "step-00000006.new" / "model.safetensors").unlink()
+    (run.checkpoints / "step-00000006.new" / STATE_FILE).unlink()
     assert run.newest_checkpoint() == (run.checkpoints / "step-00000004", 4)
     with run.history.open("a") as file:
         file.write('{"step": 7, "loss')

@@ -40,7 +40,7 @@ def expert_use(
     sums = dict.fromkeys(VIEWS, torch.zeros(0, dtype=torch.float64))
     with torch.inference_mode():
         for start in range(0, len(items), batch_size):
-            batch = encoder.processor.batch(items[start : start + batch_size]).to(encoder.device)
+            batch = encoder.item_batch(items[start : start + batch_size], VIEWS)
             for view, shares in encoder.model(batch, VIEWS).routing.items():
                 total = shares.double().sum(dim=0).cpu()
                 sums[view] = sums[view] + total if len(sums[view]) else total

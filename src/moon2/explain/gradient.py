@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moon2.model.processor import ItemBatch
+from moon2.model.item_batch import ItemBatch
 
 
 def input_contributions(similarity: Tensor, inputs: Sequence[Tensor], batch: ItemBatch) -> Tensor:
@@ -19,7 +19,8 @@ def input_contributions(similarity: Tensor, inputs: Sequence[Tensor], batch: Ite
 
     Args:
         similarity: scalar.
-        inputs: what entered the decoder: the embeddings [T, D], then what deepstack added, each [V, D].
+        inputs: what entered the decoder: the embeddings [T, D], then what deepstack added at its image tokens, each
+            [image tokens, D].
         batch: whose tokens they are.
     """
     slopes = torch.autograd.grad(similarity, list(inputs))
@@ -27,6 +28,5 @@ def input_contributions(similarity: Tensor, inputs: Sequence[Tensor], batch: Ite
     total = products[0]
     for product in products[1:]:
         assert batch.images is not None
-        # A picture that an item has twice counts in both places: each gets what the other does.
-        total = total.index_add(0, batch.images.slots, product.index_select(0, batch.images.sources))
+        total = total.index_add(0, batch.images.slots, product)
     return total

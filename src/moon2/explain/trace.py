@@ -8,7 +8,7 @@ are seen by other threads that use the encoder.
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -85,10 +85,14 @@ def trace(encoder: Encoder, item: Item, target: Vectors | None = None) -> Trace:
         attention: nn.Module = layer.get_submodule("self_attn")
         attention.register_forward_hook(record_attention)
     entering = model.embed(batch)
+    inputs = [entering.embeddings]
+    if batch.images is not None:
+        # An image that the item has twice was read once; here each place has features, and so a gradient, of its own.
+        sources = batch.images.sources
+        inputs += [features.index_select(0, sources) for features in entering.deepstack]
+        batch = replace(batch, images=replace(batch.images, sources=torch.arange(len(sources), device=sources.device)))
     # Gradients reach what enters the decoder, and go no further.
-    leaves = [
-        tensor.detach().requires_grad_(target is not None) for tensor in (entering.embeddings, *entering.deepstack)
-    ]
+    leaves = [tensor.detach().requires_grad_(target is not None) for tensor in inputs]
     with torch.set_grad_enabled(target is not None):
         states, layers = model.decode(DecoderInput(leaves[0], leaves[1:]), batch)
         vector = model.pool(states, layers, batch, {"mm"}).vectors["mm"][0]

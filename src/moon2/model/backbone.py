@@ -15,7 +15,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from moon2.errors import UserError
-from moon2.model.families import Backbone, Family, ImageProcessor, family_of
+from moon2.model.backbone_types import Backbone
+from moon2.model.families import Family, ImageProcessor, family_of
 from moon2.recipe import BackboneSettings, InputSettings, TinySettings
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]

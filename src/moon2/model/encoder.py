@@ -27,8 +27,9 @@ from transformers.initialization import no_init_weights
 from moon2.errors import UserError
 from moon2.model.backbone import build_backbone
 from moon2.model.families import family_of
+from moon2.model.item_batch import ItemBatch
 from moon2.model.moon_model import MoonModel
-from moon2.model.processor import Item, ItemBatch, ItemSource, Processor, is_one_item
+from moon2.model.processor import Item, ItemSource, Processor, is_one_item
 from moon2.recipe import ExpertSettings, InputSettings, Recipe
 from moon2.records import Product, Query
 from moon2.run_folder import find_model_folder

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from moon2.model.backbone_types import Backbone
 from moon2.model.experts import ExpertDecoderLayer, LayerRouting, upcycle
-from moon2.model.families import Backbone, Family, decoder_of
+from moon2.model.families import Family, decoder_of
+from moon2.model.item_batch import ItemBatch
 from moon2.model.packed_attention import PACKED_ATTENTION
-from moon2.model.processor import ItemBatch
 from moon2.recipe import ExpertSettings
 from moon2.views import OBJECTIVES, VIEWS, View
 

@@ -1,4 +1,4 @@
-"""The sizes of named checkpoints: what a model of that name takes can be told without its weights, and without a network.
+"""The sizes of named checkpoints: what a model of that name takes can be told without its weights or a network.
 
 Figures are those of the checkpoints' own config.json on the Hugging Face hub.
 """

@@ -14,8 +14,8 @@ from torch import nn
 
 from moon2.model.experts import Experts
 from moon2.model.families import decoder_of
+from moon2.model.item_batch import ItemBatch
 from moon2.model.moon_model import MoonModel
-from moon2.model.processor import ItemBatch
 
 # One multiplication and one addition a weight, forward; twice that backward, for the input's and the weight's gradient.
 FORWARD, FORWARD_AND_BACKWARD = 2, 6

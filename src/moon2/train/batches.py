@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moon2.model.processor import Item, ItemBatch, Processor, ReadItem
+from moon2.model.item_batch import ItemBatch
+from moon2.model.processor import Item, Processor, ReadItem
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The peer that sentence-transformers trains: it learns, resumes, and cut into passes its gradients stay the same."""
+"""The peer that sentence-transformers trains: it learns, resumes, and cut into batches its gradients stay the same."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_run_is_a_run_like_any_other(finished: Path, recipe: Recipe) -> None:
     assert "6 steps of 4 triplets" in (finished / "model" / "README.md").read_text()
 
 
-def test_its_tokens_are_those_of_the_joint_pass(
+def test_its_tokens_are_those_of_the_joint_rows(
     finished: Path, small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
 ) -> None:
     """Our own loop with the same single loss sees the same triplets, in another order."""

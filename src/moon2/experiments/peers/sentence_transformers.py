@@ -18,7 +18,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 
 from moon2.catalog.store import Catalog
 from moon2.encoders.sentence_module import MoonModule
-from moon2.model.processor import ItemBatch
+from moon2.model.item_batch import ItemBatch
 from moon2.recipe import Recipe, require
 from moon2.run_folder import RunFolder
 from moon2.train.optimizer import learning_rate_at, make_optimizer

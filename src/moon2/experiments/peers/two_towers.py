@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from moon2.catalog.store import Catalog
 from moon2.model.families import decoder_of
+from moon2.model.item_batch import ItemBatch
 from moon2.model.moon_model import DecoderInput, MoonModel, Views, row_means
-from moon2.model.processor import ItemBatch
 from moon2.recipe import Recipe, require
 from moon2.train.train import TrainingResult, run_training
 from moon2.views import VIEWS, View
