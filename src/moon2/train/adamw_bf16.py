@@ -2,8 +2,8 @@
 
 A bfloat16 number has 8 significant bits. Around 0.02 its neighbours are 1.2e-4 apart, so an update of 1e-5 rounds to
 nothing, step after step. Stochastic rounding takes the neighbour above or below by chance, such that the expected value
-is the unrounded one (Gupta et al., 2015, arXiv 1502.02551). The second moment needs it too. With β₂ = 0.99 it falls by at
-most 1 % a step; rounded to nearest it comes to rest 20 to 60 % too high, and with β₂ = 0.999 it never falls.
+is the unrounded one (Gupta et al., 2015, arXiv 1502.02551). The second moment needs it too. With β₂ = 0.99 it falls by
+at most 1 % a step. Rounded to nearest, it comes to rest up to two thirds too high; with β₂ = 0.999 it never falls.
 
 It takes 6 bytes a weight, 8 with the gradient; AdamW over float32 weights takes 16.
 """
