@@ -38,6 +38,20 @@ def test_prefix_sharing_measures_the_same_vectors_both_ways(
         assert float(printed.rpartition("vectors: ")[2]) <= 1e-5
 
 
+def test_the_ways_to_round_are_compared_from_one_start(
+    generated_shop: Catalog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_script("optimizer_rounding").compare(small_recipe("training.steps=3"), generated_shop, different_batches=2)
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert [row[1] for row in rows] == [
+        "AdamW, float32 weights",
+        "adamw_bf16",
+        "the same, noise drawn anew each step",
+        "the same, rounded to nearest",
+    ]
+    assert rows[0][2].endswith("(+0.00 %)") and rows[3][3] != rows[0][3]
+
+
 def test_the_memory_of_an_evaluation_is_printed_with_what_was_evaluated(capsys: pytest.CaptureFixture[str]) -> None:
     load_script("evaluation_memory").main(["--rows", "200", "--queries", "20", "--dimension", "16"])
     result = json.loads(capsys.readouterr().out)

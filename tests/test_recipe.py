@@ -68,6 +68,8 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("augmentations:\n  keep_original: 1.5\n", "augmentations.keep_original"),
         ("augmentations:\n  images: -1\n", "augmentations.images"),
         ("training:\n  learning_rate: 0\n", "training.learning_rate"),
+        ("backbone:\n  dtype: bfloat16\n", "training.optimizer is 'adamw'; it must be adamw_bf16"),
+        ("backbone:\n  dtype: bfloat16\ntraining:\n  optimizer: muon\n", "training.optimizer is 'muon'"),
         ("- a\n- list\n", "a recipe is a table"),
         ("training: [\n", "is not YAML"),
     ],
@@ -87,6 +89,11 @@ def test_a_recipe_that_comes_with_moon2_is_read() -> None:
 def test_objectives_are_named_with_their_shares(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, "alignment:\n  objectives: {t→mm: 2, i→t: 1}\n"))
     assert recipe.alignment.shares == {Objective("t", "mm"): 2, Objective("i", "t"): 1}
+
+
+def test_bfloat16_weights_are_trained_by_their_own_optimizer() -> None:
+    for dtype in ("float32", "bfloat16"):
+        assert load_recipe(None, [f"backbone.dtype={dtype}", "training.optimizer=adamw_bf16"]).backbone.dtype == dtype
 
 
 def test_a_mistaken_override_is_named() -> None:

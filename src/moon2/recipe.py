@@ -71,7 +71,8 @@ class BackboneSettings:
     name: str = "tiny"
     """`tiny`, or a Qwen2.5-VL, Qwen3-VL or SmolVLM checkpoint: a hub id or a folder."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format in which the weights are held. For float32 weights with bfloat16 arithmetic see `training.bf16`."""
+    """Number format in which the weights are held; `bfloat16` is trained by `training.optimizer: adamw_bf16`. For
+    float32 weights with bfloat16 arithmetic see `training.bf16`."""
     tiny: TinySettings = field(default_factory=TinySettings)
     """Sizes of the `tiny` backbone; ignored for any other."""
     pooling: Literal["tokens", "modalities"] = "tokens"
@@ -221,8 +222,9 @@ class TrainingSettings:
     shard_weights: bool = False
     """Each of several devices holds a part of the weights, gradients and optimizer states (FSDP2), for models that do
     not fit on one."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """`adamw`, or `muon`: Muon for matrices and AdamW for the rest, which learns from nothing in fewer steps."""
+    optimizer: Literal["adamw", "adamw_bf16", "muon"] = "adamw"
+    """`adamw`; `adamw_bf16`, the same for `backbone.dtype: bfloat16`, in half the memory or less by stochastic
+    rounding; or `muon`: Muon for matrices and AdamW for the rest, which learns from nothing in fewer steps."""
     learning_rate: float = 1e-5
     """Peak learning rate; cosine to 0 after the warm-up."""
     warmup_steps: int = 50
@@ -273,6 +275,16 @@ class Recipe:
     image_transforms: ImageTransformSettings = field(default_factory=ImageTransformSettings)
     augmentations: AugmentationSettings = field(default_factory=AugmentationSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    def __post_init__(self) -> None:
+        # Any other optimizer rounds to the nearest bfloat16 number, and that is mostly the weight as it was.
+        require(
+            self.backbone.dtype == "float32" or self.training.optimizer == "adamw_bf16",
+            "training.optimizer",
+            self.training.optimizer,
+            "adamw_bf16 with backbone.dtype: bfloat16, whose small updates it alone does not round away; or train with "
+            "backbone.dtype: float32 and training.bf16: true",
+        )
 
     def to_yaml(self) -> str:
         """The whole recipe, defaults included, as YAML that `load_recipe` reads back to an equal recipe."""

@@ -10,7 +10,7 @@ import pytest
 from support.tiny_checkpoints import CHECKPOINTS, WORDS
 
 from moon2 import Encoder
-from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, TinySettings
+from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, TinySettings, TrainingSettings
 
 BACKBONES = (*CHECKPOINTS, "tiny")
 
@@ -28,6 +28,7 @@ def new_encoder(checkpoints: dict[str, Path]) -> Callable[..., Encoder]:
             # Noise, because equal experts would hide a token that went to the wrong one.
             experts=ExpertSettings(**(experts or {"noise": 0.5})),
             input=InputSettings(**inputs),
+            training=TrainingSettings(optimizer="adamw_bf16"),  # serves either dtype
         )
         encoder = Encoder.from_recipe(recipe, WORDS)
         encoder.model.eval()

@@ -1,9 +1,13 @@
 """Muon's step: orthogonal updates, stacks of matrices as single ones, AdamW's own parameters untouched by it."""
 
+import pytest
 import torch
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import distribute_tensor
 
-from moon2.recipe import TrainingSettings
+from moon2.recipe import RecipeError, TrainingSettings
+from moon2.train.adamw_bf16 import AdamWBf16
 from moon2.train.optimizer import MuonWithAdamW, learning_rate_at, make_optimizer, orthogonalize
 
 
@@ -50,11 +54,24 @@ def test_only_hidden_matrices_go_to_muon_and_preferences_do_not_decay():
         (["embed_tokens.weight", "router.weight"], 0.1),
         (["dual_alignment", "layer.bias"], 0.0),
     ]
-    adamw = make_optimizer(model, TrainingSettings(optimizer="adamw", weight_decay=0.1))
-    assert groups_by_name(adamw, model) == [
-        (["embed_tokens.weight", "layer.weight", "router.weight"], 0.1),
-        (["dual_alignment", "layer.bias"], 0.0),
-    ]
+    for name, kind in (("adamw", torch.optim.AdamW), ("adamw_bf16", AdamWBf16)):
+        adamw = make_optimizer(model, TrainingSettings(optimizer=name, weight_decay=0.1))
+        assert isinstance(adamw, kind)
+        assert groups_by_name(adamw, model) == [
+            (["embed_tokens.weight", "layer.weight", "router.weight"], 0.1),
+            (["dual_alignment", "layer.bias"], 0.0),
+        ]
+
+
+def test_muon_refuses_sharded_weights(mesh: DeviceMesh):
+    model = Small()
+    early, late = Small(), MuonWithAdamW([{"params": model.layer.parameters(), "muon": True}], lr=0.01)
+    early.layer.weight = nn.Parameter(distribute_tensor(early.layer.weight.detach(), mesh))
+    late.param_groups[0]["params"][0] = early.layer.weight  # accelerate shards after the optimizer is made
+    with pytest.raises(RecipeError, match="does not work with sharded weights; use adamw"):
+        make_optimizer(early, TrainingSettings(optimizer="muon"))
+    with pytest.raises(RecipeError, match="does not work with sharded weights; use adamw"):
+        late.step()
 
 
 def test_the_rest_moves_exactly_as_under_adamw():

@@ -1,4 +1,4 @@
-"""The recipe's optimizer: AdamW, or Muon for the weight matrices with AdamW for the rest.
+"""The recipe's optimizer: AdamW for float32 or bfloat16 weights, or Muon for the matrices with AdamW for the rest.
 
 Muon (Jordan et al., 2024) replaces a matrix's momentum by the nearest orthogonal matrix, so that every direction moves
 alike: a small model learns within minutes. PyTorch has it for single matrices; experts are stacks of matrices
@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from moon2.recipe import TrainingSettings
+from moon2.recipe import RecipeError, TrainingSettings
+from moon2.train.adamw_bf16 import AdamWBf16
 
 MOMENTUM = 0.95
 # The polynomial a·s + b·s³ + c·s⁵ drives every singular value s of (0, 1] close to 1 within five rounds; figures of
@@ -30,6 +32,9 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
     """The optimizer that the recipe names, for all parameters that are trained.
 
     Norms, biases and W* do not decay: decay would draw W*'s preferences back to equal ones.
+
+    Raises:
+        RecipeError: Muon, and weights that are sharded over devices.
     """
     named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     decayed = {name for name, weight in named.items() if weight.dim() > 1 and not name.endswith("dual_alignment")}
@@ -44,6 +49,8 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
         },
         *_undecayed_groups({name: weight for name, weight in named.items() if name not in decayed}),
     ]
+    if settings.optimizer == "adamw_bf16":
+        return AdamWBf16(groups, lr=settings.learning_rate, betas=BETAS, seed=settings.seed)
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=BETAS, fused=True)
 
 
@@ -68,12 +75,18 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 class MuonWithAdamW(torch.optim.AdamW):
-    """AdamW, but parameter groups with `muon` set take Muon's step with the same learning rate and decoupled decay."""
+    """AdamW, but parameter groups with `muon` set take Muon's step with the same learning rate and decoupled decay.
+
+    Raises:
+        RecipeError: a parameter of theirs is sharded; found when the optimizer is made, or in a step if it was later.
+    """
 
     def __init__(self, groups: Iterable[dict[str, Any]], **defaults: Any) -> None:
         super().__init__(groups, **defaults)
         for group in self.param_groups:
             group.setdefault("muon", False)
+            if group["muon"]:
+                _require_whole(group["params"])
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
@@ -81,6 +94,7 @@ class MuonWithAdamW(torch.optim.AdamW):
         groups = self.param_groups
         for group in groups:
             if group["muon"]:
+                _require_whole(group["params"])
                 for parameter in group["params"]:
                     if parameter.grad is not None:
                         self._muon_step(parameter, parameter.grad, group["lr"], group["weight_decay"])
@@ -101,6 +115,14 @@ class MuonWithAdamW(torch.optim.AdamW):
         update = orthogonalize(gradient.lerp(momentum, MOMENTUM))
         size = 0.2 * max(parameter.shape[-2:]) ** 0.5
         parameter.mul_(1 - learning_rate * decay).add_(update, alpha=-learning_rate * size)
+
+
+def _require_whole(parameters: Iterable[Tensor]) -> None:
+    # The nearest orthogonal matrix is one of the whole matrix; of a shard it would be another.
+    if any(isinstance(parameter, DTensor) for parameter in parameters):
+        raise RecipeError(
+            "training.optimizer is 'muon', which does not work with sharded weights; use adamw or adamw_bf16"
+        )
 
 
 def _muon_groups(named: dict[str, nn.Parameter], decayed: set[str], decay: float) -> list[dict[str, Any]]:
