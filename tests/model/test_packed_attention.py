@@ -142,3 +142,24 @@ def test_the_gradients_of_attention_by_finite_differences(causal: bool) -> None:
         return packed_attention(module, query, key, value, packing=packing)[0]
 
     assert torch.autograd.gradcheck(attend, (query, key, value))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="fused attention in half precision needs a GPU")
+@pytest.mark.parametrize("causal", [True, False])
+def test_on_a_gpu_in_half_precision_it_is_the_same_up_to_rounding(causal: bool) -> None:
+    """Outputs and gradients, against float32 on the same device; windows too."""
+    lengths = [300, 17, 64, 64, 1]
+    whole, windows = Packing.of(lengths, causal=causal), Packing.of([150, 150, 17, 64, 64, 1], causal=causal)
+    module = attention_of(causal=causal)
+    module.windowed = not causal
+    drawn = torch.randn(3, 1, 4, sum(lengths), 64, generator=torch.Generator().manual_seed(0))
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        inputs = [part.to("cuda", dtype).requires_grad_() for part in drawn]
+        output, _ = packed_attention(
+            module, *inputs, packing=whole.to("cuda"), window_packing=None if causal else windows.to("cuda")
+        )
+        output.float().sin().sum().backward()
+        results.append([output, *(tensor.grad for tensor in inputs)])
+    for exact, half in zip(*results, strict=True):
+        torch.testing.assert_close(half.float(), exact, rtol=0.05, atol=0.05)
