@@ -28,9 +28,10 @@ from moon2.model.encoder import Encoder
 from moon2.model.moon_model import MoonModel
 from moon2.recipe import Recipe, load_recipe
 from moon2.train import adamw_bf16
-from moon2.train.batches import TripletBatch, TripletCollator, TripletStream
+from moon2.train.batches import ChunkLayout, TripletBatch
 from moon2.train.optimizer import make_optimizer
-from moon2.train.step import needed_views, training_step
+from moon2.train.step import needed_views, triplet_loss
+from moon2.train.stream import TripletBatches, TripletStream
 
 Weights = Literal["float32", "bfloat16", "independent", "nearest"]
 NAMES: dict[Weights, str] = {
@@ -86,10 +87,9 @@ def compare(recipe: Recipe, catalog: Catalog, different_batches: int = 50) -> No
     stream = TripletStream(
         triplets, catalog, encoder.processor, transforms, augmentations, length=length, seed=settings.seed
     )
-    text = encoder.model.needs_text_pass(needed_views(recipe.alignment))
-    collate = TripletCollator(encoder.processor, text=text)
-    starts = range(0, length, settings.batch_size)
-    batches = [collate([stream[start + place] for place in range(settings.batch_size)]) for start in starts]
+    layout = ChunkLayout(encoder.processor, text=encoder.model.text_rows(needed_views(recipe.alignment)))
+    stream_in_batches = TripletBatches(stream, settings.batch_size, layout)
+    batches = [stream_in_batches[number] for number in range(different_batches)]
     outcomes: dict[str, Outcome] = {}
     for weights in get_args(Weights):
         outcomes[weights] = found = train_copy(encoder.model, batches, recipe, weights)
@@ -102,7 +102,7 @@ def compare(recipe: Recipe, catalog: Catalog, different_batches: int = 50) -> No
 
 def train_copy(model: MoonModel, batches: Sequence[TripletBatch], recipe: Recipe, weights: Weights) -> Outcome:
     """Trains a copy of the model for `recipe.training.steps` steps, at a constant rate, over the batches in turn."""
-    settings = recipe.training
+    settings, views = recipe.training, needed_views(recipe.alignment)
     working = copy.deepcopy(model).train()  # always float32: what runs
     with torch.no_grad():  # a start that both formats can hold
         for weight in working.parameters():
@@ -117,7 +117,9 @@ def train_copy(model: MoonModel, batches: Sequence[TripletBatch], recipe: Recipe
     with rounding_of(weights):
         for step in range(settings.steps):
             working.zero_grad()
-            loss = training_step(working, batches[step % len(batches)], recipe, step).loss
+            batch = batches[step % len(batches)]
+            (items,) = batch.chunks
+            loss = triplet_loss(working(items, views), batch.masks, working.dual_alignment, recipe, step).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(working.parameters(), settings.max_grad_norm)
             losses.append(loss.detach())

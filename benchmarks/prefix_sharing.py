@@ -26,9 +26,10 @@ from moon2.model.item_batch import ItemBatch
 from moon2.model.moon_model import MoonModel, RouterSums, Views
 from moon2.model.processor import Item, Processor
 from moon2.recipe import Recipe, load_recipe
-from moon2.train.batches import ChunkLayout, TripletExample, TripletStream, collate
+from moon2.train.batches import ChunkLayout, TripletExample, collate
 from moon2.train.optimizer import make_optimizer
 from moon2.train.step import triplet_loss
+from moon2.train.stream import TripletStream
 from moon2.views import VIEWS, View
 
 

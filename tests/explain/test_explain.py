@@ -182,7 +182,7 @@ def test_a_photo_that_comes_twice_counts_in_each_place_for_itself(
     traced = trace(encoder, item, target)
     assert traced.contributions is not None
     batch, step, results = encoder.processor.batch([item], text=False), 1e-2, []
-    assert batch.images is not None and batch.images.count == 2
+    assert batch.images is not None and len(batch.images.grids) == 2
     sources = batch.images.sources
     first, last = (sources == sources[1]).nonzero().flatten().tolist()
     chosen = first if kind == "first" else last

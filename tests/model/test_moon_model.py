@@ -142,7 +142,7 @@ def test_visual_tokens_are_those_of_the_checkpoint_itself(
     sizes = [(112, 80), (32, 32), (96, 64), (32, 32), (48, 160)]
     photos = [image(colour, size) for colour, size in zip(("navy", "red", "teal", "grey", "white"), sizes, strict=True)]
     batch, plain = encoder.processor.batch([Item("", photos)]), plain_model(encoder)
-    assert batch.images is not None and batch.images.count == len(photos)
+    assert batch.images is not None and len(batch.images.grids) == len(photos)
     family = encoder.model.family
     with torch.no_grad():
         features, deepstack = family.image_features(encoder.model.backbone, batch.images.inputs)

@@ -22,8 +22,8 @@ from moon2.model.processor import Item
 from moon2.recipe import Recipe
 from moon2.train import adamw_bf16
 from moon2.train.adamw_bf16 import AdamWBf16, draw_noise, round_stochastically
-from moon2.train.batches import TripletCollator, TripletExample
-from moon2.train.step import training_step
+from moon2.train.batches import ChunkLayout, TripletExample, TripletOutline, collate
+from moon2.train.step import triplet_loss
 from moon2.train.train import run_training
 
 DENSE = ("experts.layers=[]", "experts.count=1", "experts.active=1")
@@ -153,11 +153,11 @@ def test_a_killed_run_in_bfloat16_ends_as_if_never_killed(
     def killed(*arguments: Any) -> Any:
         if arguments[-1] == 3:
             raise KeyboardInterrupt
-        return training_step(*arguments)
+        return triplet_loss(*arguments)
 
     run_training(recipe, shop, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run_training(recipe, shop, tmp_path / "killed", step=killed)
+        run_training(recipe, shop, tmp_path / "killed", loss=killed)
     run_training(recipe, shop, tmp_path / "killed", resume=True)
     whole, other = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed"))
     assert all_equal([*whole.values()], [*other.values()])
@@ -228,10 +228,14 @@ def test_it_learns_as_float32_does_and_rounding_to_nearest_does_not(
     random = Random(seed)
     items = [Item(" ".join(random.choices(WORDS, k=4))) for _ in range(64)]
     examples = [
-        TripletExample(query, product, None, str(number), None, frozenset())
+        TripletExample(query, product, None, TripletOutline(str(number), None, frozenset()))
         for number, (query, product) in enumerate(zip(items[::2], items[1::2], strict=True))
     ]
-    batches = [TripletCollator(encoder.processor)(examples[start : start + 8]) for start in range(0, 32, 8)]
+    layout = ChunkLayout(encoder.processor)
+    batches = [
+        collate(part, [[example.outline for example in part]], layout)
+        for part in (examples[start : start + 8] for start in range(0, 32, 8))
+    ]
     train_copy = load_script("optimizer_rounding").train_copy
     single, lean, near = (
         train_copy(encoder.model, batches, recipe, kind) for kind in ("float32", "bfloat16", "nearest")

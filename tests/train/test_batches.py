@@ -21,16 +21,14 @@ from moon2.model.processor import Item
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.train.batches import (
     ChunkLayout,
-    TripletBatches,
     TripletExample,
     TripletOutline,
-    TripletStream,
     collate,
     equal_mask,
     known_positive_mask,
-    transform_image,
     triplet_masks,
 )
+from moon2.train.stream import TripletBatches, TripletStream, transform_image
 
 PLAIN = ImageTransformSettings(), AugmentationSettings()
 
@@ -210,7 +208,7 @@ def test_a_chunk_without_images_gets_a_blank_one_where_processes_wait_for_each_o
     words = [Item("navy"), Item("red")]
     (without,) = ChunkLayout(processor).chunks(words)
     (beside,) = ChunkLayout(processor, always_images=True).chunks(words)
-    assert without.images is None and beside.images is not None and beside.images.count == 1
+    assert without.images is None and beside.images is not None and len(beside.images.grids) == 1
     assert not beside.has_images.any() and len(beside.has_text) == 2
 
 

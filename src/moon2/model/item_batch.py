@@ -81,6 +81,13 @@ class ItemBatch:
         """T."""
         return len(self.input_ids)
 
+    @property
+    def read_tokens(self) -> int:
+        """T and, where images stand in no row because they do not pass the decoder, the visual tokens."""
+        if self.images is None or len(self.images.slots):
+            return self.tokens
+        return self.tokens + len(self.images.image_of_token)
+
     def to(self, device: torch.device | str) -> ItemBatch:
         """The same on another device."""
         moved: dict[str, Any] = {}

@@ -157,8 +157,9 @@ class Processor:
         return self.pack(self.read(items, images=images), joint=joint, text=text)
 
     def tokens(self, item: ReadItem, *, joint: bool = True, text: bool = True) -> int:
-        """How many tokens the rows of an item have in `pack`."""
-        return sum(length for length, _, _ in self._rows([item], joint, text))
+        """How many tokens an item has in `pack`: those of its rows, and of images that stand in none."""
+        loose = 0 if joint else sum(image.tokens for _, image in item.images)
+        return loose + sum(length for length, _, _ in self._rows([item], joint, text))
 
     def pack(
         self, items: Sequence[ReadItem], *, joint: bool = True, text: bool = True, filler: bool = False

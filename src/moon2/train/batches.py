@@ -161,7 +161,7 @@ def collate(
         counts=counts,
         order=torch.from_numpy(np.concatenate([place for part in parts for place in part])),
         masks=triplet_masks([outline for share in shares for outline in share]),
-        tokens=sum(chunk.tokens for chunk in chunks),
+        tokens=sum(chunk.read_tokens for chunk in chunks),
     )
 
 
