@@ -21,16 +21,14 @@ from moon2.model.processor import Item
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.train.batches import (
     ChunkLayout,
-    TripletBatches,
     TripletExample,
     TripletOutline,
-    TripletStream,
     collate,
     equal_mask,
     known_positive_mask,
-    transform_image,
     triplet_masks,
 )
+from moon2.train.stream import TripletBatches, TripletStream, transform_image
 
 PLAIN = ImageTransformSettings(), AugmentationSettings()
 
