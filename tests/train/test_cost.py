@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.mixed_batch import COLOURS, RECIPE, encoder_for_gradients, item, mixed_triplets
+from support.mixed_batch import COLOURS, RECIPE, encoder_for_gradients, gradients, item, mixed_triplets
 from support.small_recipe import small_recipe
 from torch import Tensor
 from torch.nn import functional
@@ -103,4 +103,22 @@ def test_blocks_compile_whole_and_once_for_batches_of_any_length() -> None:
         views = encoder.model(encoder.item_batch(items, {"t", "i", "mm"}))
         views.vectors["mm"].sum().backward()
     assert counter.frame_count <= 2 + 4
+    torch._dynamo.reset()
+
+
+def test_compiled_blocks_recompute_what_they_computed() -> None:
+    """A block that is compiled and recomputed keeps as many tensors both times, and gives the gradients of neither."""
+    torch._dynamo.reset()
+    found = []
+    for is_compiled in (False, True):
+        encoder = encoder_for_gradients()
+        encoder.model.backbone.to(torch.bfloat16)
+        if is_compiled:
+            encoder.model.compile_blocks("aot_eager")
+        for tokens in (None, 75):
+            found.append(gradients(encoder, mixed_triplets(), checkpointed=1.0, chunk_tokens=tokens))
+    for other in found[1:]:
+        for name, gradient in found[0].of.items():
+            largest = float(gradient.abs().max())
+            torch.testing.assert_close(other.of[name], gradient, rtol=0, atol=0.1 * largest + 1e-3, msg=name)
     torch._dynamo.reset()

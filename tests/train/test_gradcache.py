@@ -56,7 +56,7 @@ def test_recomputation_forgets_the_activations(encoder: Encoder) -> None:
 
     kept = {}
     layers = [module for module in encoder.model.modules() if isinstance(module, ModalityExperts)]
-    hooks = [layer.register_forward_pre_hook(count) for layer in layers]
+    hooks = [layer.router.register_forward_pre_hook(count) for layer in layers]
     for share in (0.0, 1.0):
         encoder.model.train()
         encoder.model.checkpoint_activations(share)

@@ -149,21 +149,19 @@ class ModalityExperts(nn.Module):
             self.experts.gate_up_proj.copy_(_noisy_copies(torch.cat([gate, up]), settings))
             self.experts.down_proj.copy_(_noisy_copies(down, settings))
 
-    def forward(self, tokens: Tensor, chosen: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """[T, D] → [T, D], G [T, Z] float32, and the chosen experts [T, k].
-
-        Args:
-            tokens: what the MLP would get.
-            chosen: what was chosen in an earlier pass over the same tokens. A pass that is repeated for its gradients
-                must not choose anew: another order of sums can tip the balance between near-equal experts.
-        """
+    def probabilities(self, tokens: Tensor) -> Tensor:
+        """G [T, Z] float32 of tokens [T, D]."""
         # The softmax over experts is taken in float32 whatever the weights are held in: k near-equal experts are
         # otherwise chosen by rounding.
-        probabilities = self.router(tokens).float().softmax(dim=-1)
-        if chosen is None:
-            chosen = probabilities.detach().topk(self.active, dim=-1).indices
-        output = self.experts(tokens, chosen, expert_weights(probabilities, chosen))
-        return output, probabilities, chosen
+        return self.router(tokens).float().softmax(dim=-1)
+
+    def choose(self, probabilities: Tensor) -> Tensor:
+        """The k most probable experts [T, k] of each token."""
+        return probabilities.detach().topk(self.active, dim=-1).indices
+
+    def mix(self, tokens: Tensor, probabilities: Tensor, chosen: Tensor) -> Tensor:
+        """ĥ [T, D] of tokens [T, D] by the chosen experts [T, k]."""
+        return self.experts(tokens, chosen, expert_weights(probabilities, chosen))
 
 
 class ExpertDecoderLayer(nn.Module):
@@ -183,13 +181,26 @@ class ExpertDecoderLayer(nn.Module):
 
         Args:
             hidden_states: of the layer before.
-            chosen: as in `ModalityExperts`.
+            chosen: what was chosen in an earlier pass over the same tokens. A pass that is repeated for its gradients
+                must not choose anew: another order of sums can tip the balance between near-equal experts.
             attention: what the decoder hands to its attention.
         """
+        hidden_states, tokens, probabilities = self.attend(hidden_states, **attention)
+        # Chosen between the halves, so that each of them computes the same whether a choice is made or repeated.
+        if chosen is None:
+            chosen = self.mlp.choose(probabilities)
+        return self.mix(hidden_states, tokens, probabilities, chosen), probabilities, chosen
+
+    def attend(self, hidden_states: Tensor, **attention: object) -> tuple[Tensor, Tensor, Tensor]:
+        """The first half: the states after attention, what the experts get [T, D], and G [T, Z]."""
         attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **attention)
         hidden_states = hidden_states + attended
-        output, probabilities, chosen = self.mlp(self.post_attention_layernorm(hidden_states)[0], chosen)
-        return hidden_states + output, probabilities, chosen
+        tokens = self.post_attention_layernorm(hidden_states)[0]
+        return hidden_states, tokens, self.mlp.probabilities(tokens)
+
+    def mix(self, hidden_states: Tensor, tokens: Tensor, probabilities: Tensor, chosen: Tensor) -> Tensor:
+        """The second half: the states after the experts."""
+        return hidden_states + self.mlp.mix(tokens, probabilities, chosen)
 
 
 def _noisy_copies(weight: Tensor, settings: ExpertSettings) -> Tensor:

@@ -141,9 +141,14 @@ class MoonModel(nn.Module):
         Args:
             backend: of `torch.compile`.
         """
+        settings: dict[str, Any] = {"fullgraph": True, "dynamic": True, "backend": backend}
         blocks = cast(nn.ModuleList, self.backbone.get_submodule(self.family.vision_blocks))
         for block in (*blocks, *decoder_of(self.backbone, self.family).layers):
-            block.compile(fullgraph=True, dynamic=True, backend=backend)
+            if isinstance(block, ExpertDecoderLayer):
+                block.attend = torch.compile(block.attend, **settings)  # type: ignore[method-assign]
+                block.mix = torch.compile(block.mix, **settings)  # type: ignore[method-assign]
+            else:
+                block.compile(**settings)
 
     def forward(
         self, batch: ItemBatch, views: Collection[View] = VIEWS, chosen: dict[int, Tensor] | None = None

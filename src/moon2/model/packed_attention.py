@@ -29,7 +29,8 @@ class Packing:
     """Where the sequences of a batch stand among its T tokens.
 
     Attributes:
-        grids: each [n, S] int64, the tokens of n sequences side by side; a shorter one repeats its last token.
+        grids: each [n, S] int64, the tokens of n sequences side by side; a shorter one repeats its last token. Causal
+            ones are always as many, of at least two rows and cells, or compiled blocks would be compiled for each form.
         place: [T] int64, where each token stands in the flattened grids, one after another; None: in one grid, in
             order.
         bounds: [sequences + 1] int32, where each sequence begins, and T.
@@ -50,14 +51,17 @@ class Packing:
         ascending = length[order]
         runs = np.split(order, _cuts(ascending) if causal else np.flatnonzero(np.diff(ascending)) + 1)
         grids, place, filled = [], np.empty(int(bounds[-1]), dtype=np.int64), 0
+        in_order = len(runs) == 1 and bool((order == np.arange(len(order))).all()) and ascending[0] == ascending[-1]
         for run in runs:
-            size = int(length[run].max())
-            step = np.arange(size)
-            grids.append(torch.from_numpy(bounds[run][:, None] + np.minimum(step, length[run][:, None] - 1)))
+            rows = run if in_order or not causal else np.resize(run, max(len(run), 2))
+            step = np.arange(int(length[run].max()) if in_order or not causal else max(int(length[run].max()), 2))
+            grid = bounds[rows][:, None] + np.minimum(step, length[rows][:, None] - 1)
             real = step < length[run][:, None]
-            place[grids[-1].numpy()[real]] = filled + np.flatnonzero(real.ravel())
-            filled += len(run) * size
-        in_order = len(grids) == 1 and filled == len(place) and bool((place == np.arange(filled)).all())
+            place[grid[: len(run)][real]] = filled + np.flatnonzero(real.ravel())
+            filled += grid.size
+            grids.append(torch.from_numpy(grid))
+        if causal and not in_order:
+            grids += [torch.zeros(2, 2, dtype=torch.int64)] * (CAUSAL_GRIDS - len(grids))
         return cls(
             grids,
             None if in_order else torch.from_numpy(place),

@@ -1,0 +1,578 @@
+"""How fast a training step is, how much memory it takes, and what each part of the engine gives.
+
+    python benchmarks/training_step.py --shape qwen3-vl-2b --device cuda --json step.json
+    python benchmarks/training_step.py --shape tiny --device cpu --data DATA --variants separate padded shared
+
+A step is all of it: forward, the whole loss, backward, clipping, the optimizer. Weights are random, and so are items
+unless --data names a catalog: 24 words of two tokens, and an image of 256 visual tokens (`tiny`: 12). Variants take
+turns, round by round, so a machine whose speed drifts slows all; seconds are the median over the rounds.
+
+Variants, each with as many triplets a step as fit it (--triplets for all):
+
+    separate      three passes a triplet: text, image, both
+    padded        two passes, each row padded to the longest: the step of commit b8be867
+    shared        one pass over packed rows
+    checkpointed  the same, activations recomputed
+    compiled      the same, blocks compiled (CUDA)
+    gradcache     16 times the triplets, in chunks
+    lora          the base frozen, adapters trained, in chunks
+    dense         no experts, a decoder of twice an expert's inner width: the same active size
+    eager         experts one after another
+
+MFU is useful operations (`moon2.train.arithmetic`) a second over the 989e12 of an H100; padding and recomputation are
+not useful. `share_of_matrix_rate` sets them beside what one large matrix product reaches on the same device.
+
+It runs from the source tree alone: torch, transformers and (for lora) peft are all it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Collection, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moon2.model.backbone import build_backbone, train_tokenizer
+from moon2.model.experts import ExpertDecoderLayer, Experts, LayerRouting
+from moon2.model.families import Grid, ImageTensor, decoder_of, family_of
+from moon2.model.item_batch import ItemBatch
+from moon2.model.moon_model import DecoderInput, FusedRMSNorm, MoonModel, Views
+from moon2.model.processor import Processor, ReadItem
+from moon2.model.shapes import shape_config
+from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, TinySettings
+from moon2.train.arithmetic import useful_operations
+from moon2.train.batches import ChunkLayout, TripletBatch, TripletOutline, triplet_masks
+from moon2.train.gradcache import add_gradients
+from moon2.train.optimizer import make_optimizer
+from moon2.train.processes import Processes
+from moon2.train.step import triplet_loss
+from moon2.views import VIEWS, View
+
+H100 = 989e12
+WORDS, TOKENS_A_WORD = 24, 2
+HUB = {
+    "qwen3-vl-2b": "Qwen/Qwen3-VL-2B-Instruct",
+    "qwen3-vl-4b": "Qwen/Qwen3-VL-4B-Instruct",
+    "qwen3-vl-8b": "Qwen/Qwen3-VL-8B-Instruct",
+    "qwen2.5-vl-3b": "Qwen/Qwen2.5-VL-3B-Instruct",
+}
+TINY = {
+    "tiny": TinySettings(vision_width=128),
+    "small": TinySettings(
+        vocabulary=16000, width=512, layers=8, heads=8, feed_forward=1024, vision_width=384, vision_layers=8
+    ),
+}
+
+
+@dataclass
+class Shape:
+    """What is measured.
+
+    Attributes:
+        name: as typed.
+        grid: of an image, in patches.
+        expert_layers: how many of the last decoder layers have experts; None: all.
+        triplets: a step, where all of a batch is kept.
+    """
+
+    name: str
+    grid: Grid
+    expert_layers: int | None
+    triplets: int
+
+
+SHAPES = {
+    "tiny": Shape("tiny", (1, 6, 8), None, 64),
+    "small": Shape("small", (1, 16, 16), None, 64),
+    "qwen3-vl-2b": Shape("qwen3-vl-2b", (1, 32, 32), 12, 64),
+    "qwen3-vl-4b": Shape("qwen3-vl-4b", (1, 32, 32), 8, 16),
+    "qwen3-vl-8b": Shape("qwen3-vl-8b", (1, 32, 32), 4, 8),
+    "qwen2.5-vl-3b": Shape("qwen2.5-vl-3b", (1, 32, 32), 8, 32),
+}
+
+
+@dataclass
+class Variant:
+    """One way to compute a step.
+
+    Attributes:
+        network: its class.
+        checkpointing: the share of blocks that recompute.
+        compiled: the blocks are.
+        chunk_triplets: triplets in a chunk; None: no chunks.
+        times: the triplets a step, over those of the shape.
+        layout: "packed", or the three passes of "separate".
+        experts: "grouped", "eager", or "dense".
+        lora: adapters are trained, the rest is frozen.
+    """
+
+    network: type[MoonModel] = MoonModel
+    checkpointing: float = 0.0
+    compiled: bool = False
+    chunk_triplets: int | None = None
+    times: float = 1
+    layout: str = "packed"
+    experts: str = "grouped"
+    lora: bool = False
+
+
+class PaddedModel(MoonModel):
+    """The decoder of commit b8be867: joint rows and text rows in a pass each, padded to their longest row."""
+
+    def decode(
+        self, inputs: DecoderInput, batch: ItemBatch, chosen: dict[int, Tensor] | None = None
+    ) -> tuple[Tensor, dict[int, LayerRouting]]:
+        """Packed rows to padded ones and back; what the loss sees is the same."""
+        assert batch.packing is not None
+        bounds = batch.packing.bounds.long()
+        starts, lengths = bounds[:-1], bounds.diff()
+        states, order = [], []
+        routing: dict[int, list[LayerRouting]] = {}
+        for kind in batch.row_kind.bool():
+            rows = kind.nonzero().flatten()
+            if len(rows):
+                step = torch.arange(int(lengths[rows].max()), device=rows.device)
+                real = step < lengths[rows][:, None]
+                grid = starts[rows][:, None] + torch.minimum(step, lengths[rows][:, None] - 1)
+                last, layers = self._padded_pass(inputs, batch, grid, real)
+                states.append(last[real])
+                order.append(grid[real])
+                for number, layer in layers.items():
+                    routing.setdefault(number, []).append(layer)
+        place = torch.cat(order).argsort()
+        joined = {
+            number: LayerRouting(
+                torch.cat([part.probabilities for part in parts])[place], torch.cat([p.chosen for p in parts])[place]
+            )
+            for number, parts in routing.items()
+        }
+        return torch.cat(states)[place], joined
+
+    def _padded_pass(
+        self, inputs: DecoderInput, batch: ItemBatch, grid: Tensor, real: Tensor
+    ) -> tuple[Tensor, dict[int, LayerRouting]]:
+        decoder = decoder_of(self.backbone, self.family)
+        decoder.config._attn_implementation = "sdpa"
+        states = inputs.embeddings[grid]
+        token_index = real.flatten().nonzero().squeeze(1)
+        positions = batch.positions[:, grid] if len(batch.positions) > 1 else batch.positions[0][grid]
+        attention: dict[str, Any] = {
+            "attention_mask": None,
+            "position_embeddings": decoder.rotary_emb(states, positions),
+        }
+        layers: dict[int, LayerRouting] = {}
+        for number, layer in enumerate(decoder.layers):
+            if isinstance(layer, ExpertDecoderLayer):
+                attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(states), **attention)
+                states = states + attended
+                flat = layer.post_attention_layernorm(states).reshape(-1, states.shape[-1])
+                tokens = flat.index_select(0, token_index)
+                probabilities = layer.mlp.probabilities(tokens)
+                picked = layer.mlp.choose(probabilities)
+                output = layer.mlp.mix(tokens, probabilities, picked)
+                layers[number] = LayerRouting(probabilities, picked)
+                output = torch.zeros_like(flat).index_copy(0, token_index, output.to(flat.dtype))
+                states = states + output.view_as(states)
+            else:
+                states = layer(states, **attention)
+            if number < len(inputs.deepstack) and batch.images is not None:
+                added = torch.zeros_like(inputs.embeddings)
+                visual = inputs.deepstack[number].index_select(0, batch.images.sources).to(added.dtype)
+                added = added.index_copy(0, batch.images.slots, visual)
+                states = states + added[grid] * real[..., None]
+        return decoder.norm(states), layers
+
+
+class SeparateModel(PaddedModel):
+    """Three passes a triplet: every view from rows of its own."""
+
+    def forward(self, batch: Any, views: Collection[View] = VIEWS, chosen: dict[int, Tensor] | None = None) -> Views:
+        """A `SeparateBatch` in place of one packed batch."""
+        found = {view: super(SeparateModel, self).forward(part, {view}) for view, part in batch.parts.items()}
+        both = found["mm"]
+        sums = [found[view].router_sums for view in ("t", "mm")]
+        both.router_sums = replace(
+            both.router_sums,
+            assigned=sums[0].assigned + sums[1].assigned,
+            probability=sums[0].probability + sums[1].probability,
+        )
+        both.vectors = {view: found[view].vectors[view] for view in views}
+        both.routing = {view: found[view].routing[view] for view in views}
+        both.has_text = found["t"].has_text
+        both.has_images = found["i"].has_images
+        return both
+
+
+@dataclass
+class SeparateBatch:
+    """The rows of each view apart; stands where a packed batch is expected."""
+
+    parts: dict[View, ItemBatch]
+
+    def to(self, device: torch.device | str) -> SeparateBatch:
+        """The same on another device."""
+        return SeparateBatch({view: part.to(device) for view, part in self.parts.items()})
+
+
+class SeveralKernelsNorm(nn.Module):
+    """RMSNorm as transformers computes it, for the step as it was."""
+
+    def __init__(self, fused: FusedRMSNorm) -> None:
+        super().__init__()
+        self.weight, self.eps = fused.weight, fused.eps or 1e-6
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[..., D] → [..., D]."""
+        wide = states.float()
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * wide.to(states.dtype)
+
+
+def unfuse_norms(module: nn.Module) -> None:
+    """Puts transformers' norms back."""
+    for name, child in module.named_children():
+        if isinstance(child, FusedRMSNorm):
+            setattr(module, name, SeveralKernelsNorm(child))
+        else:
+            unfuse_norms(child)
+
+
+def one_expert_after_another(self: Experts, tokens: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+    """What `Experts.forward` computes, by a loop."""
+    output = torch.zeros_like(tokens)
+    for expert in range(len(self.gate_up_proj)):
+        token, slot = torch.where(chosen == expert)
+        gate, up = functional.linear(tokens[token], self.gate_up_proj[expert].to(tokens.dtype)).chunk(2, dim=-1)
+        result = functional.linear(self.act_fn(gate) * up, self.down_proj[expert].to(tokens.dtype))
+        output = output.index_add(0, token, (result * weights[token, slot, None]).to(output.dtype))
+    return output
+
+
+def variants(chunk: int) -> dict[str, Variant]:
+    """All of them; `chunk` triplets in a chunk of `gradcache` and `lora`."""
+    return {
+        "separate": Variant(network=SeparateModel, layout="separate"),
+        "padded": Variant(network=PaddedModel),
+        "shared": Variant(),
+        "checkpointed": Variant(checkpointing=1.0),
+        "compiled": Variant(checkpointing=0.75, compiled=True),
+        "gradcache": Variant(compiled=True, chunk_triplets=chunk, times=16),
+        "lora": Variant(compiled=False, chunk_triplets=chunk, times=4, lora=True),
+        "dense": Variant(experts="dense"),
+        "eager": Variant(experts="eager"),
+    }
+
+
+class Step:
+    """A network, its optimizer and batches; calling it is one step."""
+
+    def __init__(self, shape: Shape, variant: Variant, triplets: int, device: torch.device, bf16: bool) -> None:
+        torch.manual_seed(0)
+        self.triplets = triplets
+        self.device = device
+        self.processes = Processes(0, 1, device)
+        self.recipe = Recipe()
+        self.recipe.training.optimizer = "adamw_bf16" if bf16 else "adamw"
+        self.recipe.training.steps = 1000
+        self.recipe.training.learning_rate = 1e-5
+        self.processor, self.model = build(shape, variant, device, torch.bfloat16 if bf16 else torch.float32)
+        if variant.lora:
+            from moon2.model.lora import add_lora
+
+            add_lora(self.model, rank=16)
+        self.model.train()
+        self.model.checkpoint_activations(variant.checkpointing)
+        if variant.compiled and device.type == "cuda":
+            self.model.compile_blocks()
+        self.trained = [weights for weights in self.model.parameters() if weights.requires_grad]
+        self.optimizer = make_optimizer(self.model, self.recipe.training)
+        self.variant = variant
+        self.shape = shape
+        self.random = torch.Generator().manual_seed(1)
+        self.number = 0
+
+    def batch(self, read: Sequence[ReadItem] | None = None, outlines: Sequence[TripletOutline] | None = None) -> Any:
+        """Queries, positives and negatives, as tensors on the host."""
+        if read is None or outlines is None:
+            read, outlines = random_triplets(self.shape, self.triplets, self.random)
+        layout = ChunkLayout(self.processor)
+        if self.variant.layout == "separate":
+            only_images = [replace(item, tokens=[]) for item in read]
+            parts: dict[View, ItemBatch] = {
+                "t": self.processor.pack([replace(item, images=[]) for item in read]),
+                "i": self.processor.pack(only_images, text=False),
+                "mm": self.processor.pack(read, text=False),
+            }
+            chunks: list[Any] = [SeparateBatch(parts)]
+        elif self.variant.chunk_triplets is None:
+            chunks = layout.pack(read)
+        else:
+            size = 3 * self.variant.chunk_triplets
+            chunks = [self.processor.pack(read[start : start + size]) for start in range(0, len(read), size)]
+        packed = layout.pack(read) if self.variant.layout == "separate" else chunks
+        self.operations = useful_operations(self.model, packed)
+        count = len(read)
+        masks = triplet_masks(outlines)
+        return TripletBatch(chunks, [count], torch.arange(count), masks, sum(chunk.tokens for chunk in packed))
+
+    def __call__(self, batch: TripletBatch) -> Tensor:
+        """One step; its loss, still on the device."""
+        result = add_gradients(self.model, batch, triplet_loss, self.recipe, self.number, self.processes, nullcontext())
+        self.processes.average_gradients(self.trained)
+        self.processes.clip_gradients(self.trained, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.number += 1
+        return result.loss.detach()
+
+
+def build(shape: Shape, variant: Variant, device: torch.device, dtype: torch.dtype) -> tuple[Processor, MoonModel]:
+    """A network of this shape with random weights."""
+    words = [f"word {number}" for number in range(2000)]
+    inputs = InputSettings()
+    experts = ExpertSettings(noise=0.1)
+    if shape.name in TINY:
+        sizes = TINY[shape.name]
+        if variant.experts == "dense":
+            sizes = replace(sizes, feed_forward=2 * sizes.feed_forward)
+        settings = BackboneSettings(tiny=sizes, dtype="bfloat16" if dtype == torch.bfloat16 else "float32")
+        loaded = build_backbone(settings, inputs, words)
+        backbone, family, tokenizer = loaded.model.to(device), loaded.family, loaded.tokenizer
+        image_processor: Any = loaded.image_processor
+    else:
+        from transformers import AutoModel
+
+        config = shape_config(HUB[shape.name])
+        if variant.experts == "dense":
+            raise SystemExit("dense is measured on tiny and small, where every layer has experts")
+        with torch.device(device):
+            backbone = AutoModel.from_config(config, dtype=dtype)
+        family = family_of(config.model_type, shape.name)
+        family.prepare(backbone)
+        tokenizer, image_processor = train_tokenizer(words, 2000), None
+    layers = len(decoder_of(backbone, family).layers)
+    if variant.experts == "dense":
+        experts.layers = []
+    elif shape.expert_layers is not None:
+        experts.layers = list(range(layers - shape.expert_layers, layers))
+    with torch.device(device):
+        model = variant.network(backbone, family, experts)
+    if variant.network is not MoonModel:
+        unfuse_norms(model)
+    if variant.experts == "eager":
+        for module in model.modules():
+            if isinstance(module, Experts):
+                module.forward = one_expert_after_another.__get__(module)  # type: ignore[method-assign]
+    return Processor(tokenizer, image_processor, family, backbone.config, inputs), model
+
+
+def random_triplets(
+    shape: Shape, triplets: int, random: torch.Generator
+) -> tuple[list[ReadItem], list[TripletOutline]]:
+    """Random items; the numbers of their words are spread by a third about the mean."""
+    frames, height, width = shape.grid
+    patch = {"tiny": 3 * 100, "small": 3 * 100}.get(shape.name, 3 * 2 * (14 if "2.5" in shape.name else 16) ** 2)
+    tokens = frames * height * width // 4
+    # A few pictures under many names: what is in them makes no difference to the time.
+    pictures = [torch.randn(frames * height * width, patch, generator=random) for _ in range(8)]
+    read = []
+    for number in range(3 * triplets):
+        words = int(torch.randint(WORDS * 2 // 3, WORDS * 4 // 3 + 1, (1,), generator=random))
+        ids = torch.randint(300, 1500, (TOKENS_A_WORD * words,), generator=random).tolist()
+        image = ImageTensor(pictures[number % len(pictures)], shape.grid, tokens)
+        read.append(ReadItem(ids, [(number.to_bytes(8, "big"), image)]))
+    outlines = [
+        TripletOutline(f"p{n}", f"n{n}", frozenset({f"p{n}"}), (f"p{n}", f"n{n}"), (f"p{n}", f"n{n}"))
+        for n in range(triplets)
+    ]
+    return read, outlines
+
+
+def catalog_triplets(data: Path, config: Path, steps: int, size: int) -> tuple[Any, list[tuple[Any, Any]]]:
+    """The encoder that a recipe begins with, and the batches of its first steps: (items, outlines) of each."""
+    from moon2.catalog.store import Catalog
+    from moon2.catalog.triplets import training_triplets
+    from moon2.recipe import load_recipe
+    from moon2.train.stream import TripletStream
+    from moon2.train.train import untrained_encoder
+
+    recipe, catalog = load_recipe(config), Catalog.open(data)
+    encoder = untrained_encoder(recipe, catalog)
+    stream = TripletStream(
+        training_triplets(catalog, recipe.training.seed),
+        catalog,
+        encoder.processor,
+        recipe.image_transforms,
+        recipe.augmentations,
+        length=steps * size,
+        seed=recipe.training.seed,
+    )
+    batches = []
+    for step in range(steps):
+        examples = [stream[number] for number in range(step * size, (step + 1) * size)]
+        items = [example.query for example in examples] + [example.positive for example in examples]
+        items += [example.negative for example in examples if example.negative is not None]
+        batches.append((encoder.processor.read(items), [example.outline for example in examples]))
+    return encoder, batches
+
+
+def matrix_rate(device: torch.device) -> float:
+    """Operations a second of one large matrix product, in the number format of the run."""
+    size, dtype = (8192, torch.bfloat16) if device.type == "cuda" else (1024, torch.float32)
+    first, second = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    seconds = []
+    for _ in range(8):
+        wait(device)
+        started = time.perf_counter()
+        first @ second
+        wait(device)
+        seconds.append(time.perf_counter() - started)
+    return 2 * size**3 / statistics.median(seconds[2:])
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def profile(step: Step, batch: TripletBatch) -> None:
+    """Prints the kernels that take most of the GPU's time in one step."""
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as found:
+        step(batch)
+        wait(step.device)
+    rows = [row for row in found.key_averages() if row.device_type == torch.autograd.DeviceType.CUDA]
+    total = sum(row.self_device_time_total for row in rows)
+    print(f"GPU busy for {total / 1e6:.3f} s")
+    for row in sorted(rows, key=lambda row: -row.self_device_time_total)[:40]:
+        print(f"{row.self_device_time_total / total:6.1%} {row.count:6} {row.key[:110]}")
+
+
+def graphs() -> int:
+    """Graphs that were compiled so far."""
+    from torch._dynamo.utils import counters
+
+    return int(counters["stats"]["unique_graphs"])
+
+
+def measure(
+    names: Sequence[str], shape: Shape, device: torch.device, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Each variant alone in memory on CUDA; on the CPU all of them, taking turns."""
+    rate = matrix_rate(device)
+    print(f"one large matrix product: {rate / 1e12:.2f} TFLOP/s", flush=True)
+    chosen = {name: variants(options.chunk)[name] for name in names}
+    groups = [[name] for name in chosen] if device.type == "cuda" else [list(chosen)]
+    results = []
+    for group in groups:
+        steps: dict[str, Step] = {}
+        built = {}
+        for name in group:
+            size = options.triplets or round(shape.triplets * chosen[name].times)
+            try:
+                steps[name] = Step(shape, chosen[name], size, device, bf16=device.type == "cuda")
+            except torch.OutOfMemoryError:
+                print(f"{name}: out of memory", flush=True)
+                continue
+            built[name] = torch.cuda.memory_allocated() / 2**30 if device.type == "cuda" else math.nan
+        seconds: dict[str, list[float]] = {name: [] for name in steps}
+        recompilations = dict.fromkeys(steps, 0)
+        batches = {name: step.batch() for name, step in steps.items()}
+        peaks = dict.fromkeys(steps, math.nan)
+        for number in range(-1, options.rounds):
+            for name in [*steps] if number % 2 else [*reversed(steps)]:
+                before, step = graphs(), steps[name]
+                if number and device.type == "cuda" and not step.variant.chunk_triplets:
+                    batches[name] = step.batch()  # lengths as in training, ever new
+                if device.type == "cuda":
+                    torch.cuda.reset_peak_memory_stats()
+                wait(device)
+                started = time.perf_counter()
+                try:
+                    loss = step(batches[name])
+                    wait(device)
+                except torch.OutOfMemoryError:
+                    print(f"{name}: out of memory", flush=True)
+                    steps.pop(name)
+                    continue
+                took = time.perf_counter() - started
+                print(f"{name:14} {step.triplets:5} triplets  {took:8.3f} s  loss {float(loss):.3f}", flush=True)
+                if number >= 0:
+                    seconds[name].append(took)
+                    recompilations[name] += graphs() - before
+                    if device.type == "cuda":
+                        peaks[name] = torch.cuda.max_memory_allocated() / 2**30
+        for name, step in steps.items():
+            if options.profile:
+                profile(step, batches[name])
+            median = statistics.median(seconds[name])
+            results.append(
+                {
+                    "name": name,
+                    "triplets": step.triplets,
+                    "triplets_per_second": step.triplets / median,
+                    "seconds": median,
+                    "seconds_all": seconds[name],
+                    "tflop_per_triplet": step.operations / step.triplets / 1e12,
+                    "mfu": step.operations / median / H100,
+                    "share_of_matrix_rate": step.operations / median / rate,
+                    "peak_gib": peaks[name],
+                    "built_gib": built[name],
+                    "recompilations": recompilations[name],
+                }
+            )
+        steps.clear()
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch._dynamo.reset()
+    return results
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints a table, and writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="tiny")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--variants", nargs="+", choices=variants(1), help="all, or on CUDA the three that matter most")
+    parser.add_argument("--triplets", type=int, help="a step, for all variants")
+    parser.add_argument("--chunk", type=int, default=16, help="triplets in a chunk of gradcache and lora")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--profile", action="store_true", help="print where the GPU's time goes in one more step")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    device = torch.device(options.device)
+    default = ["compiled", "gradcache", "lora"] if options.device == "cuda" else [*variants(1)]
+    names = options.variants or [name for name in default]
+    found = measure(names, SHAPES[options.shape], device, options)
+    card = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    print(f"\n{options.shape} on {card}")
+    print("| variant | triplets | s | triplets/s | TFLOP/triplet | MFU | of matrix rate | peak GiB | recompilations |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for row in found:
+        print(
+            f"| {row['name']} | {row['triplets']} | {row['seconds']:.3f} | {row['triplets_per_second']:.1f} | "
+            f"{row['tflop_per_triplet']:.3f} | {row['mfu']:.3f} | {row['share_of_matrix_rate']:.2f} | "
+            f"{row['peak_gib']:.1f} | {row['recompilations']} |"
+        )
+    if options.json:
+        options.json.write_text(json.dumps({"device": card, "shape": options.shape, "variants": found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
