@@ -13,6 +13,8 @@ from moon2.files import write_text_atomic
 from moon2.recipe import Recipe, RecipeError, load_recipe
 
 KEPT_CHECKPOINTS = 2
+HARD_NEGATIVES = "hard_negatives.json"
+"""In a checkpoint: the hard negatives that were in use, so that a resumed run goes on with the same."""
 
 
 class RunError(UserError):

@@ -74,7 +74,12 @@ class TripletBatch:
 
 
 class TripletStream(Dataset[TripletExample | None]):
-    """`length` examples: every triplet once an epoch, each epoch in an order of its own."""
+    """`length` examples: every triplet once an epoch, each epoch in an order of its own.
+
+    Attributes:
+        hard_negatives: of each triplet, ids of mined negatives beside its own; None where none were mined. It is set
+            before a loader starts, whose processes have copies of the stream.
+    """
 
     def __init__(
         self,
@@ -94,6 +99,7 @@ class TripletStream(Dataset[TripletExample | None]):
         self.augmentations = augmentations
         self.length = length
         self.seed = seed
+        self.hard_negatives: Sequence[Sequence[str]] | None = None
         self._warned: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
@@ -102,12 +108,11 @@ class TripletStream(Dataset[TripletExample | None]):
 
     def __getitem__(self, index: int) -> TripletExample | None:
         """Example `index`; None, with a warning, where nothing of one of its items can be read."""
-        epoch, position = divmod(index, len(self.triplets))
-        if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.triplets))
-        triplet = self.triplets[int(self._order[1][position])]
+        number = self.triplet_number(index)
+        triplet = self.triplets[number]
         random = np.random.default_rng((self.seed, 2, index))
-        negative_id = str(random.choice(triplet.negative_ids)) if triplet.negative_ids else None
+        negatives = (*triplet.negative_ids, *(self.hard_negatives[number] if self.hard_negatives else ()))
+        negative_id = str(random.choice(negatives)) if negatives else None
         # A generator of their own: with or without augmentations, everything else is drawn alike.
         augmenting = np.random.default_rng((self.seed, 3, index))
         negative, negative_title = None, ""
@@ -122,6 +127,13 @@ class TripletStream(Dataset[TripletExample | None]):
         known = triplet.known_positive_ids
         titles = positive_title, negative_title
         return TripletExample(query, positive, negative, triplet.positive_id, negative_id, known, *titles)
+
+    def triplet_number(self, index: int) -> int:
+        """Which triplet example `index` is of."""
+        epoch, position = divmod(index, len(self.triplets))
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.triplets))
+        return int(self._order[1][position])
 
     def _product(self, id: str, random: np.random.Generator, augmenting: np.random.Generator) -> tuple[Item, str]:
         """A product's item, perhaps augmented, and its own title."""

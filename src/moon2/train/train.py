@@ -169,12 +169,13 @@ def _optimize(prepared: PreparedRun, run: RunFolder, step: Step | None) -> None:
     from torch.utils.data import DataLoader, Subset
 
     from moon2.train.batches import TripletCollator
+    from moon2.train.hard_negatives import mine_hard_negatives, read_hard_negatives, spans, write_hard_negatives
     from moon2.train.optimizer import learning_rate_at, make_optimizer
     from moon2.train.run_log import RunLog
     from moon2.train.step import needed_views, training_step
     from moon2.train.validation import validate
 
-    recipe, settings, encoder = prepared.recipe, prepared.recipe.training, prepared.encoder
+    recipe, settings, encoder, stream = prepared.recipe, prepared.recipe.training, prepared.encoder, prepared.stream
 
     # 1. Device and precision. accelerate's own mixed precision would be fixed for the life of the process.
     has_accelerator = torch.accelerator.is_available()
@@ -190,22 +191,36 @@ def _optimize(prepared: PreparedRun, run: RunFolder, step: Step | None) -> None:
     else:
         accelerator.load_state(str(checkpoint[0]))
         done = checkpoint[1]
+        stream.hard_negatives = read_hard_negatives(checkpoint[0])
 
-    # 3. The examples that are left, in the order of the stream.
-    loader = DataLoader(
-        Subset(prepared.stream, range(done * settings.batch_size, len(prepared.stream))),
-        batch_size=settings.batch_size,
-        collate_fn=TripletCollator(
-            encoder.processor, text=encoder.model.needs_text_pass(needed_views(recipe.alignment))
-        ),
-        num_workers=min(8, os.cpu_count() or 1) if has_accelerator else 0,
-    )
+    # 3. The examples that are left, in the order of the stream; between two loaders hard negatives are mined.
+    def batches() -> Iterator[TripletBatch]:
+        for first, end, mining in spans(done, settings):
+            examples = range(first * settings.batch_size, end * settings.batch_size)
+            if mining:
+                wanted = {stream.triplet_number(index) for index in examples}
+                with log.paused(), precision:
+                    stream.hard_negatives = mine_hard_negatives(
+                        encoder, prepared.catalog, stream.triplets, wanted, settings.hard_negatives
+                    )
+            yield from DataLoader(
+                Subset(stream, examples),
+                batch_size=settings.batch_size,
+                collate_fn=TripletCollator(
+                    encoder.processor, text=encoder.model.needs_text_pass(needed_views(recipe.alignment))
+                ),
+                num_workers=min(8, os.cpu_count() or 1) if has_accelerator else 0,
+            )
+
+    def save(folder: Path) -> None:
+        accelerator.save_state(str(folder))
+        write_hard_negatives(folder, stream.hard_negatives)
 
     # 4. The steps.
     compute = step or training_step
     model.train()
     with RunLog(run, settings, done) as log:
-        for number, batch in enumerate(loader, start=done):
+        for number, batch in enumerate(batches(), start=done):
             rate = learning_rate_at(number, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -228,7 +243,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, step: Step | None) -> None:
                     if best is None or scores["score"] > best[1]:
                         run.save_best(number + 1, scores["score"], encoder.save_pretrained)
             if is_last or not (number + 1) % settings.save_every:
-                run.save_checkpoint(number + 1, lambda folder: accelerator.save_state(str(folder)))
+                run.save_checkpoint(number + 1, save)
     model.eval()
 
 
