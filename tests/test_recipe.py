@@ -68,6 +68,8 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("augmentations:\n  keep_original: 1.5\n", "augmentations.keep_original"),
         ("augmentations:\n  images: -1\n", "augmentations.images"),
         ("training:\n  learning_rate: 0\n", "training.learning_rate"),
+        ("training:\n  hard_negatives: -1\n", "training.hard_negatives"),
+        ("training:\n  hard_negatives: 2\n  steps: 500\n", "training.mine_every is 500"),
         ("- a\n- list\n", "a recipe is a table"),
         ("training: [\n", "is not YAML"),
     ],

@@ -255,6 +255,9 @@ class TrainingSettings:
 class Recipe:
     """All settings of one run; the sections are the dataclasses above."""
 
+    init: str | None = None
+    """A trained encoder to go on from: the folder of a run or of an encoder, or a hub id. `backbone` and `experts` are
+    then its own and need not be given; `--resume` needs it again."""
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     experts: ExpertSettings = field(default_factory=ExpertSettings)
     input: InputSettings = field(default_factory=InputSettings)

@@ -71,7 +71,9 @@ class RunFolder:
                 raise RecipeError(f"{self.path}: was begun with another recipe; see {self.recipe}, or give another")
             known = self.data_fingerprint
             if known.exists() and known.read_text() != data_fingerprint:
-                raise RecipeError(f"{self.path}: was begun on other data (another catalog or log); give another folder")
+                raise RecipeError(
+                    f"{self.path}: was begun on other data (another catalog, log or --init); give another folder"
+                )
         elif self.path.exists() and any(entry.suffix != ".new" for entry in self.path.iterdir()):
             raise RecipeError(f"{self.path}: is not empty and holds no run; give another folder")
         self.path.mkdir(parents=True, exist_ok=True)

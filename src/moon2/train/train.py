@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,8 +64,12 @@ def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> Tra
     typed here win over it. A run that was stopped goes on with --resume, to the same losses. RUN then holds
     model/ (the encoder), recipe.yaml, history.jsonl, tensorboard/ and checkpoints/.
 
-    example:
+    With --init, a trained encoder goes on learning, from a new log or catalog or by another recipe: its weights,
+    experts and tokenizer are kept.
+
+    examples:
       moon2 train --config recipes/tiny.yaml --data data/shop --out runs/shop --training.steps 300
+      moon2 train --init runs/shop --config recipes/tiny.yaml --data data/spring --out runs/spring
 
     Args:
         data: folder of the catalog.
@@ -73,9 +78,9 @@ def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> Tra
         resume: go on from the last checkpoint in the run's folder, if there is one.
 
     Raises:
-        RecipeError: `out` holds another run, or was trained by a different recipe; or the recipe uses augmentations and
-            the catalog has none.
-        CatalogError, BackboneError: the data or backbone cannot be used.
+        RecipeError: `out` holds another run, or was trained by a different recipe; the recipe uses augmentations and
+            the catalog has none; or it contradicts the encoder that it starts from.
+        CatalogError, BackboneError, EncoderError: the data, the backbone or that encoder cannot be used.
         FolderInUseError: another process is training in `out`.
     """
     return run_training(recipe, Catalog.open(data), out, resume=resume)
@@ -136,10 +141,14 @@ def prepare_run(
     Raises:
         RecipeError, CatalogError, BackboneError: see `train`.
     """
+    from moon2.model.moon_model import MoonModel
     from moon2.train.augmentations import augmentation_texts, require_augmentations
     from moon2.train.batches import TripletStream
+    from moon2.train.start import complete_recipe, fingerprint, new_encoder
     from moon2.train.validation import hold_out
 
+    network = network or MoonModel
+    recipe = complete_recipe(recipe, network)
     settings = recipe.training
     require_augmentations(catalog, recipe.augmentations)
     triplets = training_triplets(catalog, settings.seed)
@@ -148,8 +157,9 @@ def prepare_run(
         held_out = hold_out(triplets, catalog.ids("train"), settings.validation_queries, settings.seed)
         triplets = held_out.training
     texts = [*_tokenizer_texts(catalog, triplets)]
-    run.begin(recipe, _fingerprint(texts, triplets, augmentation_texts(catalog, recipe.augmentations)), resume=resume)
-    encoder = _new_encoder(recipe, texts, network)
+    more = chain(augmentation_texts(catalog, recipe.augmentations), fingerprint(recipe))
+    run.begin(recipe, _fingerprint(texts, triplets, more), resume=resume)
+    encoder = new_encoder(recipe, texts, network)
     stream = TripletStream(
         triplets,
         catalog,
@@ -264,20 +274,16 @@ def finish_run(prepared: PreparedRun, run: RunFolder, seconds: float) -> Trainin
 
 def untrained_encoder(recipe: Recipe, catalog: Catalog) -> Encoder:
     """The encoder that training by this recipe begins with."""
+    from moon2.model.moon_model import MoonModel
+    from moon2.train.start import new_encoder
+
     triplets = training_triplets(catalog, recipe.training.seed)
-    return _new_encoder(recipe, _tokenizer_texts(catalog, triplets), None)
+    return new_encoder(recipe, _tokenizer_texts(catalog, triplets), MoonModel)
 
 
 def training_lock(out: Path) -> AbstractContextManager[None]:
     """One training a folder; of several processes that train together only the first writes, and locks."""
     return exclusive_lock(out, "`moon2 train`") if os.environ.get("RANK", "0") == "0" else nullcontext()
-
-
-def _new_encoder(recipe: Recipe, texts: Iterable[str], network: type[MoonModel] | None) -> Encoder:
-    from moon2.model.encoder import Encoder
-    from moon2.model.moon_model import MoonModel
-
-    return Encoder.from_recipe(recipe, texts, network or MoonModel)
 
 
 def _tokenizer_texts(catalog: Catalog, triplets: Iterable[Triplet]) -> Iterator[str]:
@@ -286,13 +292,13 @@ def _tokenizer_texts(catalog: Catalog, triplets: Iterable[Triplet]) -> Iterator[
     yield from (triplet.query.text for triplet in triplets if triplet.query.text)
 
 
-def _fingerprint(texts: Iterable[str], triplets: Iterable[Triplet], augmentations: Iterable[str]) -> str:
-    """A hash of what a run learns from: its words, its triplets, and the augmentations it uses."""
+def _fingerprint(texts: Iterable[str], triplets: Iterable[Triplet], more: Iterable[str]) -> str:
+    """A hash of what a run learns from: its words, its triplets, the augmentations it uses, what it starts from."""
     digest = hashlib.sha256()
     for text in texts:
         digest.update(text.encode() + b"\n")
     for triplet in triplets:
         digest.update(f"{triplet.query.id}\t{triplet.positive_id}\t{triplet.negative_ids}\n".encode())
-    for text in augmentations:
+    for text in more:
         digest.update(text.encode() + b"\n")
     return digest.hexdigest()
