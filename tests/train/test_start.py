@@ -83,6 +83,15 @@ def test_it_can_be_started_from_again(trained: Path, shop: Catalog, another_shop
     assert likeness.sum(axis=1).min() > 0.99
 
 
+def test_it_may_come_from_the_hub(
+    trained: Path, shop: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moon2.model.encoder.snapshot_download", {"shop/encoder": trained / "model"}.__getitem__)
+    run = run_training(start(Path("shop/encoder"), "training.steps=1"), shop, tmp_path / "run").folder
+    assert load_recipe(run / "recipe.yaml").init == "shop/encoder"
+    assert load_recipe(run / "recipe.yaml").experts.count == 3
+
+
 def test_it_may_read_larger_images_and_longer_text(trained: Path, shop: Catalog) -> None:
     settings = ("input.max_pixels=4096", "input.max_text_tokens=5", "input.max_images=2")
     now = untrained_encoder(start(trained, *settings), shop)
