@@ -235,6 +235,11 @@ class TrainingSettings:
     """Gradients are scaled down to this norm."""
     bf16: bool = False
     """bfloat16 arithmetic over float32 weights (mixed precision)."""
+    hard_negatives: int = 0
+    """Wrong products most like its query to the encoder as it is, mined for each triplet. The negative of a step is
+    drawn among them and those that the log shows. 0: none are mined."""
+    mine_every: int = 500
+    """`hard_negatives` only: steps between minings, which embed the whole catalog; the first comes after as many."""
     evaluate_every: int = 0
     """Steps between evaluations on queries held out of the training log; the best weights are kept. 0: none are held
     out, and the last weights are kept."""
@@ -255,10 +260,12 @@ class TrainingSettings:
             "0 to 1",
         )
         require((self.chunk_tokens or 1) >= 1, "training.chunk_tokens", self.chunk_tokens, "1 or more")
-        for name in ("steps", "batch_size", "save_every", "log_every"):
+        for name in ("steps", "batch_size", "save_every", "log_every", "mine_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
-        for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay"):
+        for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay", "hard_negatives"):
             require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
+        in_time = not self.hard_negatives or self.mine_every < self.steps
+        require(in_time, "training.mine_every", self.mine_every, "below training.steps, or no hard negative is mined")
         for name in ("learning_rate", "max_grad_norm"):
             require(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "above 0")
 
@@ -267,6 +274,9 @@ class TrainingSettings:
 class Recipe:
     """All settings of one run; the sections are the dataclasses above."""
 
+    init: str | None = None
+    """A trained encoder to go on from: the folder of a run or of an encoder, or a hub id. `backbone` and `experts` are
+    then its own and need not be given; `--resume` needs it again."""
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     experts: ExpertSettings = field(default_factory=ExpertSettings)
     input: InputSettings = field(default_factory=InputSettings)

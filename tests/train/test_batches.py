@@ -83,6 +83,23 @@ def test_all_negatives_of_a_triplet_are_drawn_in_time(shop: Catalog, new_encoder
     assert {stream[index].outline.negative_id for index in range(40)} == set(triplet.negative_ids)
 
 
+def test_mined_negatives_are_drawn_beside_the_logs_own(shop: Catalog, new_encoder: Callable[..., Encoder]) -> None:
+    triplets = [
+        Triplet(Query("q", "navy"), "navy-shirt", ("red-shirt",), frozenset({"navy-shirt"})),
+        Triplet(Query("r", "red bag"), "red-bag", (), frozenset({"red-bag"})),
+    ]
+    stream = TripletStream(triplets, shop, new_encoder().processor, *PLAIN, length=80, seed=0)
+    before = [seen(stream[index]) for index in range(80)]
+    stream.hard_negatives = [(), ()]
+    assert [seen(stream[index]) for index in range(80)] == before
+    stream.hard_negatives = [("navy-bag", "navy-shoes"), ("red-shoes",)]
+    drawn = [
+        Counter(seen(stream[index])[4] for index in range(80) if stream.triplet_number(index) == n) for n in (0, 1)
+    ]
+    assert drawn[0].keys() == {"red-shirt", "navy-bag", "navy-shoes"} and min(drawn[0].values()) > 5
+    assert drawn[1] == {"red-shoes": 40}
+
+
 def test_a_query_that_shows_a_product_gets_its_image(shop: Catalog, new_encoder: Callable[..., Encoder]) -> None:
     triplets = [triplet for triplet in training_triplets(shop) if triplet.query.id == "shown"]
     processor = new_encoder().processor

@@ -129,8 +129,11 @@ class QwenFamily:
         from transformers import Qwen2VLImageProcessorPil
 
         processor = cast(ImageProcessor, Qwen2VLImageProcessorPil.from_pretrained(source))
-        largest = min(max_pixels, processor.size["longest_edge"])
-        processor.size = {"shortest_edge": min(largest, processor.size["shortest_edge"]), "longest_edge": largest}
+        # Not limited by the checkpoint's own: a saved encoder that goes on learning may read larger images than before.
+        processor.size = {
+            "shortest_edge": min(max_pixels, processor.size["shortest_edge"]),
+            "longest_edge": max_pixels,
+        }
         return processor
 
     def image_tensors(

@@ -27,7 +27,12 @@ logger = logging.getLogger(__name__)
 
 
 class TripletStream(Dataset[TripletExample]):
-    """`length` examples: every triplet once an epoch, each epoch in an order of its own."""
+    """`length` examples: every triplet once an epoch, each epoch in an order of its own.
+
+    Attributes:
+        hard_negatives: of each triplet, ids of mined negatives beside its own; None where none were mined. It is set
+            before a loader starts, whose processes have copies of the stream.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class TripletStream(Dataset[TripletExample]):
         self.augmentations = augmentations
         self.length = length
         self.seed = seed
+        self.hard_negatives: Sequence[Sequence[str]] | None = None
         self._warned: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
@@ -80,12 +86,18 @@ class TripletStream(Dataset[TripletExample]):
 
     def _draw(self, index: int) -> tuple[Triplet, np.random.Generator, str | None]:
         """The triplet, the generator of its image transforms, and its negative."""
+        number = self.triplet_number(index)
+        triplet = self.triplets[number]
+        random = np.random.default_rng((self.seed, 2, index))
+        negatives = (*triplet.negative_ids, *(self.hard_negatives[number] if self.hard_negatives else ()))
+        return triplet, random, str(random.choice(negatives)) if negatives else None
+
+    def triplet_number(self, index: int) -> int:
+        """Which triplet example `index` is of."""
         epoch, position = divmod(index, len(self.triplets))
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.triplets))
-        triplet = self.triplets[int(self._order[1][position])]
-        random = np.random.default_rng((self.seed, 2, index))
-        return triplet, random, str(random.choice(triplet.negative_ids)) if triplet.negative_ids else None
+        return int(self._order[1][position])
 
     def _augmenting(self, index: int, product: int) -> np.random.Generator:
         """A generator of its own: with or without augmentations, everything else is drawn alike."""
