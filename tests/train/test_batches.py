@@ -94,7 +94,8 @@ def test_mined_negatives_are_drawn_beside_the_logs_own(shop: Catalog, new_encode
     assert [seen(stream[index]) for index in range(80)] == before
     stream.hard_negatives = [("navy-bag", "navy-shoes"), ("red-shoes",)]
     drawn = [
-        Counter(seen(stream[index])[4] for index in range(80) if stream.triplet_number(index) == n) for n in (0, 1)
+        Counter(stream[index].outline.negative_id for index in range(80) if stream.triplet_number(index) == n)
+        for n in (0, 1)
     ]
     assert drawn[0].keys() == {"red-shirt", "navy-bag", "navy-shoes"} and min(drawn[0].values()) > 5
     assert drawn[1] == {"red-shoes": 40}
