@@ -263,8 +263,14 @@ class SmolFamily:
         return None
 
     def image_features(self, model: Backbone, inputs: VisionInputs) -> tuple[Tensor, list[Tensor]]:
-        tokens = model.get_image_features(pixel_values=inputs.pixels.unsqueeze(0), return_dict=True).pooler_output
-        return torch.cat(list(tokens)), []
+        # Of all images all patches are real. transformers' own way looks for padding first, and waits for the device.
+        parts: Any = model
+        pixels = inputs.pixels.to(parts.dtype)
+        side = pixels.shape[-1] // model.config.vision_config.patch_size
+        real = torch.ones(len(pixels), side, side, dtype=torch.bool, device=pixels.device)
+        patches = parts.vision_model.embeddings(pixel_values=pixels, patch_attention_mask=real)
+        states = parts.vision_model.encoder(inputs_embeds=patches, attention_mask=None).last_hidden_state
+        return parts.connector(parts.vision_model.post_layernorm(states)).flatten(0, 1), []
 
     def positions(self, config: BackboneConfig, grids: Sequence[Grid], length: int) -> Tensor:
         return torch.arange(length).unsqueeze(0)

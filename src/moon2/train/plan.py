@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MethodType
 from typing import Any, cast
 
@@ -198,6 +198,15 @@ def _batch(
     )
 
 
+def _without_numbers(batch: TripletBatch) -> TripletBatch:
+    return replace(
+        batch,
+        chunks=[chunk.to("meta") for chunk in batch.chunks],
+        order=batch.order.to("meta"),
+        masks=batch.masks.to("meta"),
+    )
+
+
 def _measure(recipe: Recipe, model: MoonModel, batch: TripletBatch, devices: int, *, gpu: bool) -> dict[str, int]:
     """Bytes at the largest moment of a step, on one device."""
     settings = recipe.training
@@ -206,6 +215,7 @@ def _measure(recipe: Recipe, model: MoonModel, batch: TripletBatch, devices: int
     whole = sum(weights.nbytes for weights in model.parameters())
     is_sharded = settings.shard_weights and devices > 1
     precision = torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16 and not is_sharded)
+    host = _without_numbers(batch)
     meter = MemoryMeter()
     with _processes(devices) as processes:
         if is_sharded:
@@ -226,13 +236,8 @@ def _measure(recipe: Recipe, model: MoonModel, batch: TripletBatch, devices: int
             # From its second chunk on, a step adds to gradients that are there.
             if len(batch.chunks) == 1:
                 optimizer.zero_grad()
-            for chunk in batch.chunks:
-                if chunk.images is not None:
-                    inputs = chunk.images.inputs
-                    inputs.pixels = torch.empty(inputs.pixels.shape, dtype=inputs.pixels.dtype)
-                    break
             network: Any = model if len(batch.chunks) == 1 else _FirstChunk(model, len(batch.chunks))
-            add_gradients(network, batch, triplet_loss, recipe, 0, processes, precision)
+            add_gradients(network, host, triplet_loss, recipe, 0, processes, precision)
             processes.average_gradients(trained)
             processes.clip_gradients(trained, settings.max_grad_norm)
     taken = weights + states + meter.marked_at_peak
