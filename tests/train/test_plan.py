@@ -13,15 +13,14 @@ from PIL import Image
 from support.tiny_checkpoints import write_checkpoint
 
 from moon2 import Encoder
-from moon2.errors import UserError
 from moon2.model.item_batch import ItemBatch
 from moon2.model.processor import Item
-from moon2.recipe import Recipe, RecipeError
+from moon2.recipe import Recipe
 from moon2.train.batches import ChunkLayout, TripletExample, TripletOutline, collate
+from moon2.train.dry_step import plan_run
 from moon2.train.gradcache import add_gradients
 from moon2.train.memory import MemoryMeter
 from moon2.train.optimizer import make_optimizer
-from moon2.train.plan import plan
 from moon2.train.processes import Processes
 from moon2.train.step import triplet_loss
 
@@ -100,5 +99,5 @@ def test_a_step_takes_what_was_planned(
     name = backbone if backbone == "tiny" else str(write_checkpoint(backbone, tmp_path / backbone))
     recipe = small_recipe(*SIZES, f"backbone.name={name}", *settings)
     expected = measured(recipe)
-    print(plan(recipe, gpu=False).peak/expected, expected)
-    assert plan(recipe, gpu=False).peak == pytest.approx(expected, rel=0.15)
+    print(plan_run(recipe, gpu=False).peak / expected, expected)
+    assert plan_run(recipe, gpu=False).peak == pytest.approx(expected, rel=0.15)

@@ -107,7 +107,8 @@ def _tiny(sizes: TinySettings, inputs: InputSettings, texts: Iterable[str], dtyp
     from transformers import Qwen2VLImageProcessorPil
 
     tokenizer = train_tokenizer(texts, sizes.vocabulary)
-    config = tiny_config(sizes, len(tokenizer), [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS])
+    special: Any = tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS)
+    config = tiny_config(sizes, len(tokenizer), special)
     model = AutoModel.from_config(config, dtype=dtype)
     family = family_of(config.model_type, "tiny")
     family.prepare(model)

@@ -145,7 +145,7 @@ def shape_config(name: str) -> Any:
 
 
 def planned_config(settings: BackboneSettings) -> Any:
-    """The transformers config of a backbone, without its weights: `tiny`, a named checkpoint, or a folder's config.json.
+    """The transformers config of `tiny`, of a named checkpoint, or of a folder with a config.json.
 
     Raises:
         UserError: its sizes do not come with moon2, and it is no folder with a config.json.

@@ -27,7 +27,7 @@ class MemoryMeter(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.marked = self.peak = self.marked_at_peak = 0
         self._sizes: dict[int, int] = {}
         self._marked: set[int] = set()
@@ -60,12 +60,12 @@ class MemoryMeter(TorchDispatchMode):
             return self._resize(storage, size)
 
         torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign, assignment]
-        return super().__enter__()
+        return super().__enter__()  # type: ignore[no-untyped-call]
 
     def __exit__(self, *error: Any) -> None:
         """Ends counting."""
         torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation, and counts what it made."""
