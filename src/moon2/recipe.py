@@ -232,13 +232,15 @@ class TrainingSettings:
     """Steps between checkpoints, from which `--resume` goes on."""
     log_every: int = 10
     """Steps between lines of the log."""
+    image_cache_gb: float = 4.0
+    """Disk space, in the user's cache folder, for large images at the size at which they are read; 0: none."""
     seed: int = 0
     """Seed of the weights, the order of the triplets and every random draw."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "save_every", "log_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
-        for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay"):
+        for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay", "image_cache_gb"):
             require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
         for name in ("learning_rate", "max_grad_norm"):
             require(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "above 0")

@@ -17,7 +17,9 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from moon2.images import ReadingSize
 from moon2.model.grouped_attention import GROUPED_ATTENTION
+from moon2.model.reading_size import QwenReadingSize, TileReadingSize
 
 Grid = tuple[int, int, int]
 """Frames, height and width of an image, in patches."""
@@ -109,8 +111,11 @@ class ImageProcessor(Protocol):
     """A PIL image processor of transformers."""
 
     size: dict[str, int]
+    patch_size: int
+    merge_size: int
+    resample: int
 
-    def __call__(self, *, images: object, return_tensors: str) -> Mapping[str, Tensor]:
+    def __call__(self, *, images: object, return_tensors: str, do_resize: bool = ...) -> Mapping[str, Tensor]:
         """RGB images → tensors."""
 
     def save_pretrained(self, folder: Path) -> object:
@@ -127,6 +132,9 @@ class Family(Protocol):
 
     def image_processor(self, source: str | Path, config: BackboneConfig, max_pixels: int) -> ImageProcessor:
         """The checkpoint's image processor, without torchvision, limited to images of `max_pixels` pixels."""
+
+    def reading_size(self, processor: ImageProcessor) -> ReadingSize:
+        """The size at which the image processor reads an image."""
 
     def image_inputs(
         self, processor: ImageProcessor, config: BackboneConfig, images: Sequence[Image.Image]
@@ -163,12 +171,19 @@ class QwenFamily:
         processor.size = {"shortest_edge": min(largest, processor.size["shortest_edge"]), "longest_edge": largest}
         return processor
 
+    def reading_size(self, processor: ImageProcessor) -> ReadingSize:
+        largest = processor.size["longest_edge"]
+        # At most a quarter: rounding takes less than that, so what was scaled down is never scaled up again.
+        smallest = min(largest // 4, processor.size["shortest_edge"])
+        unit = processor.patch_size * processor.merge_size
+        return QwenReadingSize(unit, smallest, largest, Image.Resampling(processor.resample))
+
     def image_inputs(
         self, processor: ImageProcessor, config: BackboneConfig, images: Sequence[Image.Image]
     ) -> ImageInputs:
-        # The processor refuses ribbons of more than 200 to 1; squeeze them to what it takes.
-        images = [_less_than_200_to_1(image) for image in images]
-        tensors = dict(processor(images=list(images), return_tensors="pt"))
+        reading_size = self.reading_size(processor)
+        images = [image.resize(reading_size(*image.size), reading_size.resample) for image in images]
+        tensors = dict(processor(images=images, do_resize=False, return_tensors="pt"))
         grids = [tuple(grid) for grid in tensors["image_grid_thw"].tolist()]
         unit = config.vision_config.spatial_merge_size**2
         return ImageInputs(tensors, [frames * height * width // unit for frames, height, width in grids], grids)
@@ -227,6 +242,9 @@ class SmolFamily:
         )
         return cast(ImageProcessor, processor)
 
+    def reading_size(self, processor: ImageProcessor) -> ReadingSize:
+        return TileReadingSize(processor.size["longest_edge"], Image.Resampling(processor.resample))
+
     def image_inputs(
         self, processor: ImageProcessor, config: BackboneConfig, images: Sequence[Image.Image]
     ) -> ImageInputs:
@@ -256,13 +274,6 @@ class SmolFamily:
 def _ids(tokenizer: PreTrainedTokenizerBase, *tokens: str) -> list[int]:
     ids: Any = tokenizer.convert_tokens_to_ids(list(tokens))
     return list(ids)
-
-
-def _less_than_200_to_1(image: Image.Image) -> Image.Image:
-    width, height = image.size
-    if max(width, height) < 200 * min(width, height):
-        return image
-    return image.resize((max(width, height // 199 + 1), max(height, width // 199 + 1)))
 
 
 FAMILIES: dict[str, Family] = {

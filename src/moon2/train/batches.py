@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch.utils.data import Dataset
 
 from moon2.catalog.store import Catalog, CatalogError, UnknownProductError
 from moon2.catalog.triplets import Triplet
-from moon2.images import ImageError
+from moon2.images import ImageError, ImageOpener, open_image
 from moon2.model.processor import Item, ItemBatch, Processor
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.records import Product, Query
@@ -86,6 +87,7 @@ class TripletStream(Dataset[TripletExample | None]):
         *,
         length: int,
         seed: int,
+        opener: ImageOpener = open_image,
     ) -> None:
         self.triplets = triplets
         self.catalog = catalog
@@ -94,6 +96,7 @@ class TripletStream(Dataset[TripletExample | None]):
         self.augmentations = augmentations
         self.length = length
         self.seed = seed
+        self.opener = opener
         self._warned: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
@@ -126,7 +129,8 @@ class TripletStream(Dataset[TripletExample | None]):
     def _product(self, id: str, random: np.random.Generator, augmenting: np.random.Generator) -> tuple[Item, str]:
         """A product's item, perhaps augmented, and its own title."""
         product = self.catalog.product(id)
-        augmented = draw_augmentations(product, self.augmentations, augmenting, self._warn)
+        open_at = partial(self.opener, read_at=self.processor.reading_size)
+        augmented = draw_augmentations(product, self.augmentations, augmenting, self._warn, open_at)
         item = self._item(augmented.product, random)
         item.added_text = augmented.added_text
         if item.images:
@@ -135,7 +139,8 @@ class TripletStream(Dataset[TripletExample | None]):
 
     def _item(self, record: Product | Query, random: np.random.Generator) -> Item:
         try:
-            return self.processor.item(record, lambda image: transform_image(image, self.image_transforms, random))
+            transform = partial(transform_image, settings=self.image_transforms, random=random)
+            return self.processor.item(record, transform, opener=self.opener)
         except ImageError as error:
             item = self.processor.item(record, views={"t"})
             if not item.text:

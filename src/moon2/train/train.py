@@ -136,6 +136,7 @@ def prepare_run(
     Raises:
         RecipeError, CatalogError, BackboneError: see `train`.
     """
+    from moon2.image_cache import caching_opener
     from moon2.train.augmentations import augmentation_texts, require_augmentations
     from moon2.train.batches import TripletStream
     from moon2.train.validation import hold_out
@@ -158,6 +159,7 @@ def prepare_run(
         recipe.augmentations,
         length=settings.steps * settings.batch_size,
         seed=settings.seed,
+        opener=caching_opener(settings.image_cache_gb),
     )
     return PreparedRun(recipe, catalog, encoder, stream, held_out if held_out and held_out.interactions else None)
 
