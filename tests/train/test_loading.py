@@ -108,28 +108,21 @@ def test_workers_work_during_the_steps() -> None:
     assert loader.report(1.0)["loader/triplets_per_second"] == pytest.approx(2 * 4 / 0.1, rel=0.2)
 
 
-def test_an_accelerator_gets_workers_and_a_cpu_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"sched_getaffinity": range(12)}.items():
-        monkeypatch.setattr(f"os.{name}", lambda _, value=value: value)
-    workers = {
-        (device, processes): make_loader(_on(monkeypatch, processes), torch.device(device)).workers
-        for device in ("cpu", "cuda")
-        for processes in ("1", "2", "12")
-    }
-    assert workers == {
-        ("cpu", "1"): 0,
-        ("cpu", "2"): 0,
-        ("cpu", "12"): 0,
-        ("cuda", "1"): 8,
-        ("cuda", "2"): 5,
-        ("cuda", "12"): 1,
-    }
+@pytest.mark.parametrize(
+    ("device", "processes", "workers"), [("cpu", 1, 0), ("cpu", 12, 0), ("cuda", 1, 8), ("cuda", 2, 5), ("cuda", 12, 1)]
+)
+def test_an_accelerator_gets_workers_and_a_cpu_none(
+    device: str, processes: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(12))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    loader = make_loader(SlowNumbers(3), torch.device(device))
+    assert (loader.workers, loader.pin_memory) == (workers, device == "cuda")
 
 
-def _on(monkeypatch: pytest.MonkeyPatch, processes: str) -> SlowNumbers:
-    """Batches, in one of so many processes on a machine."""
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    return SlowNumbers(3)
+def test_every_tensor_of_a_batch_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor + 100)  # stands for it where there is no CUDA
+    assert numbers(Loader(SlowNumbers(3), 0, memory=PLENTY, pin_memory=True)) == [100, 101, 102]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="memory is pinned for CUDA only")
