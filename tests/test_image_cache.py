@@ -87,13 +87,16 @@ def test_another_image_size_or_time_is_another_entry(jpeg: Path, photo: Image.Im
     cache = ImageCache(tmp_path / "cache", 1e6)
     assert cache(jpeg, read_at=READ_AT).size == (64, 64)
     assert cache(jpeg, read_at=Square(32)).size == (32, 32)
-    black = Image.new("RGB", photo.size)
-    black.save(jpeg)
-    assert not np.asarray(cache(jpeg, read_at=READ_AT)).any(), "the file was written anew"
+    bitmap = tmp_path / "photo.bmp"
+    for time, image in enumerate((photo, Image.new("RGB", photo.size))):
+        image.save(bitmap)
+        os.utime(bitmap, (time, time))
+        black = not np.asarray(cache(bitmap, read_at=READ_AT)).any()
+        assert black == (time == 1), "the file was written anew, to the same length"
     white = io.BytesIO()
     Image.new("RGB", photo.size, "white").save(white, "PNG")
     assert np.asarray(cache(white.getvalue(), read_at=READ_AT)).min() == 255
-    assert len(entries(tmp_path / "cache")) == 4
+    assert len(entries(tmp_path / "cache")) == 5
 
 
 def test_what_is_small_or_cannot_be_known_again_is_not_kept(jpeg: Path, photo: Image.Image, tmp_path: Path) -> None:
@@ -170,12 +173,12 @@ def test_a_new_process_measures_what_others_left(photo: Image.Image, tmp_path: P
     folder = tmp_path / "cache"
     (folder / "ab").mkdir(parents=True)
     for number in range(10):
-        (folder / "ab" / str(number)).write_bytes(bytes(20_000))
+        (folder / "ab" / str(number)).write_bytes(bytes(200_000))
         os.utime(folder / "ab" / str(number), (number, number))
     path = tmp_path / "photo.png"
     photo.save(path)
-    ImageCache(folder, 100_000)(path, read_at=READ_AT)
-    assert sum(entry.stat().st_size for entry in entries(folder)) <= 100_000
+    ImageCache(folder, 1_000_000)(path, read_at=READ_AT)
+    assert sum(entry.stat().st_size for entry in entries(folder)) <= 1_000_000
 
 
 def test_a_folder_that_cannot_be_written_costs_a_line_and_no_image(
