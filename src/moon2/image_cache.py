@@ -1,7 +1,8 @@
 """Large images on disk at the size at which they are read, so that each is decoded once and not once an epoch.
 
-Decoding a JPEG of 12 million pixels takes 51 ms even at reduced size; its entry here opens in 4. The folder is the
-user's, not a run's: runs on one catalog share the entries, and a run's folder stays small enough to copy.
+A JPEG of 12 million pixels takes nine times as long to decode, even at reduced size, as its entry here
+(`benchmarks/image_loading.py`). The folder is the user's, not a run's: runs on one catalog share the entries, and a
+run's folder stays small enough to copy.
 """
 
 from __future__ import annotations
