@@ -249,6 +249,8 @@ class TrainingSettings:
     """Steps between checkpoints, from which `--resume` goes on."""
     log_every: int = 10
     """Steps between lines of the log."""
+    image_cache_gb: float = 4.0
+    """Disk space, in the user's cache folder, for large images at the size at which they are read; 0: none."""
     seed: int = 0
     """Seed of the weights, the order of the triplets and every random draw."""
 
@@ -262,7 +264,8 @@ class TrainingSettings:
         require((self.chunk_tokens or 1) >= 1, "training.chunk_tokens", self.chunk_tokens, "1 or more")
         for name in ("steps", "batch_size", "save_every", "log_every", "mine_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
-        for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay", "hard_negatives"):
+        names = ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay", "hard_negatives")
+        for name in (*names, "image_cache_gb"):
             require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
         in_time = not self.hard_negatives or self.mine_every < self.steps
         require(in_time, "training.mine_every", self.mine_every, "below training.steps, or no hard negative is mined")
