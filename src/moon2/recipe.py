@@ -252,6 +252,11 @@ class TrainingSettings:
     """Gradients are scaled down to this norm."""
     bf16: bool = False
     """bfloat16 arithmetic over float32 weights (mixed precision)."""
+    hard_negatives: int = 0
+    """Wrong products most like its query to the encoder as it is, mined for each triplet. The negative of a step is
+    drawn among them and those that the log shows. 0: none are mined."""
+    mine_every: int = 500
+    """`hard_negatives` only: steps between minings, which embed the whole catalog; the first comes after as many."""
     evaluate_every: int = 0
     """Steps between evaluations on queries held out of the training log; the best weights are kept. 0: none are held
     out, and the last weights are kept."""
@@ -261,6 +266,8 @@ class TrainingSettings:
     """Steps between checkpoints, from which `--resume` goes on."""
     log_every: int = 10
     """Steps between lines of the log."""
+    image_cache_gb: float = 4.0
+    """Disk space, in the user's cache folder, for large images at the size at which they are read; 0: none."""
     seed: int = 0
     """Seed of the weights, the order of the triplets and every random draw."""
 
@@ -272,10 +279,13 @@ class TrainingSettings:
             "0 to 1",
         )
         require((self.chunk_tokens or 1) >= 1, "training.chunk_tokens", self.chunk_tokens, "1 or more")
-        for name in ("steps", "batch_size", "save_every", "log_every"):
+        for name in ("steps", "batch_size", "save_every", "log_every", "mine_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
-        for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay"):
+        names = ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay", "hard_negatives")
+        for name in (*names, "image_cache_gb"):
             require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
+        in_time = not self.hard_negatives or self.mine_every < self.steps
+        require(in_time, "training.mine_every", self.mine_every, "below training.steps, or no hard negative is mined")
         for name in ("learning_rate", "max_grad_norm"):
             require(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "above 0")
 
@@ -284,6 +294,9 @@ class TrainingSettings:
 class Recipe:
     """All settings of one run; the sections are the dataclasses above."""
 
+    init: str | None = None
+    """A trained encoder to go on from: the folder of a run or of an encoder, or a hub id. `backbone` and `experts` are
+    then its own and need not be given; `--resume` needs it again."""
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     experts: ExpertSettings = field(default_factory=ExpertSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)

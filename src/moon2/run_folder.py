@@ -13,6 +13,8 @@ from moon2.files import write_text_atomic
 from moon2.recipe import Recipe, RecipeError, load_recipe
 
 KEPT_CHECKPOINTS = 2
+HARD_NEGATIVES = "hard_negatives.json"
+"""In a checkpoint: the hard negatives that were in use, so that a resumed run goes on with the same."""
 
 
 class RunError(UserError):
@@ -69,7 +71,9 @@ class RunFolder:
                 raise RecipeError(f"{self.path}: was begun with another recipe; see {self.recipe}, or give another")
             known = self.data_fingerprint
             if known.exists() and known.read_text() != data_fingerprint:
-                raise RecipeError(f"{self.path}: was begun on other data (another catalog or log); give another folder")
+                raise RecipeError(
+                    f"{self.path}: was begun on other data (another catalog, log or --init); give another folder"
+                )
         elif self.path.exists() and any(entry.suffix != ".new" for entry in self.path.iterdir()):
             raise RecipeError(f"{self.path}: is not empty and holds no run; give another folder")
         self.path.mkdir(parents=True, exist_ok=True)

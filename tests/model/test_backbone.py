@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from support.some_items import records
-from support.tiny_checkpoints import CHECKPOINTS, WORDS
+from support.tiny_checkpoints import CHECKPOINTS, WORDS, write_embedding_checkpoint
 
 from moon2 import Encoder
 from moon2.model.backbone import BackboneError, load_backbone, train_tokenizer
@@ -29,6 +29,26 @@ def test_a_checkpoint_is_loaded_with_its_weights(kind: str, checkpoints: dict[st
     found = backbone.model.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+@pytest.mark.parametrize("subfolder", [None, "", "0_Transformer"])
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_an_embedding_model_is_the_same_backbone(
+    prefix: str, subfolder: str | None, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    """Qwen3-VL-Embedding: without a language head, by itself or in a folder of sentence-transformers."""
+    folder = write_embedding_checkpoint(tmp_path / "embedding", prefix=prefix, subfolder=subfolder)
+    found = load_backbone(folder, MAX_PIXELS, torch.float32)
+    expected = load_backbone(checkpoints["qwen3_vl"], MAX_PIXELS, torch.float32)
+    weights, same = (backbone.model.state_dict() for backbone in (found, expected))
+    assert weights.keys() == same.keys() and all(torch.equal(weights[name], same[name]) for name in same)
+    assert found.image_processor.to_dict() == expected.image_processor.to_dict()
+    assert found.tokenizer.get_vocab() == expected.tokenizer.get_vocab()
+
+
+def test_a_trained_encoder_is_no_backbone(small_encoder_folder: Path) -> None:
+    with pytest.raises(BackboneError, match=f"a trained encoder; go on from it with --init {small_encoder_folder}"):
+        load_backbone(small_encoder_folder, MAX_PIXELS, torch.float32)
 
 
 def test_a_folder_without_a_model_is_named_in_one_line(tmp_path: Path) -> None:

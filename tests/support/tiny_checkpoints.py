@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     GPT2Tokenizer,
@@ -51,6 +52,32 @@ def write_checkpoint(kind: str, folder: Path) -> Path:
                 weight.normal_(std=0.15)
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return folder
+
+
+def write_embedding_checkpoint(folder: Path, *, prefix: str = "model.", subfolder: str | None = None) -> Path:
+    """The weights of `write_checkpoint("qwen3_vl")` as an embedding model has them: without the language head.
+
+    Args:
+        folder: where to write.
+        prefix: before the name of each weight; "" as `AutoModel` saves, "model." as Qwen3-VL-Embedding has it.
+        subfolder: of the model in the layout of sentence-transformers, "" for its root; None is another layout.
+    """
+    target = write_checkpoint("qwen3_vl", folder / (subfolder or ""))
+    weights = load_file(target / "model.safetensors")
+    dense = {name.removeprefix("model."): weight for name, weight in weights.items() if name != "lm_head.weight"}
+    save_file({prefix + name: weight for name, weight in dense.items()}, target / "model.safetensors", {"format": "pt"})
+    config = json.loads((target / "config.json").read_text())
+    config["architectures"] = ["Qwen3VLForConditionalGeneration" if prefix else "Qwen3VLModel"]
+    (target / "config.json").write_text(json.dumps(config))
+    if subfolder is not None:
+        # transformers 5, with which sentence-transformers saves, puts the image processor into this file.
+        preprocessor = json.loads((target / "preprocessor_config.json").read_text())
+        (target / "preprocessor_config.json").unlink()
+        (target / "processor_config.json").write_text(json.dumps({"image_processor": preprocessor}))
+        paths = {"Transformer": subfolder, "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+        modules = [{"path": path, "type": f"sentence_transformers.models.{name}"} for name, path in paths.items()]
+        (folder / "modules.json").write_text(json.dumps(modules))
     return folder
 
 

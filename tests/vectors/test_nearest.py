@@ -99,6 +99,18 @@ def test_top_k_is_sorted_and_breaks_ties_by_row() -> None:
     assert top_k(QUERY, GALLERY, 2, excluded=[0])[0].tolist() == [[1, 2]]
 
 
+def test_top_k_leaves_out_what_is_above_each_querys_ceiling() -> None:
+    queries, ceilings = np.repeat(QUERY, 2, axis=0), np.cos(np.radians([15, 45])).astype(np.float32)
+    rows, scores = top_k(queries, GALLERY, 3, ceilings=ceilings)
+    assert (rows[0].tolist(), rows[1, :2].tolist()) == ([1, 2, 3], [2, 3])
+    assert scores[1, 2] == -np.inf, "no third row is below"
+    many, some = np.random.default_rng(2).normal(size=(5000, 8)), np.random.default_rng(3).normal(size=(1030, 8))
+    gallery, queries = unit(*many), unit(*some)
+    highest = np.full(1030, 0.5, np.float32)
+    below = np.where(queries @ gallery.T > 0.5, -np.inf, queries @ gallery.T)
+    assert np.array_equal(top_k(queries, gallery, 4, ceilings=highest)[0], np.argsort(-below, axis=1)[:, :4])
+
+
 def test_vectors_that_are_not_finite_are_refused() -> None:
     broken = np.array([[1.0, 0.0], [np.nan, 0.0]], dtype=np.float32)
     with pytest.raises(ValueError, match="gallery vector 1 is not finite"):

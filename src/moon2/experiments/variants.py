@@ -57,7 +57,7 @@ def peers(recipe: Recipe) -> list[Variant]:
         Variant("fixed 12:3:2 mixture (MOON)", (mixture, *equal), published="MOON (predecessor)"),
         Variant(
             "sentence-transformers",
-            (*dense, "augmentations.use=none"),
+            (*dense, "augmentations.use=none", "training.hard_negatives=0"),
             trainer=f"{PEERS}.sentence_transformers:train",
         ),
     ]

@@ -6,6 +6,7 @@ own words. It needs no download and trains from nothing on two CPU cores. Any ot
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from moon2.errors import UserError
 from moon2.model.backbone_types import Backbone
 from moon2.model.families import Family, ImageProcessor, family_of
 from moon2.recipe import BackboneSettings, InputSettings, TinySettings
+from moon2.run_folder import find_model_folder
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 
@@ -56,10 +58,15 @@ def build_backbone(settings: BackboneSettings, inputs: InputSettings, texts: Ite
 def load_backbone(source: str | Path, max_pixels: int, dtype: torch.dtype) -> LoadedBackbone:
     """Loads a Qwen2.5-VL, Qwen3-VL or SmolVLM checkpoint from the hub or a folder, in the hub's layout.
 
+    Also an embedding model made of one (Qwen3-VL-Embedding, a folder of sentence-transformers): the backbone is the
+    same, and vectors are pooled moon2's way.
+
     Raises:
         BackboneError: not there, or of a type that moon2 cannot upcycle.
     """
+    name = source
     try:
+        source = _transformer_folder(name)
         config: Any = AutoConfig.from_pretrained(source)
         family = family_of(config.model_type, source)
         model, loaded = AutoModel.from_pretrained(source, dtype=dtype, output_loading_info=True)
@@ -78,9 +85,22 @@ def load_backbone(source: str | Path, max_pixels: int, dtype: torch.dtype) -> Lo
     # Exception itself, because that is what the libraries for weights and tokenizers raise at a damaged file.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
-        raise BackboneError(f"backbone {source}: cannot be loaded ({reason}); give a hub id or a folder") from None
+        raise BackboneError(f"backbone {name}: cannot be loaded ({reason}); give a hub id or a folder") from None
     family.prepare(model)
     return LoadedBackbone(model, family, tokenizer, processor)
+
+
+def _transformer_folder(source: str | Path) -> str | Path:
+    """Where the checkpoint is: sentence-transformers may keep it in a folder of its own, which modules.json names.
+
+    Raises:
+        ValueError: it is no dense model, but a trained encoder of moon2.
+    """
+    own = find_model_folder(source)
+    if own is not None and json.loads((own / "config.json").read_text()).get("model_type") == "moon2":
+        raise ValueError(f"a trained encoder; go on from it with --init {source}")
+    modules = Path(source) / "modules.json"
+    return Path(source) / json.loads(modules.read_text())[0]["path"] if modules.is_file() else source
 
 
 def _tiny(sizes: TinySettings, inputs: InputSettings, texts: Iterable[str], dtype: torch.dtype) -> LoadedBackbone:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from moon2.model.families import family_of
 from moon2.model.item_batch import ItemBatch
 from moon2.model.moon_model import MoonModel
 from moon2.model.processor import Item, ItemSource, Processor, is_one_item
-from moon2.recipe import ExpertSettings, InputSettings, Recipe
+from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, TinySettings
 from moon2.records import Product, Query
 from moon2.run_folder import find_model_folder
 from moon2.views import VIEWS, View
@@ -55,10 +55,14 @@ class Encoder:
     (2, 1)
     """
 
-    def __init__(self, model: MoonModel, processor: Processor, card: str = "") -> None:
+    def __init__(
+        self, model: MoonModel, processor: Processor, card: str = "", origin: BackboneSettings | None = None
+    ) -> None:
         self.model = model.eval()
         self.processor = processor
         self.card = card
+        # By which settings the backbone was had; a run that starts from this encoder is checked against them.
+        self.origin = origin
 
     @property
     def dimension(self) -> int:
@@ -88,11 +92,17 @@ class Encoder:
             backbone.tokenizer, backbone.image_processor, backbone.family, backbone.model.config, recipe.input
         )
         model = network(backbone.model, backbone.family, recipe.experts, recipe.backbone.pooling)
-        return cls(model, processor)
+        return cls(model, processor, origin=recipe.backbone)
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, device: str | torch.device | None = None, network: type[MoonModel] = MoonModel
+        cls,
+        source: str | Path,
+        device: str | torch.device | None = None,
+        network: type[MoonModel] = MoonModel,
+        *,
+        inputs: InputSettings | None = None,
+        dtype: Literal["float32", "bfloat16"] | None = None,
     ) -> Encoder:
         """Loads a saved encoder.
 
@@ -100,20 +110,17 @@ class Encoder:
             source: its folder, the folder of a run that holds it as `model`, or a hub id.
             device: where to put it; the GPU when there is one, else the CPU.
             network: the class of its network; `moon2.encoders.load.load_encoder` finds that of any saved encoder.
+            inputs: what it shall read of an item; as it was trained when not given.
+            dtype: number format to hold the weights in; as they were saved when not given.
 
         Raises:
             EncoderError: there is none, or the folder is something else or incomplete.
         """
-        folder = _local_folder(source)
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise EncoderError(f"{source}: its config.json is damaged ({error}); save it again") from None
-        if config.get("model_type") != "moon2":
-            kind = config.get("model_type", "nothing known")
-            raise EncoderError(
-                f"{source}: holds a model of type {kind!r}, not a moon2 encoder; train one from it first"
-            )
+        folder, config = read_encoder_config(source)
+        if inputs is not None:
+            config["input"] = asdict(inputs)
+        if dtype is not None:
+            config["dtype"] = dtype
         if config.get("network") != class_path(network):
             raise EncoderError(
                 f"{source}: its network is {config.get('network')}; open it with moon2.encoders.load.load_encoder"
@@ -142,7 +149,8 @@ class Encoder:
         image_processor = family.image_processor(folder, backbone_config, inputs.max_pixels)
         card = folder / "README.md"
         processor = Processor(tokenizer, image_processor, family, backbone_config, inputs)
-        return cls(model.to(device), processor, card.read_text(encoding="utf-8") if card.exists() else "")
+        text = card.read_text(encoding="utf-8") if card.exists() else ""
+        return cls(model.to(device), processor, text, read_origin(config))
 
     def save_pretrained(self, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
         """Writes the encoder as one folder that `from_pretrained` reads back bit for bit.
@@ -161,6 +169,7 @@ class Encoder:
             "dtype": str(next(backbone.parameters()).dtype).removeprefix("torch."),
             "experts": asdict(self.model.settings),
             "pooling": self.model.pooling,
+            "origin": asdict(self.origin) if self.origin is not None else None,
             "input": asdict(self.processor.settings),
             "backbone": backbone.config.to_dict(),
         }
@@ -307,6 +316,29 @@ class Encoder:
 def class_path(kind: type) -> str:
     """How a saved encoder names the class of its network."""
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def read_encoder_config(source: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Where a saved encoder is on this machine, and what its config.json says.
+
+    Raises:
+        EncoderError: there is none, or the folder holds something else.
+    """
+    folder = _local_folder(source)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EncoderError(f"{source}: its config.json is damaged ({error}); save it again") from None
+    if config.get("model_type") != "moon2":
+        kind = config.get("model_type", "nothing known")
+        raise EncoderError(f"{source}: holds a model of type {kind!r}, not a moon2 encoder; train one from it first")
+    return folder, config
+
+
+def read_origin(config: dict[str, Any]) -> BackboneSettings | None:
+    """The settings by which a saved encoder's backbone was had, where they are known."""
+    origin = config.get("origin")
+    return origin and BackboneSettings(**{**origin, "tiny": TinySettings(**origin["tiny"])})
 
 
 def _iterable(items: object) -> Iterable[ItemSource]:

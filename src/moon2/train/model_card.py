@@ -8,6 +8,7 @@ from moon2.recipe import Recipe
 
 def model_card(recipe: Recipe, catalog: Catalog, triplets: int) -> str:
     """A model card in the hub's form, Markdown under a YAML header."""
+    start = f", on from `{recipe.init}`" if recipe.init else ""
     return f"""---
 library_name: moon2
 tags: [product-search, multimodal-retrieval, embeddings, mixture-of-experts]
@@ -17,8 +18,8 @@ tags: [product-search, multimodal-retrieval, embeddings, mixture-of-experts]
 
 Text, images or both of a product become one vector in one space (MOON2.0, arXiv 2511.12449).
 Backbone `{recipe.backbone.name}`, {recipe.experts.count} experts of which {recipe.experts.active} work on a token.
-Trained for {recipe.training.steps} steps of {recipe.training.batch_size} triplets, from {triplets} triplets over the
-{len(catalog)} products of the catalog `{catalog.folder.name}`.
+Trained for {recipe.training.steps} steps of {recipe.training.batch_size} triplets{start},
+from {triplets} triplets over the {len(catalog)} products of the catalog `{catalog.folder.name}`.
 
 ```python
 from moon2 import Encoder, Product

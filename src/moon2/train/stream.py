@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset
 
 from moon2.catalog.store import Catalog, CatalogError, UnknownProductError
 from moon2.catalog.triplets import Triplet
-from moon2.images import ImageError
+from moon2.images import ImageError, ImageOpener, open_image
 from moon2.model.processor import Item, Processor
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.records import Product, Query
@@ -27,7 +28,12 @@ logger = logging.getLogger(__name__)
 
 
 class TripletStream(Dataset[TripletExample]):
-    """`length` examples: every triplet once an epoch, each epoch in an order of its own."""
+    """`length` examples: every triplet once an epoch, each epoch in an order of its own.
+
+    Attributes:
+        hard_negatives: of each triplet, ids of mined negatives beside its own; None where none were mined. It is set
+            before a loader starts, whose processes have copies of the stream.
+    """
 
     def __init__(
         self,
@@ -39,6 +45,7 @@ class TripletStream(Dataset[TripletExample]):
         *,
         length: int,
         seed: int,
+        opener: ImageOpener = open_image,
     ) -> None:
         self.triplets = triplets
         self.catalog = catalog
@@ -47,6 +54,8 @@ class TripletStream(Dataset[TripletExample]):
         self.augmentations = augmentations
         self.length = length
         self.seed = seed
+        self.opener = opener
+        self.hard_negatives: Sequence[Sequence[str]] | None = None
         self._warned: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
@@ -80,12 +89,18 @@ class TripletStream(Dataset[TripletExample]):
 
     def _draw(self, index: int) -> tuple[Triplet, np.random.Generator, str | None]:
         """The triplet, the generator of its image transforms, and its negative."""
+        number = self.triplet_number(index)
+        triplet = self.triplets[number]
+        random = np.random.default_rng((self.seed, 2, index))
+        negatives = (*triplet.negative_ids, *(self.hard_negatives[number] if self.hard_negatives else ()))
+        return triplet, random, str(random.choice(negatives)) if negatives else None
+
+    def triplet_number(self, index: int) -> int:
+        """Which triplet example `index` is of."""
         epoch, position = divmod(index, len(self.triplets))
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.triplets))
-        triplet = self.triplets[int(self._order[1][position])]
-        random = np.random.default_rng((self.seed, 2, index))
-        return triplet, random, str(random.choice(triplet.negative_ids)) if triplet.negative_ids else None
+        return int(self._order[1][position])
 
     def _augmenting(self, index: int, product: int) -> np.random.Generator:
         """A generator of its own: with or without augmentations, everything else is drawn alike."""
@@ -105,7 +120,9 @@ class TripletStream(Dataset[TripletExample]):
 
     def _product(self, id: str, random: np.random.Generator, augmenting: np.random.Generator) -> Item:
         """A product's item, perhaps augmented."""
-        augmented = draw_augmentations(self.catalog.product(id), self.augmentations, augmenting, self._warn)
+        open_at = partial(self.opener, read_at=self.processor.reading_size)
+        product = self.catalog.product(id)
+        augmented = draw_augmentations(product, self.augmentations, augmenting, self._warn, open_at)
         item = self._item(augmented.product, random)
         item.added_text = augmented.added_text
         if item.images:
@@ -114,7 +131,8 @@ class TripletStream(Dataset[TripletExample]):
 
     def _item(self, record: Product | Query, random: np.random.Generator) -> Item:
         try:
-            return self.processor.item(record, lambda image: transform_image(image, self.image_transforms, random))
+            transform = partial(transform_image, settings=self.image_transforms, random=random)
+            return self.processor.item(record, transform, opener=self.opener)
         except ImageError as error:
             item = self.processor.item(record, views={"t"})
             if not item.text:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import Triplet, training_triplets
@@ -25,6 +26,7 @@ from moon2.run_folder import RunFolder
 if TYPE_CHECKING:
     from moon2.model.encoder import Encoder
     from moon2.model.moon_model import MoonModel
+    from moon2.train.batches import TripletBatch
     from moon2.train.processes import Processes
     from moon2.train.step import TripletLoss
     from moon2.train.stream import TripletStream
@@ -64,8 +66,12 @@ def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> Tra
     model/ (the encoder), recipe.yaml, history.jsonl, tensorboard/ and checkpoints/. Several GPUs train together
     when torchrun or accelerate starts the command.
 
+    With --init, a trained encoder goes on learning, from a new log or catalog or by another recipe: its weights,
+    experts and tokenizer are kept.
+
     examples:
       moon2 train --config recipes/tiny.yaml --data data/shop --out runs/shop --training.steps 300
+      moon2 train --init runs/shop --config recipes/tiny.yaml --data data/spring --out runs/spring
       torchrun --nproc-per-node 8 --module moon2 train --config recipes/qwen3-vl-8b.yaml --data data/shop --out runs/8b
 
     Args:
@@ -75,9 +81,9 @@ def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> Tra
         resume: go on from the last checkpoint in the run's folder, if there is one.
 
     Raises:
-        RecipeError: `out` holds another run, or was trained by a different recipe; or the recipe uses augmentations and
-            the catalog has none.
-        CatalogError, BackboneError: the data or backbone cannot be used.
+        RecipeError: `out` holds another run, or was trained by a different recipe; the recipe uses augmentations and
+            the catalog has none; or it contradicts the encoder that it starts from.
+        CatalogError, BackboneError, EncoderError: the data, the backbone or that encoder cannot be used.
         FolderInUseError: another process is training in `out`.
     """
     return run_training(recipe, Catalog.open(data), out, resume=resume)
@@ -140,10 +146,15 @@ def prepare_run(
     Raises:
         RecipeError, CatalogError, BackboneError: see `train`.
     """
+    from moon2.image_cache import caching_opener
+    from moon2.model.moon_model import MoonModel
     from moon2.train.augmentations import augmentation_texts, require_augmentations
+    from moon2.train.start import complete_recipe, fingerprint, new_encoder
     from moon2.train.stream import TripletStream
     from moon2.train.validation import hold_out
 
+    network = network or MoonModel
+    recipe = complete_recipe(recipe, network)
     settings = recipe.training
     require_augmentations(catalog, recipe.augmentations)
     triplets = training_triplets(catalog, settings.seed)
@@ -153,9 +164,9 @@ def prepare_run(
         triplets = held_out.training
     texts = [*_tokenizer_texts(catalog, triplets)]
     if _is_first_process():
-        fingerprint = _fingerprint(texts, triplets, augmentation_texts(catalog, recipe.augmentations))
-        run.begin(recipe, fingerprint, resume=resume)
-    encoder = _new_encoder(recipe, texts, network)
+        more = chain(augmentation_texts(catalog, recipe.augmentations), fingerprint(recipe))
+        run.begin(recipe, _fingerprint(texts, triplets, more), resume=resume)
+    encoder = new_encoder(recipe, texts, network)
     stream = TripletStream(
         triplets,
         catalog,
@@ -164,6 +175,7 @@ def prepare_run(
         recipe.augmentations,
         length=settings.steps * settings.batch_size,
         seed=settings.seed,
+        opener=caching_opener(settings.image_cache_gb),
     )
     return PreparedRun(recipe, catalog, encoder, stream, held_out if held_out and held_out.interactions else None)
 
@@ -171,10 +183,11 @@ def prepare_run(
 def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, processes: Processes) -> None:
     """Trains the encoder in place, from the newest checkpoint on if there is one."""
     import torch
-    from torch.utils.data import DataLoader, Subset
 
     from moon2.train.batches import ChunkLayout
     from moon2.train.gradcache import add_gradients
+    from moon2.train.hard_negatives import mine_hard_negatives, read_hard_negatives, spans, write_hard_negatives
+    from moon2.train.loading import make_loader
     from moon2.train.optimizer import learning_rate_at, make_optimizer
     from moon2.train.processes import save_state
     from moon2.train.run_log import RunLog
@@ -182,7 +195,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
     from moon2.train.stream import TripletBatches
     from moon2.train.validation import validate
 
-    recipe, settings, encoder = prepared.recipe, prepared.recipe.training, prepared.encoder
+    recipe, settings, encoder, stream = prepared.recipe, prepared.recipe.training, prepared.encoder, prepared.stream
 
     # 1. Device, precision, and who holds which weights.
     model = encoder.model.to(processes.device)
@@ -201,10 +214,11 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
     if checkpoint is not None:
         processes.load(model, optimizer, checkpoint[0])
         done = checkpoint[1]
+        stream.hard_negatives = read_hard_negatives(checkpoint[0])
     elif processes.is_first:
         run.forget_training()
 
-    # 3. The batches that are left.
+    # 3. The batches that are left; between two loaders hard negatives are mined, by every process alike.
     views = needed_views(recipe.alignment)
     layout = ChunkLayout(
         encoder.processor,
@@ -213,17 +227,28 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
         tokens=settings.chunk_tokens,
         always_images=settings.shard_weights,
     )
-    batches = TripletBatches(prepared.stream, settings.batch_size, layout, processes.rank, processes.count)
-    loader = DataLoader(
-        Subset(batches, range(done, settings.steps)),
-        batch_size=None,
-        num_workers=0 if processes.device.type == "cpu" else min(8, os.cpu_count() or 1),
-    )
+    share = TripletBatches(stream, settings.batch_size, layout, processes.rank, processes.count)
+
+    def batches() -> Iterator[TripletBatch]:
+        for first, end, mining in spans(done, settings):
+            if mining:
+                examples = range(first * settings.batch_size, end * settings.batch_size)
+                wanted = {stream.triplet_number(index) for index in examples}
+                with log.paused(), precision:
+                    stream.hard_negatives = mine_hard_negatives(
+                        encoder, prepared.catalog, stream.triplets, wanted, settings.hard_negatives
+                    )
+            log.loader = make_loader(share, processes.device, first, end)
+            yield from log.loader
+
+    def save(state: dict[str, Any], folder: Path) -> None:
+        save_state(state, folder)
+        write_hard_negatives(folder, stream.hard_negatives)
 
     # 4. The steps.
     model.train()
     with RunLog(run, settings, done, writes=processes.is_first) as log:
-        for number, batch in enumerate(loader, start=done):
+        for number, batch in enumerate(batches(), start=done):
             rate = learning_rate_at(number, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -234,7 +259,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
             optimizer.zero_grad()
             parts = {"loss": result.loss, "grad_norm": norm, "learning_rate": torch.tensor(rate), **result.log}
             parts["tokens"] = torch.tensor(float(batch.tokens))
-            log.add_step(number + 1, parts, batch.masks.size)
+            log.add_step(number + 1, parts, batch.size)
 
             is_last = number + 1 == settings.steps
             if prepared.held_out is not None and (is_last or not (number + 1) % settings.evaluate_every):
@@ -253,7 +278,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
             if is_last or not (number + 1) % settings.save_every:
                 state = processes.training_state(model, optimizer)
                 if processes.is_first:
-                    run.save_checkpoint(number + 1, partial(save_state, state))
+                    run.save_checkpoint(number + 1, partial(save, state))
             processes.wait()
     model.eval()
 
@@ -279,8 +304,11 @@ def finish_run(
 
 def untrained_encoder(recipe: Recipe, catalog: Catalog) -> Encoder:
     """The encoder that training by this recipe begins with."""
+    from moon2.model.moon_model import MoonModel
+    from moon2.train.start import new_encoder
+
     triplets = training_triplets(catalog, recipe.training.seed)
-    return _new_encoder(recipe, _tokenizer_texts(catalog, triplets), None)
+    return new_encoder(recipe, _tokenizer_texts(catalog, triplets), MoonModel)
 
 
 def training_lock(out: Path) -> AbstractContextManager[None]:
@@ -292,26 +320,19 @@ def _is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _new_encoder(recipe: Recipe, texts: Iterable[str], network: type[MoonModel] | None) -> Encoder:
-    from moon2.model.encoder import Encoder
-    from moon2.model.moon_model import MoonModel
-
-    return Encoder.from_recipe(recipe, texts, network or MoonModel)
-
-
 def _tokenizer_texts(catalog: Catalog, triplets: Iterable[Triplet]) -> Iterator[str]:
     """The titles and queries on which the tokenizer of the `tiny` backbone is trained."""
     yield from (row["title"] for row in catalog.rows("train", ["title"]) if row["title"])
     yield from (triplet.query.text for triplet in triplets if triplet.query.text)
 
 
-def _fingerprint(texts: Iterable[str], triplets: Iterable[Triplet], augmentations: Iterable[str]) -> str:
-    """A hash of what a run learns from: its words, its triplets, and the augmentations it uses."""
+def _fingerprint(texts: Iterable[str], triplets: Iterable[Triplet], more: Iterable[str]) -> str:
+    """A hash of what a run learns from: its words, its triplets, the augmentations it uses, what it starts from."""
     digest = hashlib.sha256()
     for text in texts:
         digest.update(text.encode() + b"\n")
     for triplet in triplets:
         digest.update(f"{triplet.query.id}\t{triplet.positive_id}\t{triplet.negative_ids}\n".encode())
-    for text in augmentations:
+    for text in more:
         digest.update(text.encode() + b"\n")
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from moon2.catalog.store import Catalog
 from moon2.encoders.protocol import VectorEncoder
+from moon2.model.processor import ItemSource
 from moon2.records import Product, Query
 from moon2.vectors.table import VectorTable
 from moon2.views import VIEWS, View
@@ -115,6 +116,18 @@ def embed_queries(
                 tables.put(view, [row for row, _ in group], matrix)
         bar.update(len(chunk))
     return tables.finish()
+
+
+def embed_whole(
+    encoder: VectorEncoder, items: Iterable[ItemSource], count: int, batch_size: int, bar: tqdm[object]
+) -> Vectors:
+    """The vectors of `count` products or queries by all that each has; rows of those that cannot be embedded lack."""
+    tables = _Tables(count)
+    for start, chunk in _chunks(items, CHUNK * batch_size):
+        rows = range(start, start + len(chunk))
+        tables.put("mm", rows, encoder.encode(chunk, batch_size=batch_size, skip_bad=True))
+        bar.update(len(chunk))
+    return tables.finish().get("mm", NO_VECTORS)
 
 
 class _Tables:

@@ -133,12 +133,23 @@ def _rank_block(
 
 
 def top_k(
-    query_vectors: np.ndarray, gallery_vectors: np.ndarray, k: int, excluded: Sequence[int | None] | None = None
+    query_vectors: np.ndarray,
+    gallery_vectors: np.ndarray,
+    k: int,
+    excluded: Sequence[int | None] | None = None,
+    ceilings: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest gallery rows of each query, best first; of equal ones the lower row comes first.
 
+    Args:
+        query_vectors: (queries, dimension) float32, unit length.
+        gallery_vectors: (products, dimension) float32, unit length.
+        k: how many.
+        excluded: for each query a row that is left out, or None.
+        ceilings: (queries,) float32, for each query the cosine above which rows are left out.
+
     Returns:
-        Rows, (queries, min(k, products)) int64, and their cosines, float32. An excluded row comes last with -inf.
+        Rows, (queries, min(k, products)) int64, and their cosines, float32. Rows left out come last with -inf.
 
     Raises:
         ValueError: a vector is not finite.
@@ -150,11 +161,14 @@ def top_k(
         scores = torch.empty(len(block), 0, device=block.device)
         rows = torch.empty(len(block), 0, dtype=torch.long, device=block.device)
         out = list(excluded[first : first + QUERY_BLOCK]) if excluded is not None else []
+        highest = None if ceilings is None else torch.from_numpy(ceilings[first : first + QUERY_BLOCK]).to(block)
         for start in range(0, len(gallery), GALLERY_BLOCK):
             new = block @ gallery[start : start + GALLERY_BLOCK].T
             for row, column in enumerate(out):
                 if column is not None and start <= column < start + new.shape[1]:
                     new[row, column - start] = -torch.inf
+            if highest is not None:
+                new.masked_fill_(new > highest[:, None], -torch.inf)
             new_rows = torch.arange(start, start + new.shape[1], device=block.device).expand(len(block), -1)
             # What came before stands first, and the sort is stable, so the lower row wins a tie across blocks too.
             scores, order = torch.cat([scores, new], dim=1).sort(dim=1, descending=True, stable=True)

@@ -36,11 +36,13 @@ def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> Tra
     Args:
         data: folder of the catalog.
         out: folder of the run.
-        recipe: every setting; filter, objectives and balance are not used, and `training.evaluate_every` must be 0.
+        recipe: every setting; filter, objectives and balance are not used, and `training.evaluate_every` and
+            `training.hard_negatives` must be 0.
         resume: go on from the last checkpoint in the run's folder, if there is one.
     """
-    every = recipe.training.evaluate_every
-    require(every == 0, "training.evaluate_every", every, "0 for sentence-transformers' trainer")
+    for name in ("evaluate_every", "hard_negatives"):
+        value = getattr(recipe.training, name)
+        require(value == 0, f"training.{name}", value, "0 for sentence-transformers' trainer")
     started = time.monotonic()
     run = RunFolder(out)
     with training_lock(out):
