@@ -100,6 +100,23 @@ class ExpertSettings:
 
 
 @dataclass
+class LoraSettings:
+    """Training of low-rank additions to frozen weights, for models whose full training does not fit."""
+
+    rank: int = 0
+    """r, the rank of each addition; a multiple of 8. 0: all weights are trained."""
+    alpha: float = 32.0
+    """α: an addition counts α / r times."""
+    vision: bool = False
+    """Additions in the vision tower too; otherwise it stays as it is."""
+
+    def __post_init__(self) -> None:
+        # A GPU's grouped products want rows of a multiple of 16 bytes.
+        require(self.rank >= 0 and self.rank % 8 == 0, "lora.rank", self.rank, "0 or a multiple of 8")
+        require(self.alpha > 0, "lora.alpha", self.alpha, "above 0")
+
+
+@dataclass
 class InputSettings:
     """What of a product or query reaches the model."""
 
@@ -282,6 +299,7 @@ class Recipe:
     then its own and need not be given; `--resume` needs it again."""
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     experts: ExpertSettings = field(default_factory=ExpertSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
     input: InputSettings = field(default_factory=InputSettings)
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
