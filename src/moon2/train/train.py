@@ -200,6 +200,9 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
     # 1. Device, precision, and who holds which weights.
     model = encoder.model.to(processes.device)
     model.checkpoint_activations(settings.activation_checkpointing)
+    is_bf16 = settings.bf16 or recipe.backbone.dtype == "bfloat16"
+    if settings.compile and processes.device.type == "cuda" and is_bf16:
+        model.compile_blocks()
     if settings.shard_weights:
         processes.shard(model, bf16=settings.bf16)
     precision = torch.autocast(
