@@ -28,6 +28,7 @@ from moon2.errors import UserError
 from moon2.model.backbone import build_backbone
 from moon2.model.families import family_of
 from moon2.model.item_batch import ItemBatch
+from moon2.model.lora import merged
 from moon2.model.moon_model import MoonModel
 from moon2.model.processor import Item, ItemSource, Processor, is_one_item
 from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, TinySettings
@@ -153,7 +154,7 @@ class Encoder:
         return cls(model.to(device), processor, text, read_origin(config))
 
     def save_pretrained(self, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Writes the encoder as one folder that `from_pretrained` reads back bit for bit.
+        """Writes the encoder as one folder that `from_pretrained` reads back bit for bit; LoRA's adapters merged.
 
         Args:
             folder: made if it is not there.
@@ -177,7 +178,7 @@ class Encoder:
         self.processor.image_processor.save_pretrained(target)
         card = self.card or "---\nlibrary_name: moon2\n---\n\nA moon2 encoder.\n"
         (target / "README.md").write_text(card, encoding="utf-8")
-        save_torch_state_dict(weights or self.model.state_dict(), target)
+        save_torch_state_dict(merged(self.model, weights or self.model.state_dict()), target)
         # By this sentence-transformers finds the class that wraps the folder for it.
         module = {"idx": 0, "name": "0", "path": "", "type": "moon2.encoders.sentence_module.MoonModule"}
         (target / "modules.json").write_text(json.dumps([module], indent=1))
