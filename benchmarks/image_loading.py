@@ -31,8 +31,9 @@ from moon2.images import open_image
 from moon2.model.encoder import Encoder
 from moon2.model.processor import Item
 from moon2.recipe import InputSettings, Recipe
-from moon2.train.batches import TripletBatch, TripletCollator, TripletStream
+from moon2.train.batches import ChunkLayout
 from moon2.train.loading import Loader
+from moon2.train.stream import TripletBatches, TripletStream
 
 FORMATS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95},
@@ -99,20 +100,6 @@ def opening(encoder: Encoder, megapixels: float, repeats: int) -> list[dict[str,
     return rows
 
 
-class StreamBatches:
-    """The batches of a stream, as a loader wants them."""
-
-    def __init__(self, stream: TripletStream, collate: TripletCollator, batch_size: int) -> None:
-        self.stream, self.collate, self.batch_size = stream, collate, batch_size
-
-    def __len__(self) -> int:
-        return len(self.stream) // self.batch_size
-
-    def __getitem__(self, number: int) -> TripletBatch:
-        numbers = range(number * self.batch_size, (number + 1) * self.batch_size)
-        return self.collate([self.stream[index] for index in numbers])
-
-
 def delivered(encoder: Encoder, catalog: Catalog, workers: int, batches: int, batch_size: int = 64) -> dict[str, Any]:
     """Triplets a second of a loader whose batches nobody works on, after those with which the workers start."""
     recipe = Recipe()
@@ -125,7 +112,7 @@ def delivered(encoder: Encoder, catalog: Catalog, workers: int, batches: int, ba
         length=batch_size * (batches + 1 + 2 * workers),
         seed=recipe.training.seed,
     )
-    batches_of_stream = StreamBatches(stream, TripletCollator(encoder.processor), batch_size)
+    batches_of_stream = TripletBatches(stream, batch_size, ChunkLayout(encoder.processor))
     loaded = iter(Loader(batches_of_stream, workers, memory=4_000_000_000))
     for _ in range(1 + 2 * workers):
         next(loaded)

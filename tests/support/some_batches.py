@@ -11,23 +11,6 @@ import torch
 from torch import Tensor
 
 from moon2.catalog.store import CatalogError
-from moon2.train.batches import TripletBatch, TripletCollator, TripletStream
-
-
-@dataclass
-class StreamBatches:
-    """Batches of a stream of triplets."""
-
-    stream: TripletStream
-    collate: TripletCollator
-    batch_size: int
-
-    def __len__(self) -> int:
-        return len(self.stream) // self.batch_size
-
-    def __getitem__(self, number: int) -> TripletBatch:
-        numbers = range(number * self.batch_size, (number + 1) * self.batch_size)
-        return self.collate([self.stream[index] for index in numbers])
 
 
 @dataclass

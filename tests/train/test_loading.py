@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from support.some_batches import Numbers, SlowNumbers, StreamBatches
+from support.some_batches import Numbers, SlowNumbers
 from torch import Tensor
 
 from moon2 import Encoder
 from moon2.catalog.store import Catalog, CatalogError
 from moon2.catalog.triplets import training_triplets
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
-from moon2.train.batches import TripletCollator, TripletStream
+from moon2.train.batches import ChunkLayout
 from moon2.train.loading import Loader, LoadingError, make_loader
+from moon2.train.stream import TripletBatches, TripletStream
 
 PLENTY = 10**9
 
@@ -30,6 +31,8 @@ def same(one: Any, other: Any) -> bool:
     """Whether two batches, as dictionaries, are equal to the bit."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
     return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
 
 
@@ -45,7 +48,7 @@ def test_workers_give_the_batches_of_training_in_order(shop: Catalog, new_encode
         length=28,
         seed=0,
     )
-    batches = StreamBatches(stream, TripletCollator(processor), batch_size=4)
+    batches = TripletBatches(stream, 4, ChunkLayout(processor))
     wanted = [asdict(batches[number]) for number in range(len(batches))]
     assert len(wanted) == 7
     for start in (0, 2):
@@ -116,7 +119,7 @@ def test_an_accelerator_gets_workers_and_a_cpu_none(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(12))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    loader = make_loader(SlowNumbers(3), torch.device(device))
+    loader = make_loader(SlowNumbers(3), torch.device(device), 0, 3)
     assert (loader.workers, loader.pin_memory) == (workers, device == "cuda")
 
 
