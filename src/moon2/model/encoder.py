@@ -166,7 +166,7 @@ class Encoder:
         config = {
             "model_type": "moon2",
             "moon2_version": version("moon2"),
-            "network": class_path(type(self.model)),
+            "network": class_path(network_of(self.model)),
             "dtype": str(next(backbone.parameters()).dtype).removeprefix("torch."),
             "experts": asdict(self.model.settings),
             "pooling": self.model.pooling,
@@ -312,6 +312,11 @@ class Encoder:
             text=self.model.text_rows(views),
         )
         return packed.to(self.device)
+
+
+def network_of(model: MoonModel) -> type[MoonModel]:
+    """The class of a network; sharded weights give it one of FSDP's own, derived from it."""
+    return next(kind for kind in type(model).__mro__ if not kind.__module__.startswith("torch."))
 
 
 def class_path(kind: type) -> str:

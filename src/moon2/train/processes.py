@@ -166,7 +166,7 @@ class Processes:
         fully_shard(model, mp_policy=policy, shard_placement_fn=placement, ignored_params={model.dual_alignment})
 
     def training_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Trained weights and optimizer states, on the host, in the first process; all must call it, others get none."""
+        """Trained weights and optimizer states, on the host; all must call it, and the first process gets them."""
         weights, states = get_state_dict(model, optimizer, options=TRAINED)
         return {"model": weights, "optimizer": states}
 

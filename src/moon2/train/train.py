@@ -301,7 +301,7 @@ def finish_run(
 ) -> TrainingResult:
     """Saves the best weights (the last ones where none were chosen) as the run's model."""
     from moon2.model.adapter_folder import save_adapter
-    from moon2.model.encoder import Encoder
+    from moon2.model.encoder import Encoder, network_of
     from moon2.train.model_card import model_card
 
     encoder, settings = prepared.encoder, prepared.recipe.training
@@ -313,7 +313,8 @@ def finish_run(
         if best is not None:
             if is_lora:
                 shutil.copytree(best[0] / ADAPTER, run.adapter, dirs_exist_ok=True)
-            encoder, weights = Encoder.from_pretrained(best[0], device="cpu", network=type(encoder.model)), None
+            encoder = Encoder.from_pretrained(best[0], device="cpu", network=network_of(encoder.model))
+            weights = None
         encoder.card = model_card(prepared.recipe, prepared.catalog, len(prepared.stream.triplets))
         encoder.save_pretrained(run.model, weights)
     parameters = sum(weights.numel() for weights in encoder.model.parameters())
