@@ -166,6 +166,7 @@ def prepare_run(
         more = chain(augmentation_texts(catalog, recipe.augmentations), fingerprint(recipe))
         run.begin(recipe, _fingerprint(texts, triplets, more), resume=resume)
     encoder = new_encoder(recipe, texts, network)
+    encoder.dimensions = settings.trained_lengths(encoder.dimension)
     stream = TripletStream(
         triplets,
         catalog,
@@ -297,7 +298,8 @@ def finish_run(
         best = run.best_weights()
         if best is not None:
             encoder, weights = Encoder.from_pretrained(best[0], device="cpu", network=type(encoder.model)), None
-        encoder.card = model_card(prepared.recipe, prepared.catalog, len(prepared.stream.triplets))
+        triplets = len(prepared.stream.triplets)
+        encoder.card = model_card(prepared.recipe, prepared.catalog, triplets, encoder.dimensions)
         encoder.save_pretrained(run.model, weights)
     parameters = sum(weights.numel() for weights in encoder.model.parameters())
     return TrainingResult(run.path, prepared.catalog.folder, settings.steps, seconds, parameters)
