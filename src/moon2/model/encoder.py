@@ -258,9 +258,8 @@ class Encoder:
         Raises:
             EncoderError: a product cannot be embedded in any view, or `dimension` is not 1 to D.
         """
-        return self._encode(
-            products, tuple(views), dimension, batch_size, show_progress, skip_bad, lacking_is_bad=False
-        )
+        wanted = tuple(views)
+        return self._encode(products, wanted, dimension, batch_size, show_progress, skip_bad, lacking_is_bad=False)
 
     def _encode(
         self,
@@ -272,7 +271,7 @@ class Encoder:
         skip_bad: bool,
         lacking_is_bad: bool = True,
     ) -> dict[View, Vectors]:
-        length = self._vector_length(dimension)
+        length = self.dimension if dimension is None else self._known_length(dimension)
         vectors = {view: np.full((len(sources), length), np.nan, dtype=np.float32) for view in views}
         problems: list[str] = []
         # Long items together: a batch is padded to its longest. Images are opened batch by batch, so memory does not
@@ -291,21 +290,13 @@ class Encoder:
             logger.warning("set aside %s", problem)
         return vectors
 
-    def _vector_length(self, dimension: int | None) -> int:
-        """The length that was asked for; warns once of one that was not trained."""
-        if dimension is None:
-            return self.dimension
+    def _known_length(self, dimension: int) -> int:
+        """A length to cut to, unless vectors are not that long; warns once of one that was not trained."""
         if not 1 <= dimension <= self.dimension:
             raise EncoderError(f"dimension is {dimension}; it must be 1 to {self.dimension}, the length of the vectors")
         if dimension not in {*self.dimensions, *self._warned}:
             self._warned.add(dimension)
-            trained = ", ".join(map(str, self.dimensions))
-            logger.warning(
-                "vectors cut to %d are not what this encoder was trained for (%s), and find less; name it in "
-                "training.dimensions, or take one of those",
-                dimension,
-                trained,
-            )
+            logger.warning("vectors cut to %d find less; those of %s were trained", dimension, self.dimensions)
         return dimension
 
     def _open(
