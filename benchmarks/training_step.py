@@ -53,7 +53,7 @@ from moon2.model.item_batch import ItemBatch
 from moon2.model.moon_model import DecoderInput, FusedRMSNorm, MoonModel, Views
 from moon2.model.processor import Processor, ReadItem
 from moon2.model.shapes import shape_config
-from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, TinySettings
+from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, LoraSettings, Recipe, TinySettings
 from moon2.train.arithmetic import useful_operations
 from moon2.train.batches import ChunkLayout, TripletBatch, TripletOutline, triplet_masks
 from moon2.train.gradcache import add_gradients
@@ -293,7 +293,7 @@ class Step:
         if variant.lora:
             from moon2.model.lora import add_lora
 
-            add_lora(self.model, rank=16)
+            add_lora(self.model, LoraSettings(rank=16))
         self.model.train()
         self.model.checkpoint_activations(variant.checkpointing)
         if variant.compiled and device.type == "cuda":

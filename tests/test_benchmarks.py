@@ -52,6 +52,17 @@ def test_the_ways_to_round_are_compared_from_one_start(
     assert rows[0][2].endswith("(+0.00 %)") and rows[3][3] != rows[0][3]
 
 
+def test_opening_and_loading_images_is_timed(generated_shop: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["--megapixels", "1.2", "--max_pixels", "4800", "--repeats", "1", "--batches", "1", "--workers", "0"]
+    load_script("image_loading").main([*args, "--data", str(generated_shop.folder)])
+    result = json.loads(capsys.readouterr().out)
+    assert [row["format"] for row in result["images"]] == ["JPEG", "PNG", "WEBP"]
+    for row in result["images"]:
+        assert row["cached_ms"] < row["whole_ms"]
+        assert min(row["reduced_cosine"], row["cached_cosine"]) >= 0.999
+    assert result["loader"][0]["triplets_per_second"] > 0
+
+
 def test_the_memory_of_an_evaluation_is_printed_with_what_was_evaluated(capsys: pytest.CaptureFixture[str]) -> None:
     load_script("evaluation_memory").main(["--rows", "200", "--queries", "20", "--dimension", "16"])
     result = json.loads(capsys.readouterr().out)

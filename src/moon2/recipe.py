@@ -100,6 +100,23 @@ class ExpertSettings:
 
 
 @dataclass
+class LoraSettings:
+    """Training of low-rank additions to frozen weights, for models whose full training does not fit."""
+
+    rank: int = 0
+    """r, the rank of each addition; a multiple of 8. 0: all weights are trained."""
+    alpha: float = 32.0
+    """α: an addition counts α / r times."""
+    vision: bool = False
+    """Additions in the vision tower too; otherwise it stays as it is."""
+
+    def __post_init__(self) -> None:
+        # A GPU's grouped products want rows of a multiple of 16 bytes.
+        require(self.rank >= 0 and self.rank % 8 == 0, "lora.rank", self.rank, "0 or a multiple of 8")
+        require(self.alpha > 0, "lora.alpha", self.alpha, "above 0")
+
+
+@dataclass
 class InputSettings:
     """What of a product or query reaches the model."""
 
@@ -252,6 +269,8 @@ class TrainingSettings:
     """Steps between checkpoints, from which `--resume` goes on."""
     log_every: int = 10
     """Steps between lines of the log."""
+    image_cache_gb: float = 4.0
+    """Disk space, in the user's cache folder, for large images at the size at which they are read; 0: none."""
     seed: int = 0
     """Seed of the weights, the order of the triplets and every random draw."""
 
@@ -265,7 +284,8 @@ class TrainingSettings:
         require((self.chunk_tokens or 1) >= 1, "training.chunk_tokens", self.chunk_tokens, "1 or more")
         for name in ("steps", "batch_size", "save_every", "log_every", "mine_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
-        for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay", "hard_negatives"):
+        names = ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay", "hard_negatives")
+        for name in (*names, "image_cache_gb"):
             require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
         in_time = not self.hard_negatives or self.mine_every < self.steps
         require(in_time, "training.mine_every", self.mine_every, "below training.steps, or no hard negative is mined")
@@ -293,6 +313,7 @@ class Recipe:
     then its own and need not be given; `--resume` needs it again."""
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     experts: ExpertSettings = field(default_factory=ExpertSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
     input: InputSettings = field(default_factory=InputSettings)
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)

@@ -71,8 +71,9 @@ class MoonMTEBEncoder(AbsEncoder):
         size = len(next(iter(batch.values())))
         texts = batch.get("text") or [""] * size
         images = batch.get("image") or [None] * size
+        reading_size = self.model.processor.reading_size
         items = [
-            Item((text or "").strip(), [] if image is None else [open_image(image)])
+            Item((text or "").strip(), [] if image is None else [open_image(image, read_at=reading_size)])
             for text, image in zip(texts, images, strict=True)
         ]
         rows = [row for row, item in enumerate(items) if item.text or item.images]

@@ -146,6 +146,7 @@ def prepare_run(
     Raises:
         RecipeError, CatalogError, BackboneError: see `train`.
     """
+    from moon2.image_cache import caching_opener
     from moon2.model.moon_model import MoonModel
     from moon2.train.augmentations import augmentation_texts, require_augmentations
     from moon2.train.start import complete_recipe, fingerprint, new_encoder
@@ -175,6 +176,7 @@ def prepare_run(
         recipe.augmentations,
         length=settings.steps * settings.batch_size,
         seed=settings.seed,
+        opener=caching_opener(settings.image_cache_gb),
     )
     return PreparedRun(recipe, catalog, encoder, stream, held_out if held_out and held_out.interactions else None)
 
@@ -182,11 +184,11 @@ def prepare_run(
 def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, processes: Processes) -> None:
     """Trains the encoder in place, from the newest checkpoint on if there is one."""
     import torch
-    from torch.utils.data import DataLoader, Subset
 
     from moon2.train.batches import ChunkLayout
     from moon2.train.gradcache import add_gradients
     from moon2.train.hard_negatives import mine_hard_negatives, read_hard_negatives, spans, write_hard_negatives
+    from moon2.train.loading import make_loader
     from moon2.train.optimizer import learning_rate_at, make_optimizer
     from moon2.train.processes import save_state
     from moon2.train.run_log import RunLog
@@ -237,11 +239,8 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
                     stream.hard_negatives = mine_hard_negatives(
                         encoder, prepared.catalog, stream.triplets, wanted, settings.hard_negatives
                     )
-            yield from DataLoader(
-                Subset(share, range(first, end)),
-                batch_size=None,
-                num_workers=0 if processes.device.type == "cpu" else min(8, os.cpu_count() or 1),
-            )
+            log.loader = make_loader(share, processes.device, first, end)
+            yield from log.loader
 
     def save(state: dict[str, Any], folder: Path) -> None:
         save_state(state, folder)
@@ -261,7 +260,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
             optimizer.zero_grad()
             parts = {"loss": result.loss, "grad_norm": norm, "learning_rate": torch.tensor(rate), **result.log}
             parts["tokens"] = torch.tensor(float(batch.tokens))
-            log.add_step(number + 1, parts, batch.masks.size)
+            log.add_step(number + 1, parts, batch.size)
 
             is_last = number + 1 == settings.steps
             if prepared.held_out is not None and (is_last or not (number + 1) % settings.evaluate_every):
