@@ -129,6 +129,10 @@ class Variant:
     experts: str = "grouped"
     lora: bool = False
 
+    def network_of(self) -> tuple[object, ...]:
+        """What a network has to be built anew for."""
+        return self.network, self.compiled, self.layout, self.experts, self.lora
+
 
 class PaddedModel(MoonModel):
     """The decoder of commit b8be867: joint rows and text rows in a pass each, padded to their longest row."""
@@ -269,9 +273,9 @@ def variants(chunk: int) -> dict[str, Variant]:
         "padded": Variant(network=PaddedModel),
         "shared": Variant(),
         "checkpointed": Variant(checkpointing=1.0),
-        "compiled": Variant(checkpointing=0.75, compiled=True),
+        "compiled": Variant(checkpointing=1.0, compiled=True),
         "gradcache": Variant(compiled=True, chunk_triplets=chunk, times=16),
-        "lora": Variant(compiled=False, chunk_triplets=chunk, times=4, lora=True),
+        "lora": Variant(compiled=True, chunk_triplets=chunk, times=4, lora=True),
         "dense": Variant(experts="dense"),
         "eager": Variant(experts="eager"),
     }
@@ -282,7 +286,6 @@ class Step:
 
     def __init__(self, shape: Shape, variant: Variant, triplets: int, device: torch.device, bf16: bool) -> None:
         torch.manual_seed(0)
-        self.triplets = triplets
         self.device = device
         self.processes = Processes(0, 1, device)
         self.recipe = Recipe()
@@ -295,20 +298,42 @@ class Step:
 
             add_lora(self.model, LoraSettings(rank=16))
         self.model.train()
-        self.model.checkpoint_activations(variant.checkpointing)
         if variant.compiled and device.type == "cuda":
             self.model.compile_blocks()
         self.trained = [weights for weights in self.model.parameters() if weights.requires_grad]
         self.optimizer = make_optimizer(self.model, self.recipe.training)
-        self.variant = variant
         self.shape = shape
         self.random = torch.Generator().manual_seed(1)
         self.number = 0
+        self.built = torch.cuda.memory_allocated() / 2**30 if device.type == "cuda" else math.nan
+        self.change(variant, triplets)
 
-    def batch(self, read: Sequence[ReadItem] | None = None, outlines: Sequence[TripletOutline] | None = None) -> Any:
-        """Queries, positives and negatives, as tensors on the host."""
-        if read is None or outlines is None:
-            read, outlines = random_triplets(self.shape, self.triplets, self.random)
+    def change(self, variant: Variant, triplets: int) -> None:
+        """Another way to compute a step with the same network."""
+        self.variant, self.triplets = variant, triplets
+        self.model.checkpoint_activations(variant.checkpointing)
+        self.seconds: list[float] = []
+        self.peak, self.recompilations, self.operations = math.nan, 0, 0.0
+
+    def timed(self, batch: TripletBatch, *, measured: bool) -> float:
+        """One step; its loss."""
+        before = graphs()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        wait(self.device)
+        started = time.perf_counter()
+        loss = float(self(batch))
+        wait(self.device)
+        if measured:
+            self.seconds.append(time.perf_counter() - started)
+            self.recompilations += graphs() - before
+            if self.device.type == "cuda":
+                self.peak = torch.cuda.max_memory_allocated() / 2**30
+        return loss
+
+    def batch(self, triplets: int | None = None) -> TripletBatch:
+        """Queries, positives and negatives, as tensors on the host; ever new."""
+        read, outlines = random_triplets(self.shape, triplets or self.triplets, self.random)
         layout = ChunkLayout(self.processor)
         if self.variant.layout == "separate":
             only_images = [replace(item, tokens=[]) for item in read]
@@ -477,71 +502,66 @@ def measure(
     rate = matrix_rate(device)
     print(f"one large matrix product: {rate / 1e12:.2f} TFLOP/s", flush=True)
     chosen = {name: variants(options.chunk)[name] for name in names}
-    groups = [[name] for name in chosen] if device.type == "cuda" else [list(chosen)]
+    if device.type == "cpu":
+        steps = {name: new_step(shape, variant, device, options) for name, variant in chosen.items()}
+        return [result(name, step, rate) for name, step in run(steps, options).items()]
     results = []
-    for group in groups:
-        steps: dict[str, Step] = {}
-        built = {}
-        for name in group:
-            size = options.triplets or round(shape.triplets * chosen[name].times)
-            try:
-                steps[name] = Step(shape, chosen[name], size, device, bf16=device.type == "cuda")
-            except torch.OutOfMemoryError:
-                print(f"{name}: out of memory", flush=True)
-                continue
-            built[name] = torch.cuda.memory_allocated() / 2**30 if device.type == "cuda" else math.nan
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
-        recompilations = dict.fromkeys(steps, 0)
-        batches = {name: step.batch() for name, step in steps.items()}
-        peaks = dict.fromkeys(steps, math.nan)
-        for number in range(-1, options.rounds):
-            for name in [*steps] if number % 2 else [*reversed(steps)]:
-                before, step = graphs(), steps[name]
-                if number and device.type == "cuda" and not step.variant.chunk_triplets:
-                    batches[name] = step.batch()  # lengths as in training, ever new
-                if device.type == "cuda":
-                    torch.cuda.reset_peak_memory_stats()
-                wait(device)
-                started = time.perf_counter()
-                try:
-                    loss = step(batches[name])
-                    wait(device)
-                except torch.OutOfMemoryError:
-                    print(f"{name}: out of memory", flush=True)
-                    steps.pop(name)
-                    continue
-                took = time.perf_counter() - started
-                print(f"{name:14} {step.triplets:5} triplets  {took:8.3f} s  loss {float(loss):.3f}", flush=True)
-                if number >= 0:
-                    seconds[name].append(took)
-                    recompilations[name] += graphs() - before
-                    if device.type == "cuda":
-                        peaks[name] = torch.cuda.max_memory_allocated() / 2**30
-        for name, step in steps.items():
-            if options.profile:
-                profile(step, batches[name])
-            median = statistics.median(seconds[name])
-            results.append(
-                {
-                    "name": name,
-                    "triplets": step.triplets,
-                    "triplets_per_second": step.triplets / median,
-                    "seconds": median,
-                    "seconds_all": seconds[name],
-                    "tflop_per_triplet": step.operations / step.triplets / 1e12,
-                    "mfu": step.operations / median / H100,
-                    "share_of_matrix_rate": step.operations / median / rate,
-                    "peak_gib": peaks[name],
-                    "built_gib": built[name],
-                    "recompilations": recompilations[name],
-                }
-            )
-        steps.clear()
-        gc.collect()
-        if device.type == "cuda":
+    step: Step | None = None
+    for name, variant in chosen.items():
+        # One network serves all variants that it can, since building and compiling it takes longer than the steps.
+        if step is not None and step.variant.network_of() == variant.network_of():
+            step.change(variant, options.triplets or round(shape.triplets * variant.times))
+        else:
+            del step
+            gc.collect()
             torch.cuda.empty_cache()
             torch._dynamo.reset()
+            step = new_step(shape, variant, device, options)
+        try:
+            results += [result(name, found, rate) for found in run({name: step}, options).values()]
+        except torch.OutOfMemoryError:
+            print(f"{name}: out of memory", flush=True)
+        if options.profile:
+            profile(step, step.batch(min(step.triplets, 64)))
     return results
+
+
+def new_step(shape: Shape, variant: Variant, device: torch.device, options: argparse.Namespace) -> Step:
+    """A network and its optimizer."""
+    triplets = options.triplets or round(shape.triplets * variant.times)
+    return Step(shape, variant, triplets, device, bf16=device.type == "cuda")
+
+
+def run(steps: dict[str, Step], options: argparse.Namespace) -> dict[str, Step]:
+    """Steps that take turns; each keeps what its own took."""
+    for step in steps.values():
+        # Two chunks compile all that many do.
+        few = 2 * step.variant.chunk_triplets if step.variant.chunk_triplets else step.triplets
+        step.timed(step.batch(min(few, step.triplets)), measured=False)
+    for number in range(options.rounds):
+        for name in [*steps] if number % 2 else [*reversed(steps)]:
+            loss = steps[name].timed(steps[name].batch(), measured=True)
+            took = steps[name].seconds[-1]
+            print(f"{name:14} {steps[name].triplets:5} triplets  {took:8.3f} s  loss {loss:.3f}", flush=True)
+    return steps
+
+
+def result(name: str, step: Step, rate: float) -> dict[str, Any]:
+    """The row of a variant."""
+    median = statistics.median(step.seconds)
+    return {
+        "name": name,
+        "triplets": step.triplets,
+        "triplets_per_second": step.triplets / median,
+        "seconds": median,
+        "seconds_all": step.seconds,
+        "tflop_per_triplet": step.operations / step.triplets / 1e12,
+        "mfu": step.operations / median / H100,
+        "share_of_matrix_rate": step.operations / median / rate,
+        "peak_gib": step.peak,
+        "built_gib": step.built,
+        "recompilations": step.recompilations,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -551,7 +571,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--variants", nargs="+", choices=variants(1), help="all, or on CUDA the three that matter most")
     parser.add_argument("--triplets", type=int, help="a step, for all variants")
-    parser.add_argument("--chunk", type=int, default=16, help="triplets in a chunk of gradcache and lora")
+    parser.add_argument("--chunk", type=int, default=8, help="triplets in a chunk of gradcache and lora")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--profile", action="store_true", help="print where the GPU's time goes in one more step")
     parser.add_argument("--json", type=Path)
