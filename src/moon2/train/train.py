@@ -175,6 +175,7 @@ def prepare_run(
     freeze(encoder.model, settings.freeze)
     if recipe.lora.rank:
         add_lora(encoder.model, recipe.lora, settings.seed)
+    encoder.dimensions = settings.trained_lengths(encoder.dimension)
     stream = TripletStream(
         triplets,
         catalog,
@@ -318,7 +319,8 @@ def finish_run(
                 shutil.copytree(best[0] / ADAPTER, run.adapter, dirs_exist_ok=True)
             encoder = Encoder.from_pretrained(best[0], device="cpu", network=network_of(encoder.model))
             weights = None
-        encoder.card = model_card(prepared.recipe, prepared.catalog, len(prepared.stream.triplets))
+        triplets = len(prepared.stream.triplets)
+        encoder.card = model_card(prepared.recipe, prepared.catalog, triplets, encoder.dimensions)
         encoder.save_pretrained(run.model, weights)
     parameters = sum(weights.numel() for weights in encoder.model.parameters())
     return TrainingResult(run.path, prepared.catalog.folder, settings.steps, seconds, parameters)
