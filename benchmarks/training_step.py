@@ -31,7 +31,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import math
 import statistics
 import sys
 import time
@@ -320,7 +319,7 @@ class Step:
         self.shape = shape
         self.random = torch.Generator().manual_seed(1)
         self.number = 0
-        self.built = torch.cuda.memory_allocated() / 2**30 if device.type == "cuda" else math.nan
+        self.built = torch.cuda.memory_allocated() / 2**30 if device.type == "cuda" else None
         self.change(variant, triplets)
 
     def change(self, variant: Variant, triplets: int) -> None:
@@ -328,7 +327,8 @@ class Step:
         self.variant, self.triplets = variant, triplets
         self.model.checkpoint_activations(variant.checkpointing)
         self.seconds: list[float] = []
-        self.peak, self.recompilations, self.operations = math.nan, 0, 0.0
+        self.peak: float | None = None
+        self.recompilations, self.operations = 0, 0.0
 
     def timed(self, batch: TripletBatch, *, measured: bool) -> float:
         """One step; its loss."""
@@ -628,7 +628,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(
             f"| {row['name']} | {row['triplets']} | {row['seconds']:.3f} | {row['triplets_per_second']:.1f} | "
             f"{row['tflop_per_triplet']:.3f} | {row['mfu']:.3f} | {row['share_of_matrix_rate']:.2f} | "
-            f"{row['peak_gib']:.1f} | {row['recompilations']} |"
+            f"{'–' if row['peak_gib'] is None else format(row['peak_gib'], '.1f')} | {row['recompilations']} |"
         )
     if device.type == "cpu" and len(found) > 1:
         print("\nseconds of each variant over those of shared, round by round")
