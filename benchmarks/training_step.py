@@ -4,8 +4,9 @@
     python benchmarks/training_step.py --shape tiny --device cpu --data DATA --variants separate padded shared
 
 A step is all of it: forward, the whole loss, backward, clipping, the optimizer. Weights are random, and so are items
-unless --data names a catalog: 24 words of two tokens, and an image of 256 visual tokens (`tiny`: 12). Variants take
-turns, round by round, so a machine whose speed drifts slows all; seconds are the median over the rounds.
+unless --data names a catalog: 24 words of two tokens, and an image of 256 visual tokens (`tiny`: 12). On the CPU
+variants take turns, round by round, so a machine whose speed drifts slows all; there set OMP_NUM_THREADS to the cores
+that are free. Seconds are the median over the rounds.
 
 Variants, each with as many triplets a step as fit it (--triplets for all):
 
@@ -36,6 +37,7 @@ import sys
 import time
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from moon2.model.backbone import build_backbone, train_tokenizer
+from moon2.model.encoder import Encoder
 from moon2.model.experts import ExpertDecoderLayer, Experts, LayerRouting
 from moon2.model.families import Grid, ImageTensor, decoder_of, family_of
 from moon2.model.item_batch import ItemBatch
@@ -55,7 +58,7 @@ from moon2.model.processor import Processor, ReadItem
 from moon2.model.shapes import shape_config
 from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, LoraSettings, Recipe, TinySettings
 from moon2.train.arithmetic import useful_operations
-from moon2.train.batches import ChunkLayout, TripletBatch, TripletOutline, triplet_masks
+from moon2.train.batches import ChunkLayout, TripletBatch, TripletExample, TripletOutline, triplet_masks
 from moon2.train.gradcache import add_gradients
 from moon2.train.optimizer import make_optimizer
 from moon2.train.processes import Processes
@@ -284,15 +287,27 @@ def variants(chunk: int) -> dict[str, Variant]:
 class Step:
     """A network, its optimizer and batches; calling it is one step."""
 
-    def __init__(self, shape: Shape, variant: Variant, triplets: int, device: torch.device, bf16: bool) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        variant: Variant,
+        triplets: int,
+        device: torch.device,
+        bf16: bool,
+        source: CatalogTriplets | None = None,
+    ) -> None:
         torch.manual_seed(0)
         self.device = device
         self.processes = Processes(0, 1, device)
-        self.recipe = Recipe()
-        self.recipe.training.optimizer = "adamw_bf16" if bf16 else "adamw"
-        self.recipe.training.steps = 1000
-        self.recipe.training.learning_rate = 1e-5
-        self.processor, self.model = build(shape, variant, device, torch.bfloat16 if bf16 else torch.float32)
+        self.source = source
+        if source is None:
+            self.recipe = Recipe()
+            self.recipe.training.optimizer = "adamw_bf16" if bf16 else "adamw"
+            self.processor, self.model = build(shape, variant, device, torch.bfloat16 if bf16 else torch.float32)
+        else:
+            encoder = source.encoder(variant)
+            self.recipe, self.processor, self.model = source.recipe, encoder.processor, encoder.model.to(device)
+            adapt(self.model, variant)
         if variant.lora:
             from moon2.model.lora import add_lora
 
@@ -333,7 +348,15 @@ class Step:
 
     def batch(self, triplets: int | None = None) -> TripletBatch:
         """Queries, positives and negatives, as tensors on the host; ever new."""
-        read, outlines = random_triplets(self.shape, triplets or self.triplets, self.random)
+        size = triplets or self.triplets
+        if self.source is None:
+            read, outlines = random_triplets(self.shape, size, self.random)
+        else:
+            examples = self.source.examples(self.processor, self.number, size)
+            outlines = [example.outline for example in examples]
+            items = [example.query for example in examples] + [example.positive for example in examples]
+            items += [example.negative for example in examples if example.negative is not None]
+            read = self.processor.read(items)
         layout = ChunkLayout(self.processor)
         if self.variant.layout == "separate":
             only_images = [replace(item, tokens=[]) for item in read]
@@ -396,13 +419,18 @@ def build(shape: Shape, variant: Variant, device: torch.device, dtype: torch.dty
         experts.layers = list(range(layers - shape.expert_layers, layers))
     with torch.device(device):
         model = variant.network(backbone, family, experts)
+    adapt(model, variant)
+    return Processor(tokenizer, image_processor, family, backbone.config, inputs), model
+
+
+def adapt(model: MoonModel, variant: Variant) -> None:
+    """Puts older ways in the place of newer ones, where the variant says so."""
     if variant.network is not MoonModel:
         unfuse_norms(model)
     if variant.experts == "eager":
         for module in model.modules():
             if isinstance(module, Experts):
                 module.forward = one_expert_after_another.__get__(module)  # type: ignore[method-assign]
-    return Processor(tokenizer, image_processor, family, backbone.config, inputs), model
 
 
 def random_triplets(
@@ -427,32 +455,41 @@ def random_triplets(
     return read, outlines
 
 
-def catalog_triplets(data: Path, config: Path, steps: int, size: int) -> tuple[Any, list[tuple[Any, Any]]]:
-    """The encoder that a recipe begins with, and the batches of its first steps: (items, outlines) of each."""
-    from moon2.catalog.store import Catalog
-    from moon2.catalog.triplets import training_triplets
-    from moon2.recipe import load_recipe
-    from moon2.train.stream import TripletStream
-    from moon2.train.train import untrained_encoder
+class CatalogTriplets:
+    """The triplets of a shop's log, opened, and the encoder that a recipe begins with."""
 
-    recipe, catalog = load_recipe(config), Catalog.open(data)
-    encoder = untrained_encoder(recipe, catalog)
-    stream = TripletStream(
-        training_triplets(catalog, recipe.training.seed),
-        catalog,
-        encoder.processor,
-        recipe.image_transforms,
-        recipe.augmentations,
-        length=steps * size,
-        seed=recipe.training.seed,
-    )
-    batches = []
-    for step in range(steps):
-        examples = [stream[number] for number in range(step * size, (step + 1) * size)]
-        items = [example.query for example in examples] + [example.positive for example in examples]
-        items += [example.negative for example in examples if example.negative is not None]
-        batches.append((encoder.processor.read(items), [example.outline for example in examples]))
-    return encoder, batches
+    def __init__(self, data: Path, config: Path) -> None:
+        from moon2.catalog.store import Catalog
+        from moon2.catalog.triplets import training_triplets
+        from moon2.recipe import load_recipe
+
+        self.recipe, self.catalog = load_recipe(config), Catalog.open(data)
+        self.triplets = training_triplets(self.catalog, self.recipe.training.seed)
+
+    def encoder(self, variant: Variant) -> Encoder:
+        """An untrained one, of the variant's network."""
+        recipe = deepcopy(self.recipe)
+        if variant.experts == "dense":
+            recipe.backbone.tiny.feed_forward *= recipe.experts.active
+            recipe.experts.layers = []
+        texts = [row["title"] for row in self.catalog.rows("train", ["title"])]
+        texts += [triplet.query.text for triplet in self.triplets]
+        return Encoder.from_recipe(recipe, texts, variant.network)
+
+    def examples(self, processor: Processor, step: int, size: int) -> list[TripletExample]:
+        """The triplets of a step."""
+        from moon2.train.stream import TripletStream
+
+        stream = TripletStream(
+            self.triplets,
+            self.catalog,
+            processor,
+            self.recipe.image_transforms,
+            self.recipe.augmentations,
+            length=(step + 1) * size,
+            seed=self.recipe.training.seed,
+        )
+        return [stream[number] for number in range(step * size, (step + 1) * size)]
 
 
 def matrix_rate(device: torch.device) -> float:
@@ -529,7 +566,8 @@ def measure(
 def new_step(shape: Shape, variant: Variant, device: torch.device, options: argparse.Namespace) -> Step:
     """A network and its optimizer."""
     triplets = options.triplets or round(shape.triplets * variant.times)
-    return Step(shape, variant, triplets, device, bf16=device.type == "cuda")
+    source = CatalogTriplets(options.data, options.config) if options.data else None
+    return Step(shape, variant, triplets, device, bf16=device.type == "cuda", source=source)
 
 
 def run(steps: dict[str, Step], options: argparse.Namespace) -> dict[str, Step]:
@@ -570,6 +608,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--variants", nargs="+", choices=variants(1), help="all, or on CUDA the three that matter most")
+    parser.add_argument("--data", type=Path, help="folder of a catalog; its triplets, and the encoder of --config")
+    parser.add_argument("--config", type=Path, default=Path("recipes/tiny.yaml"))
     parser.add_argument("--triplets", type=int, help="a step, for all variants")
     parser.add_argument("--chunk", type=int, default=8, help="triplets in a chunk of gradcache and lora")
     parser.add_argument("--rounds", type=int, default=3)
@@ -590,6 +630,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{row['tflop_per_triplet']:.3f} | {row['mfu']:.3f} | {row['share_of_matrix_rate']:.2f} | "
             f"{row['peak_gib']:.1f} | {row['recompilations']} |"
         )
+    if device.type == "cpu" and len(found) > 1:
+        print("\nseconds of each variant over those of shared, round by round")
+        for row in found:
+            base = next((other for other in found if other["name"] == "shared"), found[0])
+            pairs = zip(row["seconds_all"], base["seconds_all"], strict=True)
+            ratios = sorted(mine / other * base["triplets"] / row["triplets"] for mine, other in pairs)
+            print(f"{row['name']:14} {statistics.median(ratios):.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f})")
     if options.json:
         options.json.write_text(json.dumps({"device": card, "shape": options.shape, "variants": found}, indent=1))
 

@@ -16,6 +16,9 @@ import yaml
 from moon2.errors import UserError
 from moon2.views import OBJECTIVES, Objective, parse_objective
 
+PARTS = ("vision", "projector", "embeddings", "decoder")
+"""Of a backbone: the vision tower, what turns its output into visual tokens, the words' embeddings, the decoder."""
+
 
 class RecipeError(UserError):
     """A recipe cannot be used; the message names the file, the key and the remedy."""
@@ -101,14 +104,16 @@ class ExpertSettings:
 
 @dataclass
 class LoraSettings:
-    """Training of low-rank additions to frozen weights, for models whose full training does not fit."""
+    """LoRA: low-rank adapters are trained and the backbone is frozen, for models that are too large to train whole.
+
+    Trained are adapters of all matrices in the decoder's layers, attention and experts alike, the routers and W*."""
 
     rank: int = 0
-    """r, the rank of each addition; a multiple of 8. 0: all weights are trained."""
+    """r, the rank of an adapter, a multiple of 8; 0 trains the model whole. A learning rate of 1e-4 is usual."""
     alpha: float = 32.0
-    """α: an addition counts α / r times."""
+    """α: an adapter counts α / r times."""
     vision: bool = False
-    """Additions in the vision tower too; otherwise it stays as it is."""
+    """Adapters in the vision tower too."""
 
     def __post_init__(self) -> None:
         # A GPU's grouped products want rows of a multiple of 16 bytes.
@@ -236,9 +241,15 @@ class TrainingSettings:
     activation_checkpointing: float = 0.0
     """The share of the decoder's and of the vision tower's blocks that compute their activations twice rather than keep
     them: 0 none, 1 all. Less memory, for up to a third more time."""
+    compile: bool = False
+    """Compile the network's blocks (torch.compile) where the run is on a GPU and computes in bfloat16: a minute or two
+    at the start, then fewer and larger kernels. Vectors and losses stay the same up to rounding."""
     shard_weights: bool = False
     """Each of several devices holds a part of the weights, gradients and optimizer states (FSDP2), for models that do
     not fit on one."""
+    freeze: list[str] = field(default_factory=list)
+    """Parts of the backbone that are not trained: some of vision, projector, embeddings and decoder. With LoRA all are
+    frozen anyway."""
     optimizer: Literal["adamw", "adamw_bf16", "muon"] = "adamw"
     """`adamw`; `adamw_bf16`, the same for `backbone.dtype: bfloat16`, in half the memory or less by stochastic
     rounding; or `muon`: Muon for matrices and AdamW for the rest, which learns from nothing in fewer steps."""
@@ -281,6 +292,7 @@ class TrainingSettings:
             self.activation_checkpointing,
             "0 to 1",
         )
+        require(set(self.freeze) < set(PARTS), "training.freeze", self.freeze, f"some of {', '.join(PARTS)}, not all")
         require((self.chunk_tokens or 1) >= 1, "training.chunk_tokens", self.chunk_tokens, "1 or more")
         for name in ("steps", "batch_size", "save_every", "log_every", "mine_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from moon2 import Encoder
+from moon2.model.lora import adapters, add_lora
 from moon2.model.processor import Item
+from moon2.recipe import LoraSettings
 from moon2.train.batches import ChunkLayout, TripletExample, TripletOutline, collate
 from moon2.train.gradcache import add_gradients
 from moon2.train.processes import Processes
@@ -35,11 +37,20 @@ RECIPE = (
 TOLERANCE = 1e-5
 
 
-def encoder_for_gradients() -> Encoder:
-    """An untrained encoder whose dual-alignment matrix prefers something, so every part of the loss has a slope."""
+def encoder_for_gradients(*, lora: bool = False) -> Encoder:
+    """An untrained encoder whose dual-alignment matrix prefers something, so every part of the loss has a slope.
+
+    Args:
+        lora: with adapters, none of them zero, in the vision tower too.
+    """
     encoder = Encoder.from_recipe(small_recipe(*RECIPE), TITLES)
+    if lora:
+        add_lora(encoder.model, LoraSettings(rank=8, vision=True))
+    random = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        encoder.model.dual_alignment.copy_(torch.randn(4, 5, generator=torch.Generator().manual_seed(1)))
+        encoder.model.dual_alignment.copy_(torch.randn(4, 5, generator=random))
+        for _, _, adapter in adapters(encoder.model):
+            adapter.B.copy_(0.05 * torch.randn(adapter.B.shape, generator=random))
     return encoder
 
 

@@ -28,6 +28,7 @@ from moon2.errors import UserError
 from moon2.model.backbone import build_backbone
 from moon2.model.families import family_of
 from moon2.model.item_batch import ItemBatch
+from moon2.model.lora import merged
 from moon2.model.moon_model import MoonModel
 from moon2.model.processor import Item, ItemSource, Processor, is_one_item
 from moon2.objective.matryoshka import shortened
@@ -162,7 +163,7 @@ class Encoder:
         return cls(model.to(device), processor, text, read_origin(config), config.get("matryoshka_dimensions", ()))
 
     def save_pretrained(self, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Writes the encoder as one folder that `from_pretrained` reads back bit for bit.
+        """Writes the encoder as one folder that `from_pretrained` reads back bit for bit; LoRA's adapters merged.
 
         Args:
             folder: made if it is not there.
@@ -174,7 +175,7 @@ class Encoder:
         config: dict[str, object] = {
             "model_type": "moon2",
             "moon2_version": version("moon2"),
-            "network": class_path(type(self.model)),
+            "network": class_path(network_of(self.model)),
             "dtype": str(next(backbone.parameters()).dtype).removeprefix("torch."),
             "experts": asdict(self.model.settings),
             "pooling": self.model.pooling,
@@ -189,7 +190,7 @@ class Encoder:
         self.processor.image_processor.save_pretrained(target)
         card = self.card or "---\nlibrary_name: moon2\n---\n\nA moon2 encoder.\n"
         (target / "README.md").write_text(card, encoding="utf-8")
-        save_torch_state_dict(weights or self.model.state_dict(), target)
+        save_torch_state_dict(merged(self.model, weights or self.model.state_dict()), target)
         # By this sentence-transformers finds the class that wraps the folder for it.
         module = {"idx": 0, "name": "0", "path": "", "type": "moon2.encoders.sentence_module.MoonModule"}
         (target / "modules.json").write_text(json.dumps([module], indent=1))
@@ -339,6 +340,11 @@ class Encoder:
             text=self.model.text_rows(views),
         )
         return packed.to(self.device)
+
+
+def network_of(model: MoonModel) -> type[MoonModel]:
+    """The class of a network; sharded weights give it one of FSDP's own, derived from it."""
+    return next(kind for kind in type(model).__mro__ if not kind.__module__.startswith("torch."))
 
 
 def class_path(kind: type) -> str:

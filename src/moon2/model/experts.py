@@ -157,7 +157,7 @@ class ModalityExperts(nn.Module):
         """G [T, Z] float32 of tokens [T, D]."""
         # The softmax over experts is taken in float32 whatever the weights are held in: k near-equal experts are
         # otherwise chosen by rounding.
-        return self.router(tokens).float().softmax(dim=-1)
+        return self.router(tokens.to(self.router.weight.dtype)).float().softmax(dim=-1)
 
     def choose(self, probabilities: Tensor) -> Tensor:
         """The k most probable experts [T, k] of each token."""

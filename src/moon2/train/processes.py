@@ -32,6 +32,8 @@ from moon2.model.moon_model import MoonModel, RouterSums, Views
 
 STATE_FILE = "training.pt"
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+# Frozen weights are those that the run began with.
+TRAINED = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 
 
 class Processes:
@@ -164,8 +166,8 @@ class Processes:
         fully_shard(model, mp_policy=policy, shard_placement_fn=placement, ignored_params={model.dual_alignment})
 
     def training_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Weights and optimizer states, on the host, in the first process; the others get none. All must call it."""
-        weights, states = get_state_dict(model, optimizer, options=WHOLE)
+        """Trained weights and optimizer states, on the host; all must call it, and the first process gets them."""
+        weights, states = get_state_dict(model, optimizer, options=TRAINED)
         return {"model": weights, "optimizer": states}
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> None:
@@ -176,7 +178,7 @@ class Processes:
             optimizer,
             model_state_dict=saved["model"],
             optim_state_dict=saved["optimizer"],
-            options=StateDictOptions(full_state_dict=True),
+            options=StateDictOptions(full_state_dict=True, strict=all(w.requires_grad for w in model.parameters())),
         )
 
     def whole_weights(self, model: nn.Module) -> dict[str, Tensor]:
