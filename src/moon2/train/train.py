@@ -287,7 +287,6 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
                 state = processes.training_state(model, optimizer)
                 if processes.is_first:
                     run.save_checkpoint(number + 1, partial(save, state))
-            processes.wait()
     model.eval()
 
 
