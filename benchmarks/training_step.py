@@ -402,7 +402,7 @@ def build(shape: Shape, variant: Variant, device: torch.device, dtype: torch.dty
         backbone, family, tokenizer = loaded.model.to(device), loaded.family, loaded.tokenizer
         image_processor: Any = loaded.image_processor
     else:
-        from transformers import AutoModel
+        from transformers import AutoModel, Qwen2VLImageProcessorPil
 
         config = shape_config(HUB[shape.name])
         if variant.experts == "dense":
@@ -411,7 +411,10 @@ def build(shape: Shape, variant: Variant, device: torch.device, dtype: torch.dty
             backbone = AutoModel.from_config(config, dtype=dtype)
         family = family_of(config.model_type, shape.name)
         family.prepare(backbone)
-        tokenizer, image_processor = train_tokenizer(words, 2000), None
+        side = config.vision_config.patch_size * config.vision_config.spatial_merge_size
+        size = {"shortest_edge": 4 * side * side, "longest_edge": inputs.max_pixels}
+        tokenizer = train_tokenizer(words, 2000)
+        image_processor = Qwen2VLImageProcessorPil(patch_size=config.vision_config.patch_size, merge_size=2, size=size)
     layers = len(decoder_of(backbone, family).layers)
     if variant.experts == "dense":
         experts.layers = []

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from support.benchmark_scripts import load_script
 from support.small_recipe import small_recipe, write_small_recipe
-from transformers import AutoModel
+from transformers import AutoModel, Qwen2VLImageProcessorPil
 
 from moon2 import Product
 from moon2.catalog.store import Catalog
@@ -225,7 +225,8 @@ def test_the_arithmetic_of_a_triplet_of_the_2b_shape() -> None:
         model = MoonModel(backbone, family, ExpertSettings(layers=list(range(16, 28))))
     assert sum(weights.numel() for weights in model.parameters()) == pytest.approx(3.487e9, rel=1e-3)
     tokenizer = train_tokenizer(["a few words"], 300)
-    processor = Processor(tokenizer, None, family, backbone.config, InputSettings())  # type: ignore[arg-type]
+    images = Qwen2VLImageProcessorPil(size={"shortest_edge": 4096, "longest_edge": 262144})
+    processor = Processor(tokenizer, images, family, backbone.config, InputSettings())  # type: ignore[arg-type]
     read, _ = script.random_triplets(script.SHAPES["qwen3-vl-2b"], 32, torch.Generator().manual_seed(0))
     operations = useful_operations(model, [processor.pack(read)])
     assert operations / 32 / 1e12 == pytest.approx(18.8, abs=0.5)

@@ -30,10 +30,9 @@ from moon2.model.families import family_of
 from moon2.model.item_batch import ItemBatch
 from moon2.model.lora import merged
 from moon2.model.moon_model import MoonModel
-from moon2.model.processor import Item, ItemSource, Processor, is_one_item
+from moon2.model.processor import Item, ItemSource, Processor, is_one_item, item_length
 from moon2.objective.matryoshka import shortened
 from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe
-from moon2.records import Product, Query
 from moon2.views import VIEWS, View
 
 Vectors = NDArray[np.float32]
@@ -272,7 +271,7 @@ class Encoder:
         problems: list[str] = []
         # Long items together: a batch is padded to its longest. Images are opened batch by batch, so memory does not
         # grow with the number of items.
-        order = sorted(range(len(sources)), key=lambda index: _length(sources[index]))
+        order = sorted(range(len(sources)), key=lambda index: item_length(sources[index]))
         with torch.inference_mode(), tqdm(total=len(sources), unit="item", disable=not show_progress) as bar:
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
@@ -341,12 +340,3 @@ def _iterable(items: object) -> Iterable[ItemSource]:
     if not isinstance(items, Iterable):
         raise EncoderError(f"cannot embed a {type(items).__name__}; give text, images, Products, or a list of them")
     return items
-
-
-def _length(source: ItemSource) -> tuple[int, int]:
-    """Number of images and characters, by which items of similar length are put together."""
-    if isinstance(source, str):
-        return 0, len(source)
-    if isinstance(source, Product):
-        return len(source.images), len(source.title)
-    return 1, len(source.text) if isinstance(source, (Query, Item)) else 0
