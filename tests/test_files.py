@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from moon2.files import FolderInUseError, exclusive_lock, replace_folder, write_text_atomic
+from moon2.files import (
+    FolderInUseError,
+    exclusive_lock,
+    replace_folder,
+    write_shared_atomic,
+    write_text_atomic,
+)
 
 HOLD = """
 import sys, time
@@ -77,3 +84,32 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     ):
         pass
     assert "\n" not in str(refusal.value)
+
+
+def test_shared_bytes_are_whole_whoever_writes_them(tmp_path: Path) -> None:
+    path, contents = tmp_path / "new" / "entry", [bytes([number]) * 300_000 for number in range(4)]
+    read: list[bytes] = []
+
+    def write(content: bytes) -> None:
+        for _ in range(30):
+            write_shared_atomic(path, content)
+            read.append(path.read_bytes())
+
+    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read) == 120 and set(read) <= set(contents)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_shared_bytes_that_cannot_be_written_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def disk_full(path: Path, data: bytes) -> None:
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        write_shared_atomic(tmp_path / "entry", b"x")
+    assert not list(tmp_path.iterdir())

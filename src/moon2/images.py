@@ -3,6 +3,9 @@
 Shops keep images with transparency, with an orientation flag, in CMYK. Files are other people's: only the formats of
 `FORMATS` are tried, by what the file holds and not by its name. An image that cannot be read raises `ImageError`, so
 that a reader of many can set that one aside.
+
+A photo of a phone has 12 million pixels and a model reads a fiftieth of them. Who knows the reading size gives it, and
+a large image is scaled to it while it is decoded, so a batch never holds more than one image at its full size.
 """
 
 from __future__ import annotations
@@ -10,14 +13,16 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import math
 import warnings
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from moon2.errors import UserError
 
@@ -25,6 +30,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_PIXELS = 64_000_000
+# An image is scaled while it is opened if it has so many times the pixels of its reading size. Below, there is little
+# to save, and a crop still finds all its pixels.
+CLEARLY_LARGER = 4
+# libjpeg decodes at 1/2, 1/4 or 1/8. So many times the reading size's sides are left to the last, exact scaling.
+DRAFT_MARGIN = 1.5
 # What shops and phones use (a phone's MPO opens as JPEG). Pillow knows forty more, among them EPS, which it hands to
 # Ghostscript, an interpreter of programs. JPEG and PNG stand first, so that for them no further plug-in is loaded.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -34,36 +44,56 @@ ImageSource: TypeAlias = "str | PathLike[str] | bytes | bytearray | Image.Image 
 image, a numpy array [height, width] or [height, width, 3 or 4], or a torch tensor [3, height, width]."""
 
 
+class ReadingSize(Protocol):
+    """The size at which a model reads an image. Its `repr` names all that decides it beside the image's own size."""
+
+    @property
+    def resample(self) -> Image.Resampling:
+        """By which filter it is scaled."""
+
+    def __call__(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in pixels → width and height as they are read. A size that was given is given again."""
+
+
+class ImageOpener(Protocol):
+    """`open_image`, or what stands in its place, such as a cache."""
+
+    def __call__(self, source: ImageSource, where: str = ..., read_at: ReadingSize | None = ...) -> Image.Image:
+        """See `open_image`."""
+
+
 class ImageError(UserError):
     """An image cannot be used; the message says which and why."""
 
 
-def open_image(source: ImageSource, where: str = "image") -> Image.Image:
+def open_image(source: ImageSource, where: str = "image", read_at: ReadingSize | None = None) -> Image.Image:
     """Reads an image as upright opaque RGB.
 
     Args:
         source: see `ImageSource`. Arrays and tensors hold 0–255 as uint8 or 0–1 as floats. URLs are refused: nothing is
             downloaded here.
         where: how the error names the image, such as "product '17': image 0".
+        read_at: the size at which it will be read. An image that `is_clearly_larger` comes scaled to exactly that size;
+            any other, and any where nothing is given, comes at its own.
 
     Raises:
         ImageError: missing, a URL, of another format or type, cut short, empty, or of more than 64 million pixels.
     """
     if isinstance(source, Image.Image):
-        return _decode(source, where)
+        return _decode(source, where, read_at)
     if isinstance(source, str) and source.startswith("data:"):
-        return _open_file(io.BytesIO(_data_uri_bytes(source, where)), where)
+        return _open_file(io.BytesIO(_data_uri_bytes(source, where)), where, read_at)
     if isinstance(source, (str, PathLike)):
         path = fspath(source)
         if path.startswith(("http://", "https://")):
             raise ImageError(f"{where}: {path} is a URL; download it first (moon2 import does with --fetch)")
-        return _open_file(path, f"{where} ({path})")
+        return _open_file(path, f"{where} ({path})", read_at)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _open_file(io.BytesIO(source), where)
+        return _open_file(io.BytesIO(source), where, read_at)
     if is_image_array(source):
-        return _from_array(source, where)
+        return _from_array(source, where, read_at)
     if hasattr(source, "read"):
-        return _open_file(source, where)
+        return _open_file(source, where, read_at)
     raise ImageError(
         f"{where}: cannot open a {type(source).__name__} as an image; give a path, bytes, a PIL image or an array"
     )
@@ -74,7 +104,12 @@ def is_image_array(value: object) -> TypeGuard[NDArray[Any] | Tensor]:
     return isinstance(value, np.ndarray) or (hasattr(value, "detach") and hasattr(value, "numpy"))
 
 
-def _open_file(file: Any, where: str) -> Image.Image:
+def is_clearly_larger(size: tuple[int, int], reading: tuple[int, int]) -> bool:
+    """Whether an image of one width and height has at least four times the pixels that are read of it."""
+    return size[0] * size[1] >= CLEARLY_LARGER * reading[0] * reading[1]
+
+
+def _open_file(file: Any, where: str, read_at: ReadingSize | None) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -83,7 +118,9 @@ def _open_file(file: Any, where: str) -> Image.Image:
                 if image.width * image.height > MAX_PIXELS:
                     size = f"{image.width} × {image.height}"
                     raise ImageError(f"{where}: {size} pixels are more than {MAX_PIXELS}; scale it down")
-                return _decode(image, where)
+                if read_at is not None and isinstance(image, JpegImageFile):
+                    return _decode(_scaled_jpeg(image, read_at), where)
+                return _decode(image, where, read_at)
     except FileNotFoundError:
         raise ImageError(f"{where}: there is no such file") from None
     except IsADirectoryError:
@@ -96,28 +133,52 @@ def _open_file(file: Any, where: str) -> Image.Image:
         raise _unreadable(error, where) from None
 
 
-def _decode(image: Image.Image, where: str) -> Image.Image:
+def _scaled_jpeg(image: JpegImageFile, read_at: ReadingSize) -> Image.Image:
+    """At its reading size, not yet upright, decoded at no more than it takes; or as it is, if that is not far off."""
+    is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    upright_size = image.size[::-1] if is_turned else image.size
+    reading = read_at(*upright_size)
+    if not is_clearly_larger(upright_size, reading):
+        return image
+    width, height = reading[::-1] if is_turned else reading
+    drafted = image.draft(None, (math.ceil(DRAFT_MARGIN * width), math.ceil(DRAFT_MARGIN * height)))
+    # The last row of blocks may be partly outside the image; the box says where the image ends.
+    return image.resize((width, height), read_at.resample, drafted and drafted[1])
+
+
+def _decode(image: Image.Image, where: str, read_at: ReadingSize | None = None) -> Image.Image:
     try:
-        # exif_transpose decodes the pixels, and fails here rather than later when the file is cut short.
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("RGBA", "LA", "PA") or (upright.mode == "P" and "transparency" in upright.info):
-            # Shops show cut-out products on white; black, PIL's own choice, would change what the image says.
-            background = Image.new("RGBA", upright.size, "white")
-            return Image.alpha_composite(background, upright.convert("RGBA")).convert("RGB")
-        if upright.mode in ("I", "I;16", "F"):
-            extrema: Any = (0, 65535) if upright.mode == "I;16" else upright.getextrema()
-            low, high = (float(value) for value in extrema)
-            scale = 255.0 / max(high - low, 1e-6)
-            return upright.point(lambda value: (value - low) * scale).convert("L").convert("RGB")
-        return upright.convert("RGB")
+        image.load()  # fails here rather than later when the file is cut short
+        is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        upright = image if is_upright else ImageOps.exif_transpose(image)
+        if read_at is not None and is_clearly_larger(upright.size, reading := read_at(*upright.size)):
+            if upright.has_transparency_data:
+                upright = upright if upright.mode in ("RGBA", "LA") else upright.convert("RGBA")
+            elif upright.mode not in ("RGB", "L"):  # palettes have no colour between two of theirs
+                upright = _opaque(upright)
+            upright = upright.resize(reading, read_at.resample)
+        return _opaque(upright)
     except MemoryError:
         raise
     except Exception as error:  # as for files: decoders raise anything
         raise _unreadable(error, where) from None
 
 
-def _from_array(source: NDArray[Any] | Tensor, where: str) -> Image.Image:
+def _opaque(image: Image.Image) -> Image.Image:
+    """A copy in RGB."""
+    if image.mode in ("RGBA", "LA", "PA") or (image.mode == "P" and "transparency" in image.info):
+        # Shops show cut-out products on white; black, PIL's own choice, would change what the image says.
+        background = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(background, image.convert("RGBA")).convert("RGB")
+    if image.mode in ("I", "I;16", "F"):
+        extrema: Any = (0, 65535) if image.mode == "I;16" else image.getextrema()
+        low, high = (float(value) for value in extrema)
+        scale = 255.0 / max(high - low, 1e-6)
+        return image.point(lambda value: (value - low) * scale).convert("L").convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_array(source: NDArray[Any] | Tensor, where: str, read_at: ReadingSize | None) -> Image.Image:
     if isinstance(source, np.ndarray):
         array = source
     else:  # a torch tensor has its channels first
@@ -135,7 +196,7 @@ def _from_array(source: NDArray[Any] | Tensor, where: str) -> Image.Image:
     if array.dtype != np.uint8:
         raise ImageError(f"{where}: an array of {array.dtype} is no image; give uint8, or floats from 0 to 1")
     squeezed = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
-    return _decode(Image.fromarray(np.ascontiguousarray(squeezed)), where)
+    return _decode(Image.fromarray(np.ascontiguousarray(squeezed)), where, read_at)
 
 
 def _data_uri_bytes(uri: str, where: str) -> bytes:

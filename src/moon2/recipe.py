@@ -16,6 +16,9 @@ import yaml
 from moon2.errors import UserError
 from moon2.views import OBJECTIVES, Objective, parse_objective
 
+PARTS = ("vision", "projector", "embeddings", "decoder")
+"""Of a backbone: the vision tower, what turns its output into visual tokens, the words' embeddings, the decoder."""
+
 
 class RecipeError(UserError):
     """A recipe cannot be used; the message names the file, the key and the remedy."""
@@ -97,6 +100,25 @@ class ExpertSettings:
     def __post_init__(self) -> None:
         require(1 <= self.active <= self.count, "experts.active", self.active, "1 to experts.count")
         require(self.noise >= 0, "experts.noise", self.noise, "0 or more")
+
+
+@dataclass
+class LoraSettings:
+    """LoRA: low-rank adapters are trained and the backbone is frozen, for models that are too large to train whole.
+
+    Trained are adapters of all matrices in the decoder's layers, attention and experts alike, the routers and W*."""
+
+    rank: int = 0
+    """r, the rank of an adapter, a multiple of 8; 0 trains the model whole. A learning rate of 1e-4 is usual."""
+    alpha: float = 32.0
+    """α: an adapter counts α / r times."""
+    vision: bool = False
+    """Adapters in the vision tower too."""
+
+    def __post_init__(self) -> None:
+        # A GPU's grouped products want rows of a multiple of 16 bytes.
+        require(self.rank >= 0 and self.rank % 8 == 0, "lora.rank", self.rank, "0 or a multiple of 8")
+        require(self.alpha > 0, "lora.alpha", self.alpha, "above 0")
 
 
 @dataclass
@@ -219,9 +241,15 @@ class TrainingSettings:
     activation_checkpointing: float = 0.0
     """The share of the decoder's and of the vision tower's blocks that compute their activations twice rather than keep
     them: 0 none, 1 all. Less memory, for up to a third more time."""
+    compile: bool = False
+    """Compile the network's blocks (torch.compile) where the run is on a GPU and computes in bfloat16: a minute or two
+    at the start, then fewer and larger kernels. Vectors and losses stay the same up to rounding."""
     shard_weights: bool = False
     """Each of several devices holds a part of the weights, gradients and optimizer states (FSDP2), for models that do
     not fit on one."""
+    freeze: list[str] = field(default_factory=list)
+    """Parts of the backbone that are not trained: some of vision, projector, embeddings and decoder. With LoRA all are
+    frozen anyway."""
     optimizer: Literal["adamw", "adamw_bf16", "muon"] = "adamw"
     """`adamw`; `adamw_bf16`, the same for `backbone.dtype: bfloat16`, in half the memory or less by stochastic
     rounding; or `muon`: Muon for matrices and AdamW for the rest, which learns from nothing in fewer steps."""
@@ -235,6 +263,9 @@ class TrainingSettings:
     """Gradients are scaled down to this norm."""
     bf16: bool = False
     """bfloat16 arithmetic over float32 weights (mixed precision)."""
+    dimensions: list[int] | None = None
+    """Lengths to which vectors can be cut, beside their full width: the losses are the mean of those at each
+    (Matryoshka). Not given: the full width alone."""
     hard_negatives: int = 0
     """Wrong products most like its query to the encoder as it is, mined for each triplet. The negative of a step is
     drawn among them and those that the log shows. 0: none are mined."""
@@ -249,6 +280,8 @@ class TrainingSettings:
     """Steps between checkpoints, from which `--resume` goes on."""
     log_every: int = 10
     """Steps between lines of the log."""
+    image_cache_gb: float = 4.0
+    """Disk space, in the user's cache folder, for large images at the size at which they are read; 0: none."""
     seed: int = 0
     """Seed of the weights, the order of the triplets and every random draw."""
 
@@ -259,15 +292,28 @@ class TrainingSettings:
             self.activation_checkpointing,
             "0 to 1",
         )
+        require(set(self.freeze) < set(PARTS), "training.freeze", self.freeze, f"some of {', '.join(PARTS)}, not all")
         require((self.chunk_tokens or 1) >= 1, "training.chunk_tokens", self.chunk_tokens, "1 or more")
         for name in ("steps", "batch_size", "save_every", "log_every", "mine_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
-        for name in ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay", "hard_negatives"):
+        names = ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay", "hard_negatives")
+        for name in (*names, "image_cache_gb"):
             require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
         in_time = not self.hard_negatives or self.mine_every < self.steps
         require(in_time, "training.mine_every", self.mine_every, "below training.steps, or no hard negative is mined")
         for name in ("learning_rate", "max_grad_norm"):
             require(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "above 0")
+        require(min(self.dimensions or [1]) >= 1, "training.dimensions", self.dimensions, "1 or more each")
+
+    def trained_lengths(self, width: int) -> list[int]:
+        """The lengths at which vectors of this width are trained: `dimensions` and the width, each once, ascending.
+
+        Raises:
+            RecipeError: one is above the width.
+        """
+        lengths = sorted({*(self.dimensions or []), width})
+        require(lengths[-1] == width, "training.dimensions", self.dimensions, f"at most {width} each, the full width")
+        return lengths
 
 
 @dataclass
@@ -279,6 +325,7 @@ class Recipe:
     then its own and need not be given; `--resume` needs it again."""
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     experts: ExpertSettings = field(default_factory=ExpertSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
     input: InputSettings = field(default_factory=InputSettings)
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)

@@ -13,6 +13,8 @@ from moon2.files import write_text_atomic
 from moon2.recipe import Recipe, RecipeError, load_recipe
 
 KEPT_CHECKPOINTS = 2
+ADAPTER = "adapter"
+"""In a run, and in its best weights: what a LoRA run trained."""
 HARD_NEGATIVES = "hard_negatives.json"
 """In a checkpoint: the hard negatives that were in use, so that a resumed run goes on with the same."""
 
@@ -36,6 +38,7 @@ class RunFolder:
         checkpoints: `step-00000100` and so on, from which training goes on.
         best: the best weights so far, named after their step likewise.
         model: the trained encoder.
+        adapter: what a LoRA run trained of it, in peft's layout.
         evaluation: the figures of `moon2 evaluate`.
         baseline: the same before training, where it was measured.
         report, report_markdown: what `moon2 report` writes.
@@ -50,6 +53,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
         self.model = self.path / "model"
+        self.adapter = self.path / ADAPTER
         self.evaluation = self.path / "evaluation.json"
         self.baseline = self.path / "baseline.json"
         self.report = self.path / "report.html"
@@ -88,7 +92,7 @@ class RunFolder:
 
     def remove(self) -> None:
         """Removes what a run has; anything else in the folder stays."""
-        for folder in (self.tensorboard, self.checkpoints, self.best, self.model):
+        for folder in (self.tensorboard, self.checkpoints, self.best, self.model, self.adapter):
             shutil.rmtree(folder, ignore_errors=True)
         files = (self.recipe, self.data_fingerprint, self.history, self.evaluation, self.baseline, self.report)
         for file in (*files, self.report_markdown):

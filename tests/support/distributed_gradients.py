@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -16,7 +17,8 @@ from torch.distributed.tensor import DTensor
 from moon2.train.processes import Processes
 from support.mixed_batch import encoder_for_gradients, gradients, mixed_triplets
 
-# Name: whether weights are sharded, tokens of a chunk, triplets without an image, share of recomputed blocks.
+# Name: whether weights are sharded, tokens of a chunk, triplets without an image, share of recomputed blocks. A name
+# with "LoRA": adapters are trained.
 CASES: dict[str, tuple[bool, int | None, int, float]] = {
     "whole": (False, None, 0, 0.0),
     "whole, chunks": (False, 75, 0, 0.0),
@@ -24,6 +26,8 @@ CASES: dict[str, tuple[bool, int | None, int, float]] = {
     "sharded": (True, None, 0, 0.0),
     "sharded, chunks, recomputed": (True, 75, 0, 1.0),
     "sharded, one process without images": (True, 75, 4, 0.0),
+    "LoRA": (False, 75, 0, 0.0),
+    "LoRA sharded": (True, 75, 4, 1.0),
 }
 
 
@@ -31,10 +35,11 @@ def main(folder: Path) -> None:
     """All cases, one after another."""
     torch.set_num_threads(1)
     with Processes.start() as processes:
-        for sharded in (False, True):
-            encoder = encoder_for_gradients()
+        for sharded, lora in product((False, True), (False, True)):
+            encoder = encoder_for_gradients(lora=lora)
             if sharded:
                 processes.shard(encoder.model, bf16=False)
+            if sharded and not lora:
                 placement = {
                     name: (str(weights.placements[0]), weights.to_local().numel())
                     for name, weights in encoder.model.named_parameters()
@@ -43,7 +48,7 @@ def main(folder: Path) -> None:
                 modules = [name for name, module in encoder.model.named_modules() if isinstance(module, FSDPModule)]
                 (folder / f"placement-{processes.rank}.json").write_text(json.dumps([placement, modules]))
             for name, (is_sharded, tokens, images_from, checkpointed) in CASES.items():
-                if is_sharded == sharded:
+                if (is_sharded, "LoRA" in name) == (sharded, lora):
                     triplets = mixed_triplets(images_from=images_from)
                     found = gradients(encoder, triplets, processes, chunk_tokens=tokens, checkpointed=checkpointed)
                     if processes.is_first:

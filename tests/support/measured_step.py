@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 
 from moon2 import Encoder
+from moon2.model.freezing import freeze
 from moon2.model.item_batch import ItemBatch
+from moon2.model.lora import add_lora
 from moon2.model.processor import Item
 from moon2.recipe import Recipe, load_recipe
 from moon2.train.batches import ChunkLayout, TripletExample, TripletOutline, collate
@@ -66,6 +68,9 @@ def measured(recipe: Recipe, processes: Processes | None = None) -> int:
     processes = processes or Processes(0, 1, torch.device("cpu"))
     encoder, settings = Encoder.from_recipe(recipe, ["navy shirt", "red shoes"]), recipe.training
     model = encoder.model.train()
+    freeze(model, settings.freeze)
+    if recipe.lora.rank:
+        add_lora(model, recipe.lora)
     model.checkpoint_activations(settings.activation_checkpointing)
     if settings.shard_weights:
         processes.shard(model, bf16=settings.bf16)
@@ -75,10 +80,11 @@ def measured(recipe: Recipe, processes: Processes | None = None) -> int:
     layout = ChunkLayout(encoder.processor, tokens=settings.chunk_tokens)
     batch = collate(shares[processes.rank], [[example.outline for example in share] for share in shares], layout)
     batch.chunks = [cast(ItemBatch, OnHost(chunk)) for chunk in batch.chunks]
-    optimizer, trained = make_optimizer(model, settings), list(model.parameters())
+    optimizer = make_optimizer(model, settings)
+    trained = [weights for weights in model.parameters() if weights.requires_grad]
     autocast = settings.bf16 and not settings.shard_weights
     with MemoryMeter() as meter:
-        meter.add([*trained, *model.buffers()])
+        meter.add([*model.parameters(), *model.buffers()])
         for step in range(2):
             precision = torch.autocast("cpu", torch.bfloat16, enabled=autocast)
             add_gradients(model, batch, triplet_loss, recipe, step, processes, precision)

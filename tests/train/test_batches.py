@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from support.some_items import text_rows
 from moon2 import Encoder, Product, Query
 from moon2.catalog.store import Catalog, CatalogError, write_catalog
 from moon2.catalog.triplets import Triplet, training_triplets
+from moon2.images import ReadingSize, open_image
 from moon2.model.item_batch import ItemBatch
 from moon2.model.processor import Item
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
@@ -64,6 +66,25 @@ def test_an_example_depends_on_seed_and_index_alone(new_stream: Callable[..., Tr
     second = [seen(backward[index]) for index in reversed(range(len(backward)))][::-1]
     assert first == second
     assert first != [seen(other[index]) for index in range(len(other))]
+
+
+def test_every_image_is_opened_at_its_reading_size_by_the_opener_given(
+    shop: Catalog, new_encoder: Callable[..., Encoder], tmp_path: Path
+) -> None:
+    processor, opened = new_encoder().processor, []
+
+    def opener(source: Any, where: str = "", read_at: ReadingSize | None = None) -> Image.Image:
+        opened.append((where.partition(":")[0], read_at))
+        return open_image(source, where, read_at)
+
+    product = shop.product("navy-shirt")
+    augmented = replace(product, enriched_title="blue", expanded_images=product.images)
+    catalog = write_catalog(tmp_path / "data", {"train": [augmented]}, title="Shop")
+    triplet = Triplet(Query("q", "navy", image=product.images[0]), "navy-shirt", (), frozenset({"navy-shirt"}))
+    settings = AugmentationSettings(use="concatenate", keep_original=0.0)
+    TripletStream([triplet], catalog, processor, PLAIN[0], settings, length=1, seed=0, opener=opener)[0]
+    names = ["query 'q'", "product 'navy-shirt'", "product 'navy-shirt'"]
+    assert sorted(opened, key=str) == sorted(((name, processor.reading_size) for name in names), key=str)
 
 
 def test_an_epoch_holds_every_triplet_once_in_its_own_order(new_stream: Callable[..., TripletStream]) -> None:

@@ -29,6 +29,9 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "bf16, smolvlm": ("smolvlm", ("training.bf16=true", "training.activation_checkpointing=1")),
     "adamw_bf16": ("qwen3_vl", ("training.optimizer=adamw_bf16", "backbone.dtype=bfloat16")),
     "muon": ("tiny", ("training.optimizer=muon",)),
+    "lora": ("qwen3_vl", ("lora.rank=8", "training.activation_checkpointing=1")),
+    "frozen": ("qwen3_vl", ("training.freeze=[vision]",)),
+    "shorter vectors": ("tiny", ("training.dimensions=[8, 16]",)),
     "two views": ("tiny", ('alignment.objectives={"t→mm": 1}',)),
 }
 QWEN_2B = (

@@ -43,7 +43,10 @@ def finished(recipe: Recipe, shop: Catalog, tmp_path_factory: pytest.TempPathFac
 def losses(folder: Path) -> list[dict[str, Any]]:
     """What was logged of each step, without clocks."""
     lines = [line for line in RunFolder(folder).read_history() if "loss" in line]
-    return [{name: value for name, value in line.items() if name != "triplets_per_second"} for line in lines]
+    return [
+        {name: value for name, value in line.items() if not name.endswith("_per_second") and name != "loader/waiting"}
+        for line in lines
+    ]
 
 
 def evaluations(folder: Path) -> list[tuple[float, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 from support.small_recipe import write_small_recipe
 
 from moon2 import Encoder
@@ -89,3 +91,30 @@ def test_a_killed_process_ends_all_and_sharded_weights_go_on(alone: Path, shop: 
     assert 8 <= done < 20
     assert start(config, shop, out, "--resume").wait(SECONDS) == 0
     np.testing.assert_allclose(losses(out), losses(alone), atol=1e-4)
+    both = [
+        Encoder.from_pretrained(folder, device="cpu").encode(["navy shirt", "red shoes"]) for folder in (out, alone)
+    ]
+    np.testing.assert_allclose(*both, atol=1e-4)
+
+
+def test_adapters_of_sharded_weights_are_trained_and_go_on(shop: Catalog, tmp_path: Path) -> None:
+    """A LoRA run of two processes is that of one, resumed from a checkpoint of adapters alone."""
+    settings = (
+        *SETTINGS[:3],
+        "lora.rank=8",
+        "training.steps=4",
+        "training.save_every=2",
+        "training.learning_rate=1e-2",
+    )
+    recipe = load_recipe(write_small_recipe(tmp_path / "alone.yaml", *settings))
+    one = run_training(recipe, shop, tmp_path / "one").folder
+    config, two = write_small_recipe(tmp_path / "recipe.yaml", *settings, *SHARDED), RunFolder(tmp_path / "two")
+    assert start(config, shop, two.path).wait(SECONDS) == 0
+    for folder in (two.model, two.adapter, two.checkpoints / "step-00000004"):
+        shutil.rmtree(folder)
+    assert start(config, shop, two.path, "--resume").wait(SECONDS) == 0
+    np.testing.assert_allclose(losses(two.path), losses(one), atol=1e-4)
+    both = [Encoder.from_pretrained(run, device="cpu").encode(["navy shirt", "red shoes"]) for run in (one, two.path)]
+    np.testing.assert_allclose(*both, atol=1e-4)
+    saved = [load_file(run / "adapter" / "adapter_model.safetensors") for run in (one, two.path)]
+    assert saved[0].keys() == saved[1].keys()

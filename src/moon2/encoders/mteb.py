@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from moon2.encoders.load import load_own
 from moon2.images import open_image
-from moon2.model.encoder import Encoder, class_path
+from moon2.model.encoder import Encoder
+from moon2.model.encoder_folder import class_path
 from moon2.model.processor import Item
 
 
@@ -71,8 +72,9 @@ class MoonMTEBEncoder(AbsEncoder):
         size = len(next(iter(batch.values())))
         texts = batch.get("text") or [""] * size
         images = batch.get("image") or [None] * size
+        reading_size = self.model.processor.reading_size
         items = [
-            Item((text or "").strip(), [] if image is None else [open_image(image)])
+            Item((text or "").strip(), [] if image is None else [open_image(image, read_at=reading_size)])
             for text, image in zip(texts, images, strict=True)
         ]
         rows = [row for row, item in enumerate(items) if item.text or item.images]

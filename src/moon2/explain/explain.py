@@ -36,6 +36,7 @@ def explain(
     if layer is not None and not 0 <= layer < depth:
         raise ExplainError(f"layer is {layer}; this decoder has layers 0 to {depth - 1}, or leave it out for all")
     item = encoder.processor.item(record)
+    shown = encoder.processor.item(record, full_size=True).images
     target = None if query is None else _target(encoder, query)
     traced = trace(encoder, item, target)
     attention = relevance(traced.attentions, traced.weights, layer)
@@ -48,7 +49,7 @@ def explain(
     grids = token_grids(traced.grids, len(image_tokens))
     ends = np.cumsum([rows * columns for rows, columns in grids], dtype=np.intp)
     images = []
-    for image, grid, tokens in zip(item.images, grids, np.split(image_tokens, ends)[:-1], strict=True):
+    for image, grid, tokens in zip(shown, grids, np.split(image_tokens, ends)[:-1], strict=True):
         cells = tokens.reshape(grid)
         slope = None if gradient is None else gradient[cells]
         images.append(ExplainedImage(image, attention[cells], slope, experts[cells]))

@@ -120,13 +120,17 @@ class Experts(nn.Module):
         experts = torch.arange(count, device=order.device)
         ends = (expert_of_place[:, None] <= experts).sum(dim=0, dtype=torch.int32)
         grouped = _Rows.apply(tokens.to(dtype), order // active, place)  # type: ignore[no-untyped-call]
-        gate, up = _grouped_product(grouped, self.gate_up_proj.to(dtype), ends).chunk(2, dim=-1)
-        output = _grouped_product(self.act_fn(gate) * up, self.down_proj.to(dtype), ends)
+        gate, up = self.product("gate_up_proj", grouped, ends).chunk(2, dim=-1)
+        output = self.product("down_proj", self.act_fn(gate) * up, ends)
         of_token = _Rows.apply(output, place, order).view(*chosen.shape, -1)  # type: ignore[no-untyped-call]
         return (of_token * weights.to(dtype).unsqueeze(-1)).sum(dim=1).to(tokens.dtype)
 
+    def product(self, name: str, rows: Tensor, ends: Tensor) -> Tensor:
+        """Tokens [R, in], sorted by expert, times each expert's own part of a stack; in the tokens' number format."""
+        return grouped_product(rows, getattr(self, name).to(rows.dtype), ends)
 
-def _grouped_product(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
+
+def grouped_product(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
     """Rows up to ends[z] (and from ends[z − 1] on) times weights[z]ᵀ: [R, D], [Z, O, D], [Z] int32 → [R, O]."""
     return functional.grouped_mm(rows, weights.transpose(-2, -1), offs=ends)
 
@@ -153,7 +157,7 @@ class ModalityExperts(nn.Module):
         """G [T, Z] float32 of tokens [T, D]."""
         # The softmax over experts is taken in float32 whatever the weights are held in: k near-equal experts are
         # otherwise chosen by rounding.
-        return self.router(tokens).float().softmax(dim=-1)
+        return self.router(tokens.to(self.router.weight.dtype)).float().softmax(dim=-1)
 
     def choose(self, probabilities: Tensor) -> Tensor:
         """The k most probable experts [T, k] of each token."""

@@ -24,8 +24,10 @@ from transformers.vision_utils import (
     get_vision_window_index,
 )
 
+from moon2.images import ReadingSize
 from moon2.model.backbone_types import Backbone, BackboneConfig, Decoder, QwenBackbone
 from moon2.model.packed_attention import PACKED_ATTENTION, Packing
+from moon2.model.reading_size import QwenReadingSize, TileReadingSize
 
 Grid = tuple[int, int, int]
 """Frames, height and width of an image, in patches."""
@@ -75,8 +77,11 @@ class ImageProcessor(Protocol):
     """A PIL image processor of transformers."""
 
     size: dict[str, int]
+    patch_size: int
+    merge_size: int
+    resample: int
 
-    def __call__(self, *, images: object, return_tensors: str) -> Mapping[str, Tensor]:
+    def __call__(self, *, images: object, return_tensors: str, do_resize: bool = ...) -> Mapping[str, Tensor]:
         """RGB images → tensors."""
 
     def save_pretrained(self, folder: Path) -> object:
@@ -94,6 +99,9 @@ class Family(Protocol):
 
     def image_processor(self, source: str | Path, config: BackboneConfig, max_pixels: int) -> ImageProcessor:
         """The checkpoint's image processor, without torchvision, limited to images of `max_pixels` pixels."""
+
+    def reading_size(self, processor: ImageProcessor) -> ReadingSize:
+        """The size at which the image processor reads an image."""
 
     def image_tensors(
         self, processor: ImageProcessor, config: BackboneConfig, images: Sequence[Image.Image]
@@ -139,11 +147,19 @@ class QwenFamily:
         }
         return processor
 
+    def reading_size(self, processor: ImageProcessor) -> ReadingSize:
+        largest = processor.size["longest_edge"]
+        # At most a quarter: rounding takes less than that, so what was scaled down is never scaled up again.
+        smallest = min(largest // 4, processor.size["shortest_edge"])
+        unit = processor.patch_size * processor.merge_size
+        return QwenReadingSize(unit, smallest, largest, Image.Resampling(processor.resample))
+
     def image_tensors(
         self, processor: ImageProcessor, config: BackboneConfig, images: Sequence[Image.Image]
     ) -> list[ImageTensor]:
-        # The processor refuses ribbons of more than 200 to 1; squeeze them to what it takes.
-        tensors = processor(images=[_less_than_200_to_1(image) for image in images], return_tensors="pt")
+        reading_size = self.reading_size(processor)
+        images = [image.resize(reading_size(*image.size), reading_size.resample) for image in images]
+        tensors = processor(images=images, do_resize=False, return_tensors="pt")
         grids: list[Grid] = [tuple(grid) for grid in tensors["image_grid_thw"].tolist()]
         patches = [frames * height * width for frames, height, width in grids]
         unit = config.vision_config.spatial_merge_size**2
@@ -235,6 +251,9 @@ class SmolFamily:
         )
         return cast(ImageProcessor, processor)
 
+    def reading_size(self, processor: ImageProcessor) -> ReadingSize:
+        return TileReadingSize(processor.size["longest_edge"], Image.Resampling(processor.resample))
+
     def image_tensors(
         self, processor: ImageProcessor, config: BackboneConfig, images: Sequence[Image.Image]
     ) -> list[ImageTensor]:
@@ -315,13 +334,6 @@ def _known_arguments(
 def _ids(tokenizer: PreTrainedTokenizerBase, *tokens: str) -> list[int]:
     ids: Any = tokenizer.convert_tokens_to_ids(list(tokens))
     return list(ids)
-
-
-def _less_than_200_to_1(image: Image.Image) -> Image.Image:
-    width, height = image.size
-    if max(width, height) < 200 * min(width, height):
-        return image
-    return image.resize((max(width, height // 199 + 1), max(height, width // 199 + 1)))
 
 
 FAMILIES: dict[str, Family] = {

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from moon2.errors import UserError
-from moon2.images import ImageSource, is_image_array, open_image
+from moon2.images import ImageOpener, ImageSource, is_image_array, open_image
 from moon2.model.backbone_types import BackboneConfig
 from moon2.model.families import Family, Grid, ImageProcessor, ImageTensor
 from moon2.model.item_batch import ImageBatch, ItemBatch
@@ -39,7 +39,7 @@ class ItemError(UserError):
 
 @dataclass
 class Item:
-    """What the model sees of one record: its text, its opened images (RGB), or both.
+    """What the model sees of one record: its text, its opened images (RGB; large ones at their reading size), or both.
 
     `added_text` follows the text and is cut at a length of its own: the enriched title, in training only.
     """
@@ -83,6 +83,7 @@ class Processor:
         self.family = family
         self.config = config
         self.settings = settings
+        self.reading_size = family.reading_size(image_processor)
         self._before, self._after = family.image_markers(tokenizer)
         self._padding = tokenizer.pad_token_id or 0
         # A copy of our own, because transformers' tokenizer changes its settings with every call. A shop's text is
@@ -97,6 +98,9 @@ class Processor:
         source: ItemSource,
         transform_image: Callable[[Image.Image], Image.Image] | None = None,
         views: Collection[View] = VIEWS,
+        *,
+        opener: ImageOpener = open_image,
+        full_size: bool = False,
     ) -> Item:
         """Opens what is to be embedded.
 
@@ -104,6 +108,8 @@ class Processor:
             source: see `ItemSource`.
             transform_image: applied to each opened image (training's flips and crops).
             views: what will be asked of it; for "t" alone no image is opened, for "i" alone the text is dropped.
+            opener: opens the images; training gives one that caches.
+            full_size: keep large images at their own size, to show them.
 
         Returns:
             The item; empty where the source lacks the views asked for.
@@ -118,7 +124,8 @@ class Processor:
         if not text.strip() and not images:
             raise ItemError(f"{where}: has neither text nor an image to embed")
         limit = 0 if set(views) == {"t"} else self.settings.max_images
-        opened = [open_image(image, f"{where}: image {index}") for index, image in enumerate(images[:limit])]
+        read_at = None if full_size else self.reading_size
+        opened = [opener(image, f"{where}: image {index}", read_at) for index, image in enumerate(images[:limit])]
         if transform_image is not None:
             opened = [transform_image(image) for image in opened]
         return Item("" if set(views) == {"i"} else text.strip(), opened)
@@ -301,6 +308,15 @@ def is_one_item(source: object) -> TypeGuard[ItemSource]:
     """Whether it is one `ItemSource`, not an iterable of them."""
     one = (str, bytes, bytearray, PathLike, Image.Image, Mapping, Product, Query, Item)
     return isinstance(source, one) or is_image_array(source) or hasattr(source, "read")
+
+
+def item_length(source: ItemSource) -> tuple[int, int]:
+    """Number of images and characters, by which items of similar length are put together."""
+    if isinstance(source, str):
+        return 0, len(source)
+    if isinstance(source, Product):
+        return len(source.images), len(source.title)
+    return 1, len(source.text) if isinstance(source, (Query, Item)) else 0
 
 
 def _text_and_images(source: ItemSource) -> tuple[str, tuple[ImageSource, ...], str]:

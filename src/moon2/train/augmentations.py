@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image
 
 from moon2.catalog.store import Catalog
-from moon2.images import ImageError, open_image
+from moon2.images import ImageError, ImageSource, open_image
 from moon2.recipe import AugmentationSettings, RecipeError
 from moon2.records import Product
 
 Warn = Callable[[str, str], None]
+OpenAt = Callable[[ImageSource, str], Image.Image]
 
 
 @dataclass
@@ -37,7 +38,11 @@ class AugmentedProduct:
 
 
 def draw_augmentations(
-    product: Product, settings: AugmentationSettings, random: np.random.Generator, warn: Warn
+    product: Product,
+    settings: AugmentationSettings,
+    random: np.random.Generator,
+    warn: Warn,
+    open_at: OpenAt = open_image,
 ) -> AugmentedProduct:
     """Draws whether and with which augmentations a product is given; without any it stays as it is.
 
@@ -46,41 +51,45 @@ def draw_augmentations(
         settings: `augmentations` of the recipe.
         random: only drawn from where augmentations are used.
         warn: called with a key and a line about an expanded image that cannot be read and is left out.
+        open_at: opens an image, at a size of the caller's choice.
     """
     if settings.use == "none" or random.random() < settings.keep_original:
         return AugmentedProduct(product)
     if settings.use == "concatenate":
-        return _concatenate(product, settings.images, random, warn)
-    return AugmentedProduct(_replace(product, random, warn))
+        return _concatenate(product, settings.images, random, warn, open_at)
+    return AugmentedProduct(_replace(product, random, warn, open_at))
 
 
-def _concatenate(product: Product, count: int, random: np.random.Generator, warn: Warn) -> AugmentedProduct:
+def _concatenate(
+    product: Product, count: int, random: np.random.Generator, warn: Warn, open_at: OpenAt
+) -> AugmentedProduct:
     numbers = list(range(len(product.expanded_images)))
     if len(numbers) > count:
         numbers = sorted(int(number) for number in random.choice(len(numbers), count, replace=False))
-    images = [image for number in numbers if (image := _open(product, number, warn)) is not None]
+    opened = [_open(product, number, warn, open_at) for number in numbers]
+    images = [image for image in opened if image is not None]
     text = (product.enriched_title or "").strip()
     if text and not product.title.strip():
         return AugmentedProduct(replace(product, title=text), "", images)
     return AugmentedProduct(product, text, images)
 
 
-def _replace(product: Product, random: np.random.Generator, warn: Warn) -> Product:
+def _replace(product: Product, random: np.random.Generator, warn: Warn, open_at: OpenAt) -> Product:
     text = (product.enriched_title or "").strip()
     if text and random.random() < 0.5:
         product = replace(product, title=text)
     if product.images and product.expanded_images:
         number = int(random.integers(len(product.expanded_images) + 1)) - 1  # −1 is the product's own main image
-        image = _open(product, number, warn) if number >= 0 else None
+        image = _open(product, number, warn, open_at) if number >= 0 else None
         if image is not None:
             product = replace(product, images=(image, *product.images[1:]))
     return product
 
 
-def _open(product: Product, number: int, warn: Warn) -> Image.Image | None:
+def _open(product: Product, number: int, warn: Warn, open_at: OpenAt) -> Image.Image | None:
     where = f"product {product.id!r}: expanded image {number}"
     try:
-        return open_image(product.expanded_images[number], where)
+        return open_at(product.expanded_images[number], where)
     except ImageError as error:
         warn(where, f"{error}; trained without it")
         return None

@@ -93,6 +93,11 @@ class TripletBatch:
     masks: TripletMasks
     tokens: int
 
+    @property
+    def size(self) -> int:
+        """B."""
+        return self.masks.size
+
 
 @dataclass
 class ChunkLayout:

@@ -19,12 +19,14 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModel, PreTrainedTokenizerFast
+from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2VLImageProcessorPil
 from transformers.initialization import no_init_weights
 
 from moon2.model.experts import Experts, LayerRouting
 from moon2.model.families import ImageTensor, family_of
+from moon2.model.freezing import freeze
 from moon2.model.item_batch import ItemBatch
+from moon2.model.lora import add_lora
 from moon2.model.moon_model import FusedRMSNorm, MoonModel, RouterSums, Views
 from moon2.model.processor import Processor, ReadItem
 from moon2.model.shapes import planned_config
@@ -96,11 +98,15 @@ def _network(recipe: Recipe) -> tuple[MoonModel, Processor]:
         backbone = AutoModel.from_config(config, dtype=getattr(torch, recipe.backbone.dtype))
         family.prepare(backbone)
         model = MoonModel(backbone, family, recipe.experts, recipe.backbone.pooling)
+    freeze(model, recipe.training.freeze)
+    if recipe.lora.rank:
+        add_lora(model, recipe.lora)
     # Every word and marker is the one token that it knows: what they are makes no difference to memory.
     words = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?", pad_token="?")
-    no_processor: Any = None
-    return model, Processor(tokenizer, no_processor, family, backbone.config, recipe.input)
+    # Any will do, since no image is opened.
+    image_processor: Any = Qwen2VLImageProcessorPil()
+    return model, Processor(tokenizer, image_processor, family, backbone.config, recipe.input)
 
 
 def _batch(

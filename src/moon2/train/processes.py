@@ -33,6 +33,8 @@ from moon2.model.moon_model import MoonModel, RouterSums, Views
 
 STATE_FILE = "training.pt"
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+# Frozen weights are those that the run began with.
+TRAINED = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 
 
 class Processes:
@@ -72,11 +74,6 @@ class Processes:
     def is_first(self) -> bool:
         """Whether this is the process that writes."""
         return self.rank == 0
-
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.count > 1:
-            dist.barrier()
 
     def largest(self, number: int) -> int:
         """The largest of the numbers that the processes give."""
@@ -167,8 +164,8 @@ class Processes:
         fully_shard(model, mp_policy=policy, shard_placement_fn=placement, ignored_params={model.dual_alignment})
 
     def training_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Weights and optimizer states, on the host, in the first process; the others get none. All must call it."""
-        weights, states = get_state_dict(model, optimizer, options=WHOLE)
+        """Trained weights and optimizer states, on the host; all must call it, and the first process gets them."""
+        weights, states = get_state_dict(model, optimizer, options=TRAINED)
         return {"model": weights, "optimizer": states}
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> None:
@@ -179,7 +176,7 @@ class Processes:
             optimizer,
             model_state_dict=saved["model"],
             optim_state_dict=saved["optimizer"],
-            options=StateDictOptions(full_state_dict=True),
+            options=StateDictOptions(full_state_dict=True, strict=all(w.requires_grad for w in model.parameters())),
         )
 
     def whole_weights(self, model: nn.Module) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 from moon2.files import write_text_atomic
 from moon2.recipe import TrainingSettings
 from moon2.run_folder import RunFolder
+from moon2.train.loading import Loader
 
 # A log file gets a line now and then, a terminal a moving bar.
 SECONDS_BETWEEN_LINES = 30.0
@@ -36,11 +37,15 @@ class RunLog:
 
     What is logged of a step stays on its device until a line is written. Of several processes that train together only
     one `writes`.
+
+    Attributes:
+        loader: of the batches; its own throughput goes into each line.
     """
 
     def __init__(self, run: RunFolder, settings: TrainingSettings, done: int, *, writes: bool = True) -> None:
         self.run = run
         self.settings = settings
+        self.loader: Loader[Any] | None = None
         self._curves: SummaryWriter | None = None
         if writes:
             from torch.utils.tensorboard import SummaryWriter  # slow, and only a run that is under way needs it
@@ -93,7 +98,10 @@ class RunLog:
         ):
             means = {name: float(torch.stack(values).float().nanmean()) for name, values in self._parts.items()}
             line = {name: value for name, value in means.items() if not math.isnan(value)}
-            line["triplets_per_second"] = self._triplets / max(time.monotonic() - self._clock, 1e-9)
+            seconds = max(time.monotonic() - self._clock, 1e-9)
+            line["triplets_per_second"] = self._triplets / seconds
+            if self.loader is not None:
+                line |= self.loader.report(seconds)
             self.write(step, line)
             shown = {"loss": f"{means['loss']:.3f}", "triplets/s": f"{line['triplets_per_second']:.1f}"}
             self._bar.set_postfix(shown, refresh=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset
 
 from moon2.catalog.store import Catalog, CatalogError, UnknownProductError
 from moon2.catalog.triplets import Triplet
-from moon2.images import ImageError
+from moon2.images import ImageError, ImageOpener, open_image
 from moon2.model.processor import Item, Processor
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.records import Product, Query
@@ -44,6 +45,7 @@ class TripletStream(Dataset[TripletExample]):
         *,
         length: int,
         seed: int,
+        opener: ImageOpener = open_image,
     ) -> None:
         self.triplets = triplets
         self.catalog = catalog
@@ -52,6 +54,7 @@ class TripletStream(Dataset[TripletExample]):
         self.augmentations = augmentations
         self.length = length
         self.seed = seed
+        self.opener = opener
         self.hard_negatives: Sequence[Sequence[str]] | None = None
         self._warned: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
@@ -117,7 +120,9 @@ class TripletStream(Dataset[TripletExample]):
 
     def _product(self, id: str, random: np.random.Generator, augmenting: np.random.Generator) -> Item:
         """A product's item, perhaps augmented."""
-        augmented = draw_augmentations(self.catalog.product(id), self.augmentations, augmenting, self._warn)
+        open_at = partial(self.opener, read_at=self.processor.reading_size)
+        product = self.catalog.product(id)
+        augmented = draw_augmentations(product, self.augmentations, augmenting, self._warn, open_at)
         item = self._item(augmented.product, random)
         item.added_text = augmented.added_text
         if item.images:
@@ -126,7 +131,8 @@ class TripletStream(Dataset[TripletExample]):
 
     def _item(self, record: Product | Query, random: np.random.Generator) -> Item:
         try:
-            return self.processor.item(record, lambda image: transform_image(image, self.image_transforms, random))
+            transform = partial(transform_image, settings=self.image_transforms, random=random)
+            return self.processor.item(record, transform, opener=self.opener)
         except ImageError as error:
             item = self.processor.item(record, views={"t"})
             if not item.text:

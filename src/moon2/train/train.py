@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -22,10 +23,12 @@ from moon2.catalog.triplets import Triplet, training_triplets
 from moon2.errors import UserError
 from moon2.files import exclusive_lock
 from moon2.recipe import Recipe
-from moon2.run_folder import RunFolder
+from moon2.run_folder import ADAPTER, RunFolder
 from moon2.train.plan import Plan
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from moon2.model.encoder import Encoder
     from moon2.model.moon_model import MoonModel
     from moon2.train.batches import TripletBatch
@@ -67,8 +70,8 @@ def train(
 
     It learns from the catalog's search log, or from triplets mined in it. Settings come from the recipe; those
     typed here win over it. A run that was stopped goes on with --resume, to the same losses. RUN then holds
-    model/ (the encoder), recipe.yaml, history.jsonl, tensorboard/ and checkpoints/. Several GPUs train together
-    when torchrun or accelerate starts the command.
+    model/ (the encoder), recipe.yaml, history.jsonl, tensorboard/ and checkpoints/; with LoRA adapter/ too. Several
+    GPUs train together when torchrun or accelerate starts the command.
 
     --plan tells what a run takes: weights, tokens, arithmetic, and the memory of a GPU. It needs neither data nor
     weights nor a GPU; WORLD_SIZE is the number of GPUs.
@@ -162,6 +165,9 @@ def prepare_run(
     Raises:
         RecipeError, CatalogError, BackboneError: see `train`.
     """
+    from moon2.image_cache import caching_opener
+    from moon2.model.freezing import freeze
+    from moon2.model.lora import add_lora
     from moon2.model.moon_model import MoonModel
     from moon2.train.augmentations import augmentation_texts, require_augmentations
     from moon2.train.start import complete_recipe, fingerprint, new_encoder
@@ -182,6 +188,10 @@ def prepare_run(
         more = chain(augmentation_texts(catalog, recipe.augmentations), fingerprint(recipe))
         run.begin(recipe, _fingerprint(texts, triplets, more), resume=resume)
     encoder = new_encoder(recipe, texts, network)
+    freeze(encoder.model, settings.freeze)
+    if recipe.lora.rank:
+        add_lora(encoder.model, recipe.lora, settings.seed)
+    encoder.dimensions = settings.trained_lengths(encoder.dimension)
     stream = TripletStream(
         triplets,
         catalog,
@@ -190,6 +200,7 @@ def prepare_run(
         recipe.augmentations,
         length=settings.steps * settings.batch_size,
         seed=settings.seed,
+        opener=caching_opener(settings.image_cache_gb),
     )
     return PreparedRun(recipe, catalog, encoder, stream, held_out if held_out and held_out.interactions else None)
 
@@ -197,11 +208,11 @@ def prepare_run(
 def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, processes: Processes) -> None:
     """Trains the encoder in place, from the newest checkpoint on if there is one."""
     import torch
-    from torch.utils.data import DataLoader, Subset
 
     from moon2.train.batches import ChunkLayout
     from moon2.train.gradcache import add_gradients
     from moon2.train.hard_negatives import mine_hard_negatives, read_hard_negatives, spans, write_hard_negatives
+    from moon2.train.loading import make_loader
     from moon2.train.optimizer import learning_rate_at, make_optimizer
     from moon2.train.processes import save_state
     from moon2.train.run_log import RunLog
@@ -214,6 +225,9 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
     # 1. Device, precision, and who holds which weights.
     model = encoder.model.to(processes.device)
     model.checkpoint_activations(settings.activation_checkpointing)
+    is_bf16 = settings.bf16 or recipe.backbone.dtype == "bfloat16"
+    if settings.compile and processes.device.type == "cuda" and is_bf16:
+        model.compile_blocks()
     if settings.shard_weights:
         processes.shard(model, bf16=settings.bf16)
     precision = torch.autocast(
@@ -252,11 +266,8 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
                     stream.hard_negatives = mine_hard_negatives(
                         encoder, prepared.catalog, stream.triplets, wanted, settings.hard_negatives
                     )
-            yield from DataLoader(
-                Subset(share, range(first, end)),
-                batch_size=None,
-                num_workers=0 if processes.device.type == "cpu" else min(8, os.cpu_count() or 1),
-            )
+            log.loader = make_loader(share, processes.device, first, end)
+            yield from log.loader
 
     def save(state: dict[str, Any], folder: Path) -> None:
         save_state(state, folder)
@@ -276,7 +287,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
             optimizer.zero_grad()
             parts = {"loss": result.loss, "grad_norm": norm, "learning_rate": torch.tensor(rate), **result.log}
             parts["tokens"] = torch.tensor(float(batch.tokens))
-            log.add_step(number + 1, parts, batch.masks.size)
+            log.add_step(number + 1, parts, batch.size)
 
             is_last = number + 1 == settings.steps
             if prepared.held_out is not None and (is_last or not (number + 1) % settings.evaluate_every):
@@ -287,33 +298,45 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
                 if best is None or scores["score"] > best[1]:
                     weights = processes.whole_weights(model)
                     if processes.is_first:
-                        run.save_best(
-                            number + 1,
-                            scores["score"],
-                            partial(encoder.save_pretrained, weights=weights),
-                        )
+                        run.save_best(number + 1, scores["score"], partial(_save_model, prepared, weights))
             if is_last or not (number + 1) % settings.save_every:
                 state = processes.training_state(model, optimizer)
                 if processes.is_first:
                     run.save_checkpoint(number + 1, partial(save, state))
-            processes.wait()
     model.eval()
+
+
+def _save_model(prepared: PreparedRun, weights: dict[str, Tensor] | None, folder: Path) -> None:
+    """The encoder, and with LoRA its adapter in the same folder."""
+    from moon2.model.adapter_folder import save_adapter
+
+    prepared.encoder.save_pretrained(folder, weights)
+    if prepared.recipe.lora.rank:
+        save_adapter(prepared.encoder.model, folder / ADAPTER, weights)
 
 
 def finish_run(
     prepared: PreparedRun, run: RunFolder, seconds: float, processes: Processes | None = None
 ) -> TrainingResult:
     """Saves the best weights (the last ones where none were chosen) as the run's model."""
+    from moon2.model.adapter_folder import save_adapter
     from moon2.model.encoder import Encoder
+    from moon2.model.encoder_folder import network_of
     from moon2.train.model_card import model_card
 
     encoder, settings = prepared.encoder, prepared.recipe.training
     weights = processes.whole_weights(encoder.model) if processes else None
     if processes is None or processes.is_first:
-        best = run.best_weights()
+        best, is_lora = run.best_weights(), prepared.recipe.lora.rank > 0
+        if is_lora and best is None:
+            save_adapter(encoder.model, run.adapter, weights)
         if best is not None:
-            encoder, weights = Encoder.from_pretrained(best[0], device="cpu", network=type(encoder.model)), None
-        encoder.card = model_card(prepared.recipe, prepared.catalog, len(prepared.stream.triplets))
+            if is_lora:
+                shutil.copytree(best[0] / ADAPTER, run.adapter, dirs_exist_ok=True)
+            encoder = Encoder.from_pretrained(best[0], device="cpu", network=network_of(encoder.model))
+            weights = None
+        triplets = len(prepared.stream.triplets)
+        encoder.card = model_card(prepared.recipe, prepared.catalog, triplets, encoder.dimensions)
         encoder.save_pretrained(run.model, weights)
     parameters = sum(weights.numel() for weights in encoder.model.parameters())
     return TrainingResult(run.path, prepared.catalog.folder, settings.steps, seconds, parameters)
