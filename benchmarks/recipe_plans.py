@@ -23,6 +23,11 @@ GIB = 2**30
 DEVICES = (2, 4, 8)
 
 
+def rounded(number: float) -> str:
+    """To about two figures, without an exponent."""
+    return f"{number:.0f}" if number >= 10 else f"{number:.1f}" if number >= 0.1 else "below 0.1"
+
+
 def recipe_rows(share: float, price: float) -> Iterator[str]:
     """A row a recipe."""
     yield "| recipe | weights | active | batch | TFLOP a triplet | GPUs | GiB each | GPU hours | a run | 1M products |"
@@ -35,9 +40,9 @@ def recipe_rows(share: float, price: float) -> Iterator[str]:
         hours = plan.operations * plan.batch_size * plan.steps / (share * H100) / 3600
         embedding = 1e6 * embedding_operations(recipe) / (share * H100) / 3600
         yield (
-            f"| `{path.name}` | {plan.parameters / 1e9:.3g} B | {plan.active / 1e9:.3g} B | {plan.batch_size} | "
-            f"{plan.operations / 1e12:.3g} | {devices} × {claim[2]} GB | {plan.peak / GIB:.1f} | {hours:.2g} | "
-            f"${hours * price:.2g} | ${embedding * price:.2g} |"
+            f"| `{path.name}` | {plan.parameters / 1e6:,.0f} M | {plan.active / 1e6:,.0f} M | {plan.batch_size} | "
+            f"{plan.operations / 1e12:.3g} | {devices} × {claim[2]} GB | {plan.peak / GIB:.1f} | {rounded(hours)} | "
+            f"${rounded(hours * price)} | ${rounded(embedding * price)} |"
         )
 
 
