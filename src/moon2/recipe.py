@@ -241,6 +241,9 @@ class TrainingSettings:
     activation_checkpointing: float = 0.0
     """The share of the decoder's and of the vision tower's blocks that compute their activations twice rather than keep
     them: 0 none, 1 all. Less memory, for up to a third more time."""
+    compile: bool = False
+    """Compile the network's blocks (torch.compile) where the run is on a GPU and computes in bfloat16: a minute or two
+    at the start, then fewer and larger kernels. Vectors and losses stay the same up to rounding."""
     shard_weights: bool = False
     """Each of several devices holds a part of the weights, gradients and optimizer states (FSDP2), for models that do
     not fit on one."""
@@ -260,6 +263,9 @@ class TrainingSettings:
     """Gradients are scaled down to this norm."""
     bf16: bool = False
     """bfloat16 arithmetic over float32 weights (mixed precision)."""
+    dimensions: list[int] | None = None
+    """Lengths to which vectors can be cut, beside their full width: the losses are the mean of those at each
+    (Matryoshka). Not given: the full width alone."""
     hard_negatives: int = 0
     """Wrong products most like its query to the encoder as it is, mined for each triplet. The negative of a step is
     drawn among them and those that the log shows. 0: none are mined."""
@@ -297,6 +303,17 @@ class TrainingSettings:
         require(in_time, "training.mine_every", self.mine_every, "below training.steps, or no hard negative is mined")
         for name in ("learning_rate", "max_grad_norm"):
             require(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "above 0")
+        require(min(self.dimensions or [1]) >= 1, "training.dimensions", self.dimensions, "1 or more each")
+
+    def trained_lengths(self, width: int) -> list[int]:
+        """The lengths at which vectors of this width are trained: `dimensions` and the width, each once, ascending.
+
+        Raises:
+            RecipeError: one is above the width.
+        """
+        lengths = sorted({*(self.dimensions or []), width})
+        require(lengths[-1] == width, "training.dimensions", self.dimensions, f"at most {width} each, the full width")
+        return lengths
 
 
 @dataclass

@@ -53,3 +53,14 @@ def test_it_is_saved_by_sentence_transformers_and_opens_with_moon2(
     model.save_pretrained(str(tmp_path / "again"))
     again = Encoder.from_pretrained(tmp_path / "again")
     assert np.array_equal(again.encode(TEXTS), small_encoder.encode(TEXTS))
+
+
+def test_its_vectors_can_be_cut(small_encoder: Encoder, small_encoder_folder: Path) -> None:
+    folder = str(small_encoder_folder)
+    cut = sentence_transformers.SentenceTransformer(folder, trust_remote_code=True, truncate_dim=8)
+    assert cut.get_embedding_dimension() == 8
+    vectors = cut.encode(TEXTS, normalize_embeddings=True)
+    assert vectors == pytest.approx(small_encoder.encode(TEXTS, dimension=8), abs=1e-5)
+    # The library cuts without normalising unless it is asked to; its similarity is the cosine either way.
+    plain = cut.encode(TEXTS)
+    assert np.asarray(cut.similarity(plain, plain)) == pytest.approx(vectors @ vectors.T, abs=1e-5)

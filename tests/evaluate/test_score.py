@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 from support.coloured_shop import ColourAndKindEncoder, photo, twins, write_test_catalog
 
+from moon2 import Encoder
 from moon2.catalog.store import Catalog, CatalogError
 from moon2.encoders.load import load_encoder
+from moon2.evaluate.format import to_markdown, to_text
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.score import score
 from moon2.evaluate.test_set import EvaluationError, read_test_set
@@ -26,6 +28,14 @@ NAMES = [str(direction) for direction in DIRECTIONS]
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
     return write_test_catalog(tmp_path, *twins())
+
+
+@pytest.fixture
+def new_matryoshka(small_encoder_folder: Path) -> Encoder:
+    """An encoder that says that it was trained at two lengths."""
+    encoder = Encoder.from_pretrained(small_encoder_folder)
+    encoder.dimensions = [8, 32]
+    return encoder
 
 
 def evaluation_of(catalog: Catalog, **options: object) -> Evaluation:
@@ -207,3 +217,28 @@ class Diverged(ColourAndKindEncoder):
 def test_an_encoder_that_diverged_is_named(catalog: Catalog) -> None:
     with pytest.raises(EvaluationError, match=r"no usable vector for any product of .*; has its training diverged"):
         score(Diverged(), catalog)
+
+
+def test_vectors_cut_to_a_length_are_scored_beside_the_whole_ones(tmp_path: Path) -> None:
+    """The first four numbers know colours alone: the right red shirt is one of thirteen red products."""
+    products, interactions = twins()
+    more = [Product(f"more-{number}", "red bag", images=(photo("red", "bag"),)) for number in range(10)]
+    evaluation = evaluation_of(write_test_catalog(tmp_path, [*products, *more], interactions[:1]), dimensions=(4, 4))
+    assert list(evaluation.recalls_by_dimension) == [4, 6]
+    assert evaluation.recalls_by_dimension[6] == dict.fromkeys(NAMES, 100.0)
+    assert evaluation.recalls_by_dimension[4] == pytest.approx(dict.fromkeys(NAMES, 100 * 10 / 13))
+    assert f"{100 * 10 / 13:.1f}" in to_text(evaluation) and "| 4 | 76.9 |" in to_markdown(evaluation)
+    evaluation.write(tmp_path / "evaluation.json")
+    assert Evaluation.read(tmp_path / "evaluation.json") == evaluation
+
+
+def test_the_lengths_that_were_trained_are_scored_unasked(new_matryoshka: Encoder, catalog: Catalog) -> None:
+    evaluation, _ = score(new_matryoshka, catalog)
+    assert list(evaluation.recalls_by_dimension) == [8, 32]
+    assert list(evaluation.recalls_by_dimension[8]) == NAMES
+    assert evaluation_of(catalog).recalls_by_dimension == {}
+
+
+def test_a_length_above_the_width_is_refused_before_the_work(catalog: Catalog) -> None:
+    with pytest.raises(EvaluationError, match="--dimensions has 7; each must be 1 to 6, the length of the vectors"):
+        evaluation_of(catalog, dimensions=(4, 7))

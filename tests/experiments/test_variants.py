@@ -97,3 +97,11 @@ def test_co_augmentation_is_left_out_where_the_recipe_has_it_and_tried_where_it_
     assert names(with_augmentations, True) == ["without co-augmentation"]
     assert names(TINY, True) == ["with co-augmentation"]
     assert names(TINY, False) == []
+
+
+def test_peers_whose_loss_knows_one_length_train_one() -> None:
+    recipe = load_recipe(RECIPE, ["training.evaluate_every=0", "training.dimensions=[64]"])
+    for variant in peers(recipe):
+        trained = load_recipe(RECIPE, ["training.dimensions=[64]", *variant.settings]).training.dimensions
+        one = variant.trainer.endswith(("single_loss:train", "sentence_transformers:train"))
+        assert trained == (None if one else [64]), variant.name

@@ -160,6 +160,37 @@ def test_views_at_once_are_the_views_one_by_one(encoder: Encoder, products: list
     np.testing.assert_array_equal(found["mm"][0], found["t"][0])
 
 
+def test_vectors_can_be_cut_to_a_length(encoder: Encoder, products: list[Product]) -> None:
+    """They are the first numbers of the whole vectors, at unit length again, whatever the name of the method."""
+    whole = encoder.encode(products)
+    cut = whole[:, :5] / np.linalg.norm(whole[:, :5], axis=1, keepdims=True)
+    for method in (encoder.encode, encoder.encode_query, encoder.encode_document):
+        np.testing.assert_allclose(method(products, dimension=5), cut, rtol=0, atol=1e-6)
+    views = encoder.encode_views(products, dimension=5)
+    np.testing.assert_allclose(views["mm"], cut, rtol=0, atol=1e-6)
+    assert np.isnan(views["i"][0]).all() and views["i"].shape == (3, 5)
+    assert np.array_equal(encoder.encode(products, dimension=encoder.dimension), whole)
+
+
+@pytest.mark.parametrize("dimension", [0, -1, 33])
+def test_a_length_that_vectors_do_not_have_is_refused(dimension: int, small_encoder: Encoder) -> None:
+    with pytest.raises(EncoderError, match=f"dimension is {dimension}; it must be 1 to 32"):
+        small_encoder.encode("navy", dimension=dimension)
+
+
+def test_a_length_that_was_not_trained_is_warned_of_once(
+    new_encoder: Callable[..., Encoder], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    encoder = new_encoder("tiny")
+    encoder.dimensions = [8, 32]
+    encoder.save_pretrained(tmp_path)
+    encoder = Encoder.from_pretrained(tmp_path, device="cpu")
+    for dimension in (8, 32, None, 5, 5):
+        encoder.encode("navy", dimension=dimension)
+    (warning,) = caplog.messages
+    assert "vectors cut to 5" in warning and "[8, 32]" in warning
+
+
 def test_a_bad_item_is_named(encoder: Encoder) -> None:
     with pytest.raises(EncoderError, match=r"^item 1: product '17': image 0: cannot be read as an image") as caught:
         encoder.encode(["navy", Product("17", images=[b"broken"])])

@@ -89,8 +89,7 @@ def test_blocks_compile_whole_and_once_for_batches_of_any_length() -> None:
     encoder = encoder_for_gradients()
     encoder.model.backbone.to(torch.bfloat16)
     counter = CompileCounterWithBackend("eager")
-    # A break in a graph is an error: blocks are compiled with fullgraph.
-    encoder.model.train().compile_blocks(counter)
+    encoder.model.train().compile_blocks(counter, whole=True)
     draw = random.Random(0)
     for _ in range(50):
         items = [
@@ -114,7 +113,7 @@ def test_compiled_blocks_recompute_what_they_computed() -> None:
         encoder = encoder_for_gradients()
         encoder.model.backbone.to(torch.bfloat16)
         if is_compiled:
-            encoder.model.compile_blocks("aot_eager")
+            encoder.model.compile_blocks("aot_eager", whole=True)
         for tokens in (None, 75):
             found.append(gradients(encoder, mixed_triplets(), checkpointed=1.0, chunk_tokens=tokens))
     for other in found[1:]:

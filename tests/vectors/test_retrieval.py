@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from moon2.records import Interaction, Query
 from moon2.vectors.embed import Vectors
-from moon2.vectors.retrieval import rank_directions
+from moon2.vectors.retrieval import rank_directions, recalls
 from moon2.views import DIRECTIONS, Objective
 
 # Four products at 0°, 30°, 60° and 90°.
@@ -40,3 +41,12 @@ def test_a_direction_without_vectors_is_there_and_scores_nothing() -> None:
     results = rank_directions({}, {"mm": Vectors(np.arange(4), PRODUCTS)}, LOG, IDS)
     assert list(results) == list(DIRECTIONS)
     assert [result.scored for result in results.values()] == [[]] * 5
+
+
+def test_vectors_are_cut_before_they_are_ranked() -> None:
+    """The first number alone has only its sign: all products but the last are equal to the query."""
+    queries = {"t": Vectors(np.arange(1), PRODUCTS[[0]])}
+    products = {"mm": Vectors(np.arange(4), np.where(PRODUCTS < 1e-6, -1e-6, PRODUCTS))}
+    whole, cut = (rank_directions(queries, products, LOG[:1], IDS, length) for length in (None, 1))
+    assert (whole[WORDS_TO_BOTH].ranks.above[0], cut[WORDS_TO_BOTH].ranks.above[0]) == (1, 0)
+    assert (recalls(whole, 1), recalls(cut, 1)) == ({"t→mm": 0.0}, {"t→mm": pytest.approx(100 / 3)})

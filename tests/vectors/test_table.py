@@ -10,7 +10,7 @@ import pytest
 
 from moon2.vectors import table as tables
 from moon2.vectors.nearest import TIE_TOLERANCE, ranks, top_k
-from moon2.vectors.table import VectorTable, release
+from moon2.vectors.table import VectorTable, release, shortened_rows
 
 
 @pytest.mark.parametrize("large", [1, 2**30], ids=["file", "memory"])
@@ -27,6 +27,17 @@ def test_rows_come_out_in_order_and_those_of_nan_do_not(large: int, monkeypatch:
     assert numbers.tolist() == [n for n in range(1, 49) if not 7 <= n <= 12]
     release(matrix)
     np.testing.assert_array_equal(matrix, rows[numbers])
+
+
+@pytest.mark.parametrize("large", [1, 2**30], ids=["file", "memory"])
+def test_a_table_is_cut_block_by_block(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "LARGE", large)
+    monkeypatch.setattr(tables, "BLOCK", 4)
+    rows = np.random.default_rng(0).standard_normal((10, 3)).astype(np.float32)
+    cut = shortened_rows(rows, 2)
+    assert isinstance(cut, np.memmap) == (large == 1)
+    np.testing.assert_allclose(cut, rows[:, :2] / np.linalg.norm(rows[:, :2], axis=1, keepdims=True), rtol=1e-6)
+    assert shortened_rows(rows, 3) is rows and shortened_rows(rows, None) is rows
 
 
 def test_a_row_put_twice_is_one_row() -> None:

@@ -43,6 +43,7 @@ def evaluate(
     against: str | None = None,
     attributes: tuple[str, ...] = (),
     label_prompt: str = "{}",
+    dimensions: tuple[int, ...] = (),
     prompt: str = "",
     trust_remote_code: bool = False,
     limit: int | None = None,
@@ -69,6 +70,7 @@ def evaluate(
         against: another model evaluated on the same data, as it was named then, or its …-queries.parquet.
         attributes: attributes to predict; when not given, those a benchmark declares, else a colour attribute.
         label_prompt: a label in words, such as "a photo of {}".
+        dimensions: lengths to which vectors are cut, to score those too; those it was trained for when not given.
         prompt: text before a query's, for another model; its own when not given.
         trust_remote_code: let a sentence-transformers model run Python that comes with it.
         limit: for a quick look, at most so many products and queries.
@@ -104,6 +106,7 @@ def evaluate(
         limit=limit,
         attributes=attributes,
         label_prompt=label_prompt,
+        dimensions=dimensions,
         model=model,
     )
     file = out or _evaluation_file(model)

@@ -13,6 +13,7 @@ SHOWN_VIEWS: tuple[View, ...] = ("mm", "i", "t")
 MEASURES = ("accuracy", "precision", "recall", "f1")
 RETRIEVAL_HEAD = ("retrieval", *(f"R@{k}" for k in KS), f"R@{KS[-1]} 95 %", "queries")
 ZERO_SHOT_HEAD = ("zero-shot", "view", "accuracy", "precision", "recall", "F1", "accuracy 95 %")
+LENGTH_HEAD = (f"R@{KS[-1]} of vectors of length", *map(str, DIRECTIONS))
 HARD_HEAD = ("hardest", "query", "relevant product", "its rank", "first result")
 
 Row = tuple[str, ...]
@@ -21,6 +22,8 @@ Row = tuple[str, ...]
 def to_text(evaluation: Evaluation) -> str:
     """The tables for a terminal, at most 80 columns wide save for long labels."""
     parts = [summary(evaluation), "", text_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
+    if evaluation.recalls_by_dimension:
+        parts += ["", text_table(LENGTH_HEAD, length_rows(evaluation))]
     if evaluation.zero_shot:
         parts += ["", text_table(ZERO_SHOT_HEAD, zero_shot_rows(evaluation), left=2)]
     return "\n".join([*parts, *(["", *notes(evaluation)] if notes(evaluation) else [])])
@@ -29,6 +32,8 @@ def to_text(evaluation: Evaluation) -> str:
 def to_markdown(evaluation: Evaluation) -> str:
     """The tables as Markdown."""
     parts = [summary(evaluation), "", markdown_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
+    if evaluation.recalls_by_dimension:
+        parts += ["", markdown_table(LENGTH_HEAD, length_rows(evaluation))]
     if evaluation.zero_shot:
         parts += ["", markdown_table(ZERO_SHOT_HEAD, zero_shot_rows(evaluation), left=2)]
     if evaluation.expert_use:
@@ -58,6 +63,14 @@ def retrieval_rows(evaluation: Evaluation) -> list[Row]:
             f"{evaluation.scored.get(direction, 0):,}",
         )
         for direction in map(str, DIRECTIONS)
+    ]
+
+
+def length_rows(evaluation: Evaluation) -> list[Row]:
+    """Length of the vectors, and the last R@k of each direction."""
+    return [
+        (str(length), *(_number(recalls.get(str(direction))) for direction in DIRECTIONS))
+        for length, recalls in evaluation.recalls_by_dimension.items()
     ]
 
 

@@ -21,6 +21,8 @@ class Evaluation:
         gallery: products in the gallery.
         queries: test queries.
         recalls: direction such as "t→mm" → k → R@k; a direction in which nothing could be scored is missing.
+        recalls_by_dimension: length → direction → R@10 of vectors cut to it, the full length among them; empty where
+            only that one was scored.
         scored: direction → queries scored, of `queries`.
         left_out: direction → reason → how many queries or products were left out of it.
         zero_shot: task ("class" or an attribute's name) → view → accuracy, precision, recall, f1.
@@ -46,6 +48,7 @@ class Evaluation:
     gallery: int
     queries: int
     recalls: dict[str, dict[int, float]]
+    recalls_by_dimension: dict[int, dict[str, float]] = field(default_factory=dict)
     scored: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     zero_shot: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
@@ -78,6 +81,8 @@ class Evaluation:
                 values[name] = {
                     direction: {int(k): value for k, value in by_k.items()} for direction, by_k in values[name].items()
                 }
+            by_length = values["recalls_by_dimension"]
+            values["recalls_by_dimension"] = {int(length): recalls for length, recalls in by_length.items()}
             return cls(**values)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             reason = " ".join(str(error).split())

@@ -24,9 +24,10 @@ from moon2.evaluate.result import Evaluation
 from moon2.evaluate.significance import interval
 from moon2.evaluate.test_set import EvaluationError, TestSet, read_test_set
 from moon2.evaluate.zeroshot import label_scores
+from moon2.model.encoder import Encoder
 from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
 from moon2.vectors.labels import nearest_label
-from moon2.vectors.retrieval import DirectionRanks, rank_directions
+from moon2.vectors.retrieval import DirectionRanks, rank_directions, recalls
 from moon2.vectors.table import release
 from moon2.views import DIRECTIONS, VIEWS, Objective, View
 
@@ -44,6 +45,7 @@ def score(
     limit: int | None = None,
     attributes: Sequence[str] = (),
     label_prompt: str = "{}",
+    dimensions: Sequence[int] = (),
     model: str = "",
 ) -> tuple[Evaluation, dict[str, QueryScores]]:
     """Scores an encoder on the test queries of a catalog.
@@ -58,6 +60,8 @@ def score(
         attributes: attributes to predict; when none are named, those that benchmark.json declares, in a catalog without
             one a colour attribute.
         label_prompt: how a label is put into words, such as "a photo of {}".
+        dimensions: lengths to which vectors are cut, to score those too; when none are named, those that the encoder
+            was trained for.
         model: what to call the encoder in the tables.
 
     Returns:
@@ -65,8 +69,8 @@ def score(
         view such as "class (mm)".
 
     Raises:
-        EvaluationError: there are no test queries, none can be scored, no vector is finite, or no product has one of
-            the attributes.
+        EvaluationError: there are no test queries, none can be scored, no vector is finite, no product has one of
+            the attributes, or a length is not 1 to that of the vectors.
     """
     started = time.perf_counter()
     test_set = read_test_set(catalog, limit)
@@ -74,6 +78,7 @@ def score(
     named = list(attributes) or declared_attributes(catalog.folder)
     if attributes:
         _require_attributes(attributes, catalog)
+    lengths = _lengths(encoder, dimensions)
     with tqdm(total=len(ids) + len(interactions), desc="encoding", unit="item", disable=not show_progress) as bar:
         read = COLOUR_ATTRIBUTES if named is None else named
         gallery, labels = embed_products(encoder, catalog, ids, batch_size, bar, read)
@@ -89,6 +94,11 @@ def score(
             f"catalog {catalog.folder}: no test query has a relevant product in the gallery of {len(ids):,}; check "
             f"that positive ids of split test are ids of products of split {catalog.splits[-1]}"
         )
+    by_length = {}
+    for length in lengths:
+        is_whole = length == lengths[-1]
+        found = ranks if is_whole else rank_directions(queries, gallery, interactions, ids, length)
+        by_length[length] = recalls(found, KS[-1])
     tasks = {
         name: _score_task(encoder, gallery, ids, values, label_prompt, batch_size)
         for name, values in _tasks(labels, named).items()
@@ -105,6 +115,7 @@ def score(
         recalls={
             name: {k: 100 * float(hits.mean()) for k, hits in row.hits.items()} for name, row in per_query.items()
         },
+        recalls_by_dimension=by_length,
         scored={str(direction): len(ranks[direction].scored) for direction in DIRECTIONS},
         left_out={str(direction): _left_out(direction, ranks[direction], test_set) for direction in DIRECTIONS},
         zero_shot={name: task.scores for name, task in tasks.items()},
@@ -169,6 +180,20 @@ def _require_attributes(attributes: Sequence[str], catalog: Catalog) -> None:
             raise EvaluationError(
                 f"{catalog.folder}: no product has the attribute {name!r}; there are {', '.join(sorted(known))}"
             )
+
+
+def _lengths(encoder: VectorEncoder, dimensions: Sequence[int]) -> list[int]:
+    """The lengths at which vectors are scored, ascending, each once, with the full one; none unless there is another.
+
+    A length that cannot be had is refused before the long work.
+    """
+    if not dimensions:
+        return encoder.dimensions if isinstance(encoder, Encoder) and len(encoder.dimensions) > 1 else []
+    width = encoder.encode(["a"]).shape[1]
+    for length in dimensions:
+        if not 1 <= length <= width:
+            raise EvaluationError(f"--dimensions has {length}; each must be 1 to {width}, the length of the vectors")
+    return sorted({*dimensions, width})
 
 
 def _tasks(labels: Mapping[str, list[str | None]], attributes: Sequence[str] | None) -> dict[str, list[str | None]]:

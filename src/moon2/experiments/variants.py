@@ -51,13 +51,13 @@ def peers(recipe: Recipe) -> list[Variant]:
         Variant("CLIP-style dual encoder", (*dense, *equal), trainer=f"{PEERS}.two_towers:train"),
         Variant(
             "single InfoNCE (VLM2Vec-style)",
-            (*dense, 'alignment.objectives={"mm→mm": 1}', "augmentations.use=none"),
+            (*dense, 'alignment.objectives={"mm→mm": 1}', "augmentations.use=none", "training.dimensions=null"),
             trainer=f"{PEERS}.single_loss:train",
         ),
         Variant("fixed 12:3:2 mixture (MOON)", (mixture, *equal), published="MOON (predecessor)"),
         Variant(
             "sentence-transformers",
-            (*dense, "augmentations.use=none", "training.hard_negatives=0"),
+            (*dense, "augmentations.use=none", "training.hard_negatives=0", "training.dimensions=null"),
             trainer=f"{PEERS}.sentence_transformers:train",
         ),
     ]

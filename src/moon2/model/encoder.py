@@ -31,6 +31,7 @@ from moon2.model.item_batch import ItemBatch
 from moon2.model.lora import merged
 from moon2.model.moon_model import MoonModel
 from moon2.model.processor import Item, ItemSource, Processor, is_one_item
+from moon2.objective.matryoshka import shortened
 from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, TinySettings
 from moon2.records import Product, Query
 from moon2.run_folder import find_model_folder
@@ -57,13 +58,21 @@ class Encoder:
     """
 
     def __init__(
-        self, model: MoonModel, processor: Processor, card: str = "", origin: BackboneSettings | None = None
+        self,
+        model: MoonModel,
+        processor: Processor,
+        card: str = "",
+        origin: BackboneSettings | None = None,
+        dimensions: Sequence[int] = (),
     ) -> None:
         self.model = model.eval()
         self.processor = processor
         self.card = card
         # By which settings the backbone was had; a run that starts from this encoder is checked against them.
         self.origin = origin
+        # The lengths at which its vectors were trained, ascending; the full one is the last.
+        self.dimensions = [*dimensions] or [self.dimension]
+        self._warned: set[int] = set()
 
     @property
     def dimension(self) -> int:
@@ -151,7 +160,7 @@ class Encoder:
         card = folder / "README.md"
         processor = Processor(tokenizer, image_processor, family, backbone_config, inputs)
         text = card.read_text(encoding="utf-8") if card.exists() else ""
-        return cls(model.to(device), processor, text, read_origin(config))
+        return cls(model.to(device), processor, text, read_origin(config), config.get("matryoshka_dimensions", ()))
 
     def save_pretrained(self, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
         """Writes the encoder as one folder that `from_pretrained` reads back bit for bit; LoRA's adapters merged.
@@ -163,7 +172,7 @@ class Encoder:
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         backbone = self.model.backbone
-        config = {
+        config: dict[str, object] = {
             "model_type": "moon2",
             "moon2_version": version("moon2"),
             "network": class_path(network_of(self.model)),
@@ -174,6 +183,9 @@ class Encoder:
             "input": asdict(self.processor.settings),
             "backbone": backbone.config.to_dict(),
         }
+        if len(self.dimensions) > 1:
+            # The names by which other libraries know that vectors may be cut, and to what.
+            config |= {"is_matryoshka": True, "matryoshka_dimensions": self.dimensions}
         self.processor.tokenizer.save_pretrained(target)
         self.processor.image_processor.save_pretrained(target)
         card = self.card or "---\nlibrary_name: moon2\n---\n\nA moon2 encoder.\n"
@@ -190,6 +202,7 @@ class Encoder:
         items: Iterable[ItemSource] | ItemSource,
         *,
         view: View | None = None,
+        dimension: int | None = None,
         batch_size: int = 64,
         show_progress: bool = False,
         skip_bad: bool = False,
@@ -199,21 +212,22 @@ class Encoder:
         Args:
             items: an iterable of them (see `moon2.model.processor.ItemSource`), or a single one, which gives one row.
             view: None embeds all that an item has; "t" only its text, "i" only its images, "mm" both.
+            dimension: vectors cut to this length; best one of `dimensions`, which were trained. D when not given.
             batch_size: items in a forward pass; items of similar length are put together.
             show_progress: a progress bar.
             skip_bad: an item that cannot be embedded gives a row of NaN and a warning instead of the error.
 
         Returns:
-            [n, D] float32 of unit length, in the order of `items`.
+            [n, dimension] float32 of unit length, in the order of `items`.
 
         Raises:
-            EncoderError: an item cannot be embedded; names the first, and why.
+            EncoderError: an item cannot be embedded; names the first, and why. Or `dimension` is not 1 to D.
         """
         if view is not None and view not in VIEWS:
             raise EncoderError(f"view is {view!r}; it must be one of {', '.join(VIEWS)}, or None for all an item has")
         wanted: View = view or "mm"
         sources: Sequence[ItemSource] = [items] if is_one_item(items) else list(_iterable(items))
-        return self._encode(sources, (wanted,), batch_size, show_progress, skip_bad)[wanted]
+        return self._encode(sources, (wanted,), dimension, batch_size, show_progress, skip_bad)[wanted]
 
     def encode_query(self, queries: Iterable[ItemSource] | ItemSource, **options: Any) -> Vectors:
         """Embeds queries; the same as `encode`, under the name that sentence-transformers gives it."""
@@ -232,30 +246,34 @@ class Encoder:
         products: Sequence[ItemSource],
         views: Collection[View] = VIEWS,
         *,
+        dimension: int | None = None,
         batch_size: int = 64,
         show_progress: bool = False,
         skip_bad: bool = False,
     ) -> dict[View, Vectors]:
-        """Embeds each product in several views at once, in two passes instead of three.
+        """Embeds each product in several views at once, in two passes instead of three; see `encode`.
 
         Returns:
-            Per view [n, D] float32 of unit length; rows of products that lack the view are NaN.
+            Per view [n, dimension] float32 of unit length; rows of products that lack the view are NaN.
 
         Raises:
-            EncoderError: a product cannot be embedded in any view.
+            EncoderError: a product cannot be embedded in any view, or `dimension` is not 1 to D.
         """
-        return self._encode(products, tuple(views), batch_size, show_progress, skip_bad, lacking_is_bad=False)
+        wanted = tuple(views)
+        return self._encode(products, wanted, dimension, batch_size, show_progress, skip_bad, lacking_is_bad=False)
 
     def _encode(
         self,
         sources: Sequence[ItemSource],
         views: tuple[View, ...],
+        dimension: int | None,
         batch_size: int,
         show_progress: bool,
         skip_bad: bool,
         lacking_is_bad: bool = True,
     ) -> dict[View, Vectors]:
-        vectors = {view: np.full((len(sources), self.dimension), np.nan, dtype=np.float32) for view in views}
+        length = self.dimension if dimension is None else self._known_length(dimension)
+        vectors = {view: np.full((len(sources), length), np.nan, dtype=np.float32) for view in views}
         problems: list[str] = []
         # Long items together: a batch is padded to its longest. Images are opened batch by batch, so memory does not
         # grow with the number of items.
@@ -272,6 +290,15 @@ class Encoder:
         for problem in problems:
             logger.warning("set aside %s", problem)
         return vectors
+
+    def _known_length(self, dimension: int) -> int:
+        """A length to cut to, unless vectors are not that long; warns once of one that was not trained."""
+        if not 1 <= dimension <= self.dimension:
+            raise EncoderError(f"dimension is {dimension}; it must be 1 to {self.dimension}, the length of the vectors")
+        if dimension not in {*self.dimensions, *self._warned}:
+            self._warned.add(dimension)
+            logger.warning("vectors cut to %d find less; those of %s were trained", dimension, self.dimensions)
+        return dimension
 
     def _open(
         self,
@@ -301,7 +328,8 @@ class Encoder:
         result = self.model(self.item_batch(items, views), views)
         for view in views:
             valid = result.has(view).cpu().numpy()
-            vectors[view][np.asarray(rows)[valid]] = result.vectors[view].cpu().numpy()[valid]
+            cut = shortened(result.vectors[view], vectors[view].shape[1])
+            vectors[view][np.asarray(rows)[valid]] = cut.cpu().numpy()[valid]
 
     def item_batch(self, items: Sequence[Item], views: Collection[View]) -> ItemBatch:
         """Items as the network wants them for these views, on its device."""

@@ -133,15 +133,16 @@ class MoonModel(nn.Module):
             switches.gradient_checkpointing = number < round(share * len(blocks))
             switches._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
-    def compile_blocks(self, backend: str | Callable[..., object] = "inductor") -> None:
+    def compile_blocks(self, backend: str | Callable[..., object] = "inductor", *, whole: bool = False) -> None:
         """Compiles the blocks of the decoder and of the vision tower, for inputs of any length, in place.
 
         Blocks of one kind share their code, so a model is compiled in the time of a few blocks.
 
         Args:
             backend: of `torch.compile`.
+            whole: a part of a block that cannot be compiled is an error, and no slower way.
         """
-        settings: dict[str, Any] = {"fullgraph": True, "dynamic": True, "backend": backend}
+        settings: dict[str, Any] = {"fullgraph": whole, "dynamic": True, "backend": backend}
         blocks = cast(nn.ModuleList, self.backbone.get_submodule(self.family.vision_blocks))
         for block in (*blocks, *decoder_of(self.backbone, self.family).layers):
             if isinstance(block, ExpertDecoderLayer):

@@ -61,7 +61,7 @@ class Packing:
             filled += grid.size
             grids.append(torch.from_numpy(grid))
         if causal and not in_order:
-            grids += [torch.zeros(2, 2, dtype=torch.int64)] * (CAUSAL_GRIDS - len(grids))
+            grids += [torch.zeros(2, 2, dtype=torch.int64) for _ in range(CAUSAL_GRIDS - len(grids))]
         return cls(
             grids,
             None if in_order else torch.from_numpy(place),

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from moon2.catalog.store import Catalog
 from moon2.recipe import Recipe
 
 
-def model_card(recipe: Recipe, catalog: Catalog, triplets: int) -> str:
-    """A model card in the hub's form, Markdown under a YAML header."""
+def model_card(recipe: Recipe, catalog: Catalog, triplets: int, dimensions: Sequence[int]) -> str:
+    """A model card in the hub's form, Markdown under a YAML header.
+
+    Args:
+        recipe, catalog: of the run.
+        triplets: that were learned from.
+        dimensions: lengths at which the vectors were trained, ascending.
+    """
     start = f", on from `{recipe.init}`" if recipe.init else ""
     return f"""---
 library_name: moon2
@@ -27,9 +35,20 @@ encoder = Encoder.from_pretrained("this folder")
 vectors = encoder.encode([Product(id="1", title="Navy shirt", images=["shirt.jpg"])])
 encoder.encode(["navy shirt"])  # the same space
 ```
-
+{_cutting(dimensions)}
 ## Recipe
 
 ```yaml
 {recipe.to_yaml()}```
+"""
+
+
+def _cutting(dimensions: Sequence[int]) -> str:
+    *shorter, whole = dimensions
+    if not shorter:
+        return ""
+    return f"""
+Its vectors have {whole} numbers. The first {" or ".join(map(str, shorter))} of them were trained to do on their own, at
+unit length again: `encoder.encode(items, dimension={shorter[0]})`, in sentence-transformers
+`SentenceTransformer(folder, truncate_dim={shorter[0]})`.
 """

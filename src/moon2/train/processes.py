@@ -74,11 +74,6 @@ class Processes:
         """Whether this is the process that writes."""
         return self.rank == 0
 
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.count > 1:
-            dist.barrier()
-
     def largest(self, number: int) -> int:
         """The largest of the numbers that the processes give."""
         if self.count == 1:

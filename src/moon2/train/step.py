@@ -7,8 +7,9 @@ Shapes: B triplets, C products (positives, then negatives), N = B + C items, Z e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor
 from moon2.model.moon_model import RouterSums, Views
 from moon2.objective.alignment import inter_product, intra_product
 from moon2.objective.balance import load_balance, objective_weights, sparsity
+from moon2.objective.matryoshka import shortened
 from moon2.objective.sample_filter import margin_at, reliability, sample_weights
-from moon2.objective.total import total_loss
+from moon2.objective.total import LossParts, total_loss
 from moon2.recipe import AlignmentSettings, Recipe
 from moon2.train.batches import TripletMasks
 from moon2.views import INTER_OBJECTIVES, INTRA_OBJECTIVES, OBJECTIVES, VIEWS, Objective, View
@@ -43,7 +45,8 @@ def triplet_loss(views: Views, masks: TripletMasks, dual_alignment: Tensor, reci
         views: of queries, positives and negatives, of the whole batch.
         masks: of the same batch, on the same device.
         dual_alignment: W* [Z, M].
-        recipe: temperatures, balance mode, filter.
+        recipe: temperatures, balance mode, filter, and at which lengths of the vectors: the loss is the mean over them
+            (Matryoshka, arXiv 2205.13147).
         step: how many optimizer steps were done; decides m̄.
     """
     alignment, size = recipe.alignment, masks.size
@@ -59,38 +62,34 @@ def triplet_loss(views: Views, masks: TripletMasks, dual_alignment: Tensor, reci
     has: dict[View, Tensor] = {"t": views.has_text, "i": views.has_images, "mm": has_both}
     inter = [objective for objective in INTER_OBJECTIVES if objective in trained]
     valid = {objective: has[objective.query][:size] & is_triplet for objective in inter}
-    losses = inter_product(
-        {objective.query: views.vectors[objective.query][:size] for objective in inter},
-        candidates,
-        torch.arange(size, device=candidates.device),
-        unusable,
-        alignment.temperature_inter,
-        {objective.query: mask for objective, mask in valid.items()},
-    )
 
     # Within a product: its image against its text. One product alone has nothing to be told apart from.
-    intra = [objective for objective in INTRA_OBJECTIVES if objective in trained]
-    if intra:
-        paired = has_both[size:] & (has_both[size:].sum() > 1)
-        image, text = (views.vectors[view][size:] for view in ("i", "t"))
-        unpaired = ~(paired[:, None] & paired)
-        both_ways = intra_product(image, text, masks.same_product | unpaired, alignment.temperature_intra)
-        losses |= {objective: both_ways[objective] for objective in intra}
-        valid |= dict.fromkeys(intra, paired)
+    paired = has_both[size:] & (has_both[size:].sum() > 1)
+    unpaired = masks.same_product | ~(paired[:, None] & paired)
+    valid |= {objective: paired for objective in INTRA_OBJECTIVES if objective in trained}
 
     # How much each triplet and each objective counts.
     phi = _phi(views.vectors["mm"][:size], candidates, readable[size:], masks, recipe, step)
     weights = sample_weights(phi, recipe.filter.threshold) if recipe.filter.enabled else torch.ones_like(phi)
-    omega = objective_weights(dual_alignment, _routing_by_objective(views, losses.keys(), size), valid)
-    parts = total_loss(
-        losses,
-        omega,
-        _load_balance(views.router_sums),
-        sparsity(dual_alignment),
-        alignment,
+    omega = objective_weights(dual_alignment, _routing_by_objective(views, valid.keys(), size), valid)
+
+    # The losses of the vectors cut to each length; all else is decided once, by the whole vectors.
+    weigh = partial(
+        total_loss,
+        omega=omega,
+        load_balance=_load_balance(views.router_sums),
+        sparsity=sparsity(dual_alignment),
+        settings=alignment,
         sample_weights=weights,
         valid=valid,
     )
+    width = candidates.shape[1]
+    by_length: dict[int, LossParts] = {}
+    for length in recipe.training.trained_lengths(width):
+        vectors = {view: shortened(whole, length) for view, whole in views.vectors.items()}
+        by_length[length] = weigh(_losses(vectors, valid, size, unusable, unpaired, alignment))
+    parts = by_length[width]
+    total = torch.stack([each.total for each in by_length.values()]).mean()
 
     log = {f"loss/{objective}": parts.by_objective[objective] for objective in OBJECTIVES}
     log |= {f"weight/{objective}": parts.weight_by_objective[objective] for objective in OBJECTIVES}
@@ -102,13 +101,41 @@ def triplet_loss(views: Views, masks: TripletMasks, dual_alignment: Tensor, reci
     log |= {"filter/phi": (phi * is_triplet).sum() / triplets}
     log |= {"filter/share": ((weights < 1) & is_triplet).sum() / triplets}
     log |= _expert_load(views.router_sums)
-    return StepResult(parts.total, log)
+    if len(by_length) > 1:
+        log |= {f"loss@{length}": each.total.detach() for length, each in by_length.items()}
+    return StepResult(total, log)
 
 
 def needed_views(settings: AlignmentSettings) -> tuple[View, ...]:
     """The views that the trained objectives compare; mm always, since it is what is searched and filtered by."""
     compared = {view for objective in settings.shares for view in (objective.query, objective.product)}
     return tuple(view for view in VIEWS if view in compared | {"mm"})
+
+
+def _losses(
+    vectors: Mapping[View, Tensor],
+    valid: Mapping[Objective, Tensor],
+    size: int,
+    unusable: Tensor,
+    unpaired: Tensor,
+    alignment: AlignmentSettings,
+) -> dict[Objective, Tensor]:
+    """The losses of the objectives in `valid`, of each triplet or product."""
+    inter = {objective.query: mask for objective, mask in valid.items() if objective.is_inter}
+    losses = inter_product(
+        {view: vectors[view][:size] for view in inter},
+        vectors["mm"][size:],
+        torch.arange(size, device=unusable.device),
+        unusable,
+        alignment.temperature_inter,
+        inter,
+    )
+    intra = [objective for objective in valid if not objective.is_inter]
+    if intra:
+        image, text = vectors["i"][size:], vectors["t"][size:]
+        both_ways = intra_product(image, text, unpaired, alignment.temperature_intra)
+        losses |= {objective: both_ways[objective] for objective in intra}
+    return losses
 
 
 def _load_balance(sums: RouterSums) -> Tensor:

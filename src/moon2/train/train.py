@@ -175,6 +175,7 @@ def prepare_run(
     freeze(encoder.model, settings.freeze)
     if recipe.lora.rank:
         add_lora(encoder.model, recipe.lora, settings.seed)
+    encoder.dimensions = settings.trained_lengths(encoder.dimension)
     stream = TripletStream(
         triplets,
         catalog,
@@ -208,6 +209,9 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
     # 1. Device, precision, and who holds which weights.
     model = encoder.model.to(processes.device)
     model.checkpoint_activations(settings.activation_checkpointing)
+    is_bf16 = settings.bf16 or recipe.backbone.dtype == "bfloat16"
+    if settings.compile and processes.device.type == "cuda" and is_bf16:
+        model.compile_blocks()
     if settings.shard_weights:
         processes.shard(model, bf16=settings.bf16)
     precision = torch.autocast(
@@ -283,7 +287,6 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
                 state = processes.training_state(model, optimizer)
                 if processes.is_first:
                     run.save_checkpoint(number + 1, partial(save, state))
-            processes.wait()
     model.eval()
 
 
@@ -315,7 +318,8 @@ def finish_run(
                 shutil.copytree(best[0] / ADAPTER, run.adapter, dirs_exist_ok=True)
             encoder = Encoder.from_pretrained(best[0], device="cpu", network=network_of(encoder.model))
             weights = None
-        encoder.card = model_card(prepared.recipe, prepared.catalog, len(prepared.stream.triplets))
+        triplets = len(prepared.stream.triplets)
+        encoder.card = model_card(prepared.recipe, prepared.catalog, triplets, encoder.dimensions)
         encoder.save_pretrained(run.model, weights)
     parameters = sum(weights.numel() for weights in encoder.model.parameters())
     return TrainingResult(run.path, prepared.catalog.folder, settings.steps, seconds, parameters)

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import Triplet
-from moon2.encoders.protocol import VectorEncoder
+from moon2.model.encoder import Encoder
 from moon2.records import Interaction
 from moon2.vectors.embed import embed_products, embed_queries
-from moon2.vectors.retrieval import rank_directions
+from moon2.vectors.retrieval import rank_directions, recalls
 
 GALLERY = 2_000
 """Products searched for a held-out query: enough to tell checkpoints apart, few enough to embed often."""
@@ -73,19 +73,24 @@ def hold_out(triplets: Sequence[Triplet], product_ids: Sequence[str], queries: i
     return HeldOut(training, interactions, list(gallery))
 
 
-def validate(encoder: VectorEncoder, catalog: Catalog, held_out: HeldOut) -> dict[str, float]:
-    """R@10 of each direction on the held-out queries, in percent, and their mean as "score"."""
+def validate(encoder: Encoder, catalog: Catalog, held_out: HeldOut) -> dict[str, float]:
+    """R@10 of each direction on the held-out queries, in percent, and their mean as "score".
+
+    Of vectors that are cut to the lengths which were trained, the mean alone, such as "score@64".
+    """
     bar: tqdm[None] = tqdm(disable=True)
     products, _ = embed_products(encoder, catalog, held_out.gallery_ids, BATCH_SIZE, bar)
     asked = [interaction.query for interaction in held_out.interactions]
     queries = embed_queries(encoder, catalog, asked, BATCH_SIZE, bar)
-    ranks = rank_directions(queries, products, held_out.interactions, held_out.gallery_ids)
-    recalls = {
-        f"{direction} R@10": 100 * float(result.ranks.hits(10).mean())
-        for direction, result in ranks.items()
-        if result.scored
-    }
-    return {"score": mean(recalls.values()) if recalls else 0.0, **recalls}
+    scores: dict[str, float] = {}
+    for length in encoder.dimensions:
+        found = recalls(rank_directions(queries, products, held_out.interactions, held_out.gallery_ids, length), 10)
+        score = mean(found.values()) if found else 0.0
+        if length < encoder.dimension:
+            scores[f"score@{length}"] = score
+        else:
+            scores |= {"score": score} | {f"{direction} R@10": recall for direction, recall in found.items()}
+    return scores
 
 
 def _query_key(triplet: Triplet) -> tuple[str, str, str]:

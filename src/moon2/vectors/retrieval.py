@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from moon2.records import Interaction
 from moon2.vectors.embed import NO_VECTORS, Vectors
 from moon2.vectors.nearest import Ranks, ranks
-from moon2.vectors.table import release
+from moon2.vectors.table import release, shortened_rows
 from moon2.views import DIRECTIONS, Objective, View
 
 
@@ -37,6 +37,7 @@ def rank_directions(
     products: Mapping[View, Vectors],
     interactions: Sequence[Interaction],
     ids: Sequence[str],
+    dimension: int | None = None,
 ) -> dict[Objective, DirectionRanks]:
     """Ranks the relevant products of every query in every direction.
 
@@ -47,6 +48,7 @@ def rank_directions(
         products: of `embed_products`; its rows count the ids.
         interactions: the queries with their relevant products.
         ids: of the products.
+        dimension: vectors are cut to this length, at most their own; their own when not given.
     """
     row_of = {id: row for row, id in enumerate(ids)}
     results = {}
@@ -60,7 +62,13 @@ def rank_directions(
             positions = (place.get(row_of.get(id, -1)) for id in interaction.positive_ids)
             relevant.append([position for position in positions if position is not None])
             excluded.append(place.get(row_of.get(interaction.query.product_id or "", -1)))
-        ranking = ranks(asked.matrix, gallery.matrix, relevant, excluded)
+        asking, found = (shortened_rows(each.matrix, dimension) for each in (asked, gallery))
+        ranking = ranks(asking, found, relevant, excluded)
         results[direction] = DirectionRanks(numbers, len(gallery.rows), ranking)
         release(asked.matrix, gallery.matrix)
     return results
+
+
+def recalls(ranks: Mapping[Objective, DirectionRanks], k: int) -> dict[str, float]:
+    """R@k in percent, of each direction in which a query could be scored."""
+    return {str(direction): 100 * float(row.ranks.hits(k).mean()) for direction, row in ranks.items() if row.scored}

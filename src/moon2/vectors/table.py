@@ -13,6 +13,9 @@ import tempfile
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+
+from moon2.objective.matryoshka import shortened
 
 LARGE = 32 * 2**20
 """Bytes from which a table is a file, and after which what was written to a file is released from memory."""
@@ -53,6 +56,23 @@ class VectorTable:
                 block = self._matrix[numbers[start : start + BLOCK]]
                 self._matrix[start : start + len(block)] = block
         return numbers, self._matrix[: len(numbers)]
+
+
+def shortened_rows(matrix: np.ndarray, dimension: int | None) -> np.ndarray:
+    """Vectors cut to a length, at unit length again; the matrix itself where that is their own, or None.
+
+    Args:
+        matrix: [n, D] float32; may be a file.
+        dimension: at most D, or D is taken.
+    """
+    if dimension is None or dimension >= matrix.shape[1]:
+        return matrix
+    result = _allocate(len(matrix), dimension)
+    for start in range(0, len(matrix), BLOCK):
+        block = slice(start, start + BLOCK)
+        result[block] = shortened(torch.from_numpy(matrix[block]), dimension).numpy()
+    release(matrix, result)
+    return result
 
 
 def release(*matrices: np.ndarray) -> None:

@@ -127,6 +127,13 @@ def test_the_scores_stand_beside_those_before_training(catalog: Catalog, evaluat
     assert "before training" not in page(catalog, after)
 
 
+def test_vectors_cut_to_a_length_have_a_table(catalog: Catalog, evaluation: Evaluation) -> None:
+    assert "vectors that are cut" not in page(catalog, evaluation)
+    text = page(catalog, replace(evaluation, recalls_by_dimension={64: {"t→mm": 91.23}, 192: {"t→mm": 98.7}}))
+    assert not Tags(text).open
+    assert '<tr><th scope="row">64</th><td>91.2</td><td>–</td>' in text
+
+
 def test_intervals_are_drawn_as_whiskers(catalog: Catalog, evaluation: Evaluation) -> None:
     text = page(catalog, evaluation)
     assert "whisker" not in text.partition("</style>")[2] and "Accuracy, percent" not in text

@@ -99,9 +99,16 @@ def test_cut_into_small_batches_the_loss_and_its_gradients_are_the_same(small_re
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-5)
 
 
-def test_evaluation_during_training_is_refused(
-    small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.evaluate_every=5", r"training\.evaluate_every is 5; it must be 0 for sentence-transformers'"),
+        ("training.dimensions=[8]", r"training\.dimensions is \[8\]; it must be left out for this peer"),
+    ],
+)
+def test_what_the_librarys_trainer_does_not_do_is_refused(
+    setting: str, message: str, small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
 ) -> None:
-    with pytest.raises(RecipeError, match=r"training\.evaluate_every is 5; it must be 0 for sentence-transformers'"):
-        train(data=shop.folder, out=tmp_path / "run", recipe=small_recipe(*DENSE, "training.evaluate_every=5"))
+    with pytest.raises(RecipeError, match=message):
+        train(data=shop.folder, out=tmp_path / "run", recipe=small_recipe(*DENSE, setting))
     assert not (tmp_path / "run").exists()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
 from moon2 import Encoder
-from moon2.experiments.peers.single_loss import single_loss
+from moon2.catalog.store import Catalog
+from moon2.experiments.peers.single_loss import single_loss, train
 from moon2.model.processor import Item
-from moon2.recipe import Recipe
+from moon2.recipe import Recipe, RecipeError
 from moon2.train.batches import ChunkLayout, TripletExample, TripletOutline, collate
 from moon2.train.step import StepResult
 
@@ -85,3 +87,8 @@ def test_what_cannot_be_read_changes_nothing(encoder: Encoder, small_recipe: Cal
     lost = TripletExample(Item(), Item(), Item(), TripletOutline("lost", "gone", frozenset({"lost"})))
     among = step_on(encoder, [triplets[0], lost, *triplets[1:]], recipe)
     assert among.loss.item() == pytest.approx(step_on(encoder, triplets, recipe).loss.item(), rel=1e-5)
+
+
+def test_shorter_vectors_are_refused(small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"training\.dimensions is \[8\]; it must be left out for this peer"):
+        train(data=shop.folder, out=tmp_path / "run", recipe=small_recipe("training.dimensions=[8]"))

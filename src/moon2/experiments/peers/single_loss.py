@@ -10,7 +10,7 @@ from torch import Tensor
 from moon2.catalog.store import Catalog
 from moon2.model.moon_model import Views
 from moon2.objective.alignment import info_nce
-from moon2.recipe import Recipe
+from moon2.recipe import Recipe, require
 from moon2.train.batches import TripletMasks
 from moon2.train.step import StepResult
 from moon2.train.train import TrainingResult, run_training
@@ -34,7 +34,8 @@ def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> Tra
     Args:
         data: folder of the catalog.
         out: folder of the run.
-        recipe: every setting.
+        recipe: every setting; `training.dimensions` must be left out.
         resume: go on from the last checkpoint in the run's folder, if there is one.
     """
+    require(not recipe.training.dimensions, "training.dimensions", recipe.training.dimensions, "left out for this peer")
     return run_training(recipe, Catalog.open(data), out, resume=resume, loss=single_loss)
