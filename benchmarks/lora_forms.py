@@ -1,10 +1,10 @@
 """What LoRA costs a step, computed as two thin products beside each weight (moon2) or by peft.
 
-    python benchmarks/lora_forms.py --steps 9
+    python benchmarks/lora_forms.py --width 768
 
 peft's own layers serve the linear ones, and `target_parameters` the experts' stacks. Both train the same adapters of
-the same network and give the same loss. They take turns; seconds are medians of the processor time of a pass, forward and backward, over
-titles. Kept are the bytes that a pass keeps for its gradients, weights not counted.
+the same network and give the same loss. They take turns over titles; seconds are those of the processor, forward and
+backward, the median. Kept are the bytes that a pass keeps for its gradients, weights not counted.
 """
 
 from __future__ import annotations
