@@ -31,7 +31,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import math
 import statistics
 import sys
 import time
@@ -320,7 +319,7 @@ class Step:
         self.shape = shape
         self.random = torch.Generator().manual_seed(1)
         self.number = 0
-        self.built = torch.cuda.memory_allocated() / 2**30 if device.type == "cuda" else math.nan
+        self.built = torch.cuda.memory_allocated() / 2**30 if device.type == "cuda" else None
         self.change(variant, triplets)
 
     def change(self, variant: Variant, triplets: int) -> None:
@@ -328,7 +327,8 @@ class Step:
         self.variant, self.triplets = variant, triplets
         self.model.checkpoint_activations(variant.checkpointing)
         self.seconds: list[float] = []
-        self.peak, self.recompilations, self.operations = math.nan, 0, 0.0
+        self.peak: float | None = None
+        self.recompilations, self.operations = 0, 0.0
 
     def timed(self, batch: TripletBatch, *, measured: bool) -> float:
         """One step; its loss."""
@@ -402,7 +402,7 @@ def build(shape: Shape, variant: Variant, device: torch.device, dtype: torch.dty
         backbone, family, tokenizer = loaded.model.to(device), loaded.family, loaded.tokenizer
         image_processor: Any = loaded.image_processor
     else:
-        from transformers import AutoModel
+        from transformers import AutoModel, Qwen2VLImageProcessorPil
 
         config = shape_config(HUB[shape.name])
         if variant.experts == "dense":
@@ -411,7 +411,10 @@ def build(shape: Shape, variant: Variant, device: torch.device, dtype: torch.dty
             backbone = AutoModel.from_config(config, dtype=dtype)
         family = family_of(config.model_type, shape.name)
         family.prepare(backbone)
-        tokenizer, image_processor = train_tokenizer(words, 2000), None
+        side = config.vision_config.patch_size * config.vision_config.spatial_merge_size
+        size = {"shortest_edge": 4 * side * side, "longest_edge": inputs.max_pixels}
+        tokenizer = train_tokenizer(words, 2000)
+        image_processor = Qwen2VLImageProcessorPil(patch_size=config.vision_config.patch_size, merge_size=2, size=size)
     layers = len(decoder_of(backbone, family).layers)
     if variant.experts == "dense":
         experts.layers = []
@@ -628,7 +631,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(
             f"| {row['name']} | {row['triplets']} | {row['seconds']:.3f} | {row['triplets_per_second']:.1f} | "
             f"{row['tflop_per_triplet']:.3f} | {row['mfu']:.3f} | {row['share_of_matrix_rate']:.2f} | "
-            f"{row['peak_gib']:.1f} | {row['recompilations']} |"
+            f"{'–' if row['peak_gib'] is None else format(row['peak_gib'], '.1f')} | {row['recompilations']} |"
         )
     if device.type == "cpu" and len(found) > 1:
         print("\nseconds of each variant over those of shared, round by round")

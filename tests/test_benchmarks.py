@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from support.benchmark_scripts import load_script
 from support.small_recipe import small_recipe, write_small_recipe
+from transformers import AutoModel, Qwen2VLImageProcessorPil
 
 from moon2 import Product
 from moon2.catalog.store import Catalog
 from moon2.evaluate.evaluate import evaluate
+from moon2.model.backbone import train_tokenizer
+from moon2.model.families import family_of
+from moon2.model.moon_model import MoonModel
+from moon2.model.processor import Processor
+from moon2.model.shapes import shape_config
+from moon2.recipe import ExpertSettings, InputSettings
+from moon2.train.arithmetic import useful_operations
 from moon2.train.train import run_training
 
 
@@ -171,3 +182,51 @@ def test_title_words_get_their_roles_and_true_words_are_not_added_as_filler() ->
     assert changed.title == "Nike Women Red Shoes high quality best new arrival"
     assert roles == ["brand", "other", "colour", "type", *["filler"] * 5]
     assert focus.by_role(np.array([1.0, 0, 1, 2, 0, 0, 0, 0, 0]), roles) == [0.25, 0.5, 0.25, 0, 0]
+
+
+BLOCKED = ("torchao", "jsonargparse", "datasets", "ray", "pyarrow", "cv2", "openai")
+
+
+def test_the_training_step_is_measured_by_torch_and_transformers_alone(tmp_path: Path) -> None:
+    """On a bare GPU machine there is little else; every variant runs, and those of one network have one loss."""
+    script = Path(__file__).parents[1] / "benchmarks" / "training_step.py"
+    blocked = f"import runpy, sys; sys.modules.update(dict.fromkeys({BLOCKED})); sys.argv = sys.argv[1:]; "
+    run = f"{blocked}runpy.run_path({str(script)!r}, run_name='__main__')"
+    options = [
+        "--shape",
+        "tiny",
+        "--triplets",
+        "4",
+        "--chunk",
+        "1",
+        "--rounds",
+        "1",
+        "--json",
+        str(tmp_path / "f.json"),
+    ]
+    printed = subprocess.run([sys.executable, "-c", run, str(script), *options], capture_output=True, text=True)
+    assert printed.returncode == 0, printed.stderr[-2000:]
+    found = json.loads((tmp_path / "f.json").read_text())
+    names = ["separate", "padded", "shared", "checkpointed", "compiled", "gradcache", "lora", "dense", "eager"]
+    assert [row["name"] for row in found["variants"]] == names
+    for row in found["variants"]:
+        assert row["triplets_per_second"] > 0 and row["seconds"] > 0 and row["recompilations"] == 0
+    losses = {line.split()[0]: line.split()[-1] for line in printed.stdout.splitlines() if " loss " in line}
+    same = [name for name in names if name not in ("dense", "lora")]
+    assert len({losses[name] for name in same}) == 1, losses
+
+
+def test_the_arithmetic_of_a_triplet_of_the_2b_shape() -> None:
+    """18.8 TFLOP for three items of 256 visual tokens and 24 words of two tokens, as reckoned by hand."""
+    script = load_script("training_step")
+    with torch.device("meta"):
+        backbone = AutoModel.from_config(shape_config("Qwen/Qwen3-VL-2B-Instruct"), dtype=torch.bfloat16)
+        family = family_of("qwen3_vl", "2B")
+        model = MoonModel(backbone, family, ExpertSettings(layers=list(range(16, 28))))
+    assert sum(weights.numel() for weights in model.parameters()) == pytest.approx(3.487e9, rel=1e-3)
+    tokenizer = train_tokenizer(["a few words"], 300)
+    images = Qwen2VLImageProcessorPil(size={"shortest_edge": 4096, "longest_edge": 262144})
+    processor = Processor(tokenizer, images, family, backbone.config, InputSettings())  # type: ignore[arg-type]
+    read, _ = script.random_triplets(script.SHAPES["qwen3-vl-2b"], 32, torch.Generator().manual_seed(0))
+    operations = useful_operations(model, [processor.pack(read)])
+    assert operations / 32 / 1e12 == pytest.approx(18.8, abs=0.5)

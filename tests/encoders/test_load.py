@@ -14,7 +14,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from moon2.encoders.dual import DualEncoder
 from moon2.encoders.load import load_encoder, load_own, model_kind
-from moon2.model.encoder import Encoder, EncoderError
+from moon2.model.encoder import Encoder
+from moon2.model.encoder_folder import EncoderError
 
 
 def test_a_folder_of_moon2_and_a_run_that_holds_one_give_its_encoder(

@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from moon2.encoders.protocol import EncoderAdapter
-from moon2.model.encoder import EncoderError, Vectors
+from moon2.model.encoder import Vectors
+from moon2.model.encoder_folder import EncoderError
 
 
 class DualEncoder(EncoderAdapter):

@@ -8,7 +8,8 @@ from pkgutil import resolve_name
 from typing import Any, Literal
 
 from moon2.encoders.protocol import VectorEncoder
-from moon2.model.encoder import Encoder, EncoderError
+from moon2.model.encoder import Encoder
+from moon2.model.encoder_folder import EncoderError
 from moon2.model.moon_model import MoonModel
 from moon2.run_folder import find_model_folder
 

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from moon2.images import ImageError, ImageSource, open_image
-from moon2.model.encoder import EncoderError, Vectors, logger
+from moon2.model.encoder import Vectors, logger
+from moon2.model.encoder_folder import EncoderError
 from moon2.model.processor import ItemSource, is_one_item
 from moon2.records import Product, Query
 from moon2.views import VIEWS, View

@@ -11,7 +11,8 @@ from PIL import Image
 from sentence_transformers import SentenceTransformer
 
 from moon2.encoders.protocol import EncoderAdapter
-from moon2.model.encoder import EncoderError, Vectors
+from moon2.model.encoder import Vectors
+from moon2.model.encoder_folder import EncoderError
 
 
 class SentenceTransformerEncoder(EncoderAdapter):

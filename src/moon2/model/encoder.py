@@ -16,8 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from huggingface_hub import load_torch_model, save_torch_state_dict, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import load_torch_model, save_torch_state_dict
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -26,23 +25,18 @@ from transformers.initialization import no_init_weights
 
 from moon2.errors import UserError
 from moon2.model.backbone import build_backbone
+from moon2.model.encoder_folder import EncoderError, class_path, network_of, read_encoder_config, read_origin
 from moon2.model.families import family_of
 from moon2.model.item_batch import ItemBatch
 from moon2.model.lora import merged
 from moon2.model.moon_model import MoonModel
-from moon2.model.processor import Item, ItemSource, Processor, is_one_item
+from moon2.model.processor import Item, ItemSource, Processor, is_one_item, item_length
 from moon2.objective.matryoshka import shortened
-from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, TinySettings
-from moon2.records import Product, Query
-from moon2.run_folder import find_model_folder
+from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe
 from moon2.views import VIEWS, View
 
 Vectors = NDArray[np.float32]
 logger = logging.getLogger(__name__)
-
-
-class EncoderError(UserError):
-    """An encoder cannot be loaded, or cannot embed an item; the message says which, why, and what to do."""
 
 
 class Encoder:
@@ -277,7 +271,7 @@ class Encoder:
         problems: list[str] = []
         # Long items together: a batch is padded to its longest. Images are opened batch by batch, so memory does not
         # grow with the number of items.
-        order = sorted(range(len(sources)), key=lambda index: _length(sources[index]))
+        order = sorted(range(len(sources)), key=lambda index: item_length(sources[index]))
         with torch.inference_mode(), tqdm(total=len(sources), unit="item", disable=not show_progress) as bar:
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
@@ -342,64 +336,7 @@ class Encoder:
         return packed.to(self.device)
 
 
-def network_of(model: MoonModel) -> type[MoonModel]:
-    """The class of a network; sharded weights give it one of FSDP's own, derived from it."""
-    return next(kind for kind in type(model).__mro__ if not kind.__module__.startswith("torch."))
-
-
-def class_path(kind: type) -> str:
-    """How a saved encoder names the class of its network."""
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def read_encoder_config(source: str | Path) -> tuple[Path, dict[str, Any]]:
-    """Where a saved encoder is on this machine, and what its config.json says.
-
-    Raises:
-        EncoderError: there is none, or the folder holds something else.
-    """
-    folder = _local_folder(source)
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise EncoderError(f"{source}: its config.json is damaged ({error}); save it again") from None
-    if config.get("model_type") != "moon2":
-        kind = config.get("model_type", "nothing known")
-        raise EncoderError(f"{source}: holds a model of type {kind!r}, not a moon2 encoder; train one from it first")
-    return folder, config
-
-
-def read_origin(config: dict[str, Any]) -> BackboneSettings | None:
-    """The settings by which a saved encoder's backbone was had, where they are known."""
-    origin = config.get("origin")
-    return origin and BackboneSettings(**{**origin, "tiny": TinySettings(**origin["tiny"])})
-
-
 def _iterable(items: object) -> Iterable[ItemSource]:
     if not isinstance(items, Iterable):
         raise EncoderError(f"cannot embed a {type(items).__name__}; give text, images, Products, or a list of them")
     return items
-
-
-def _length(source: ItemSource) -> tuple[int, int]:
-    """Number of images and characters, by which items of similar length are put together."""
-    if isinstance(source, str):
-        return 0, len(source)
-    if isinstance(source, Product):
-        return len(source.images), len(source.title)
-    return 1, len(source.text) if isinstance(source, (Query, Item)) else 0
-
-
-def _local_folder(source: str | Path) -> Path:
-    folder = find_model_folder(source)
-    if folder is not None:
-        return folder
-    if Path(source).exists():
-        raise EncoderError(
-            f"{source}: holds no encoder (no config.json); give the folder that training wrote as RUN/model"
-        )
-    try:
-        return Path(snapshot_download(str(source)))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise EncoderError(f"{source}: is no folder here, and the hub gives none ({reason})") from None

@@ -310,6 +310,15 @@ def is_one_item(source: object) -> TypeGuard[ItemSource]:
     return isinstance(source, one) or is_image_array(source) or hasattr(source, "read")
 
 
+def item_length(source: ItemSource) -> tuple[int, int]:
+    """Number of images and characters, by which items of similar length are put together."""
+    if isinstance(source, str):
+        return 0, len(source)
+    if isinstance(source, Product):
+        return len(source.images), len(source.title)
+    return 1, len(source.text) if isinstance(source, (Query, Item)) else 0
+
+
 def _text_and_images(source: ItemSource) -> tuple[str, tuple[ImageSource, ...], str]:
     """Text, images, and how messages call it."""
     if isinstance(source, Product):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from moon2.model.encoder import Encoder, class_path, read_encoder_config, read_origin
+from moon2.model.encoder import Encoder
+from moon2.model.encoder_folder import class_path, read_encoder_config, read_origin
 from moon2.model.moon_model import MoonModel
 from moon2.recipe import BackboneSettings, ExpertSettings, Recipe, RecipeError, TinySettings
 from moon2.run_folder import RunFolder

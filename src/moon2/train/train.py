@@ -304,7 +304,8 @@ def finish_run(
 ) -> TrainingResult:
     """Saves the best weights (the last ones where none were chosen) as the run's model."""
     from moon2.model.adapter_folder import save_adapter
-    from moon2.model.encoder import Encoder, network_of
+    from moon2.model.encoder import Encoder
+    from moon2.model.encoder_folder import network_of
     from moon2.train.model_card import model_card
 
     encoder, settings = prepared.encoder, prepared.recipe.training

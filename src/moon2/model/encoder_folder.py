@@ -1,0 +1,67 @@
+"""What a saved encoder's folder says of it, and where the folder is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from moon2.errors import UserError
+from moon2.model.moon_model import MoonModel
+from moon2.recipe import BackboneSettings, TinySettings
+from moon2.run_folder import find_model_folder
+
+
+class EncoderError(UserError):
+    """An encoder cannot be loaded, or cannot embed an item; the message says which, why, and what to do."""
+
+
+def network_of(model: MoonModel) -> type[MoonModel]:
+    """The class of a network; sharded weights give it one of FSDP's own, derived from it."""
+    return next(kind for kind in type(model).__mro__ if not kind.__module__.startswith("torch."))
+
+
+def class_path(kind: type) -> str:
+    """How a saved encoder names the class of its network."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def read_encoder_config(source: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Where a saved encoder is on this machine, and what its config.json says.
+
+    Raises:
+        EncoderError: there is none, or the folder holds something else.
+    """
+    folder = _local_folder(source)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EncoderError(f"{source}: its config.json is damaged ({error}); save it again") from None
+    if config.get("model_type") != "moon2":
+        kind = config.get("model_type", "nothing known")
+        raise EncoderError(f"{source}: holds a model of type {kind!r}, not a moon2 encoder; train one from it first")
+    return folder, config
+
+
+def read_origin(config: dict[str, Any]) -> BackboneSettings | None:
+    """The settings by which a saved encoder's backbone was had, where they are known."""
+    origin = config.get("origin")
+    return origin and BackboneSettings(**{**origin, "tiny": TinySettings(**origin["tiny"])})
+
+
+def _local_folder(source: str | Path) -> Path:
+    folder = find_model_folder(source)
+    if folder is not None:
+        return folder
+    if Path(source).exists():
+        raise EncoderError(
+            f"{source}: holds no encoder (no config.json); give the folder that training wrote as RUN/model"
+        )
+    try:
+        return Path(snapshot_download(str(source)))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EncoderError(f"{source}: is no folder here, and the hub gives none ({reason})") from None
