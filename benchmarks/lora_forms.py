@@ -14,6 +14,7 @@ import copy
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import peft
@@ -28,13 +29,13 @@ from moon2.recipe import BackboneSettings, ExpertSettings, LoraSettings, Recipe,
 WORDS = [f"word {number}" for number in range(2000)]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures both, and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--width", type=int, default=192, help="of the decoder; an expert's is 4/3 of it, as in tiny")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     sizes = TinySettings(width=options.width, feed_forward=options.width * 4 // 3)
     recipe = Recipe(backbone=BackboneSettings(tiny=sizes), experts=ExpertSettings(noise=0.1))
     encoder = Encoder.from_recipe(recipe, WORDS)
