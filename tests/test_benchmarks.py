@@ -230,3 +230,11 @@ def test_the_arithmetic_of_a_triplet_of_the_2b_shape() -> None:
     read, _ = script.random_triplets(script.SHAPES["qwen3-vl-2b"], 32, torch.Generator().manual_seed(0))
     operations = useful_operations(model, [processor.pack(read)])
     assert operations / 32 / 1e12 == pytest.approx(18.8, abs=0.5)
+
+
+def test_both_forms_of_lora_compute_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    load_script("lora_forms").main(["--steps", "1", "--items", "4", "--width", "48"])
+    rows = [
+        line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith(("| moon2", "| peft"))
+    ]
+    assert len(rows) == 2 and rows[0][1] == rows[1][1]
