@@ -23,7 +23,7 @@ Variants, each with as many triplets a step as fit it (--triplets for all):
 MFU is useful operations (`moon2.train.arithmetic`) a second over the 989e12 of an H100; padding and recomputation are
 not useful. `share_of_matrix_rate` sets them beside what one large matrix product reaches on the same device.
 
-It runs from the source tree alone: torch, transformers and (for lora) peft are all it needs.
+It runs from the source tree alone: torch and transformers are all it needs.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ BLOCKED = ("torchao", "jsonargparse", "datasets", "ray", "pyarrow", "cv2", "open
 
 
 def test_the_training_step_is_measured_by_torch_and_transformers_alone(tmp_path: Path) -> None:
-    """On a bare GPU machine there is little else; every variant runs, and those of one network have one loss."""
+    """On a bare GPU machine there is little else; every variant runs, and those of one step have one loss."""
     script = Path(__file__).parents[1] / "benchmarks" / "training_step.py"
     blocked = f"import runpy, sys; sys.modules.update(dict.fromkeys({BLOCKED})); sys.argv = sys.argv[1:]; "
     run = f"{blocked}runpy.run_path({str(script)!r}, run_name='__main__')"
@@ -212,7 +212,7 @@ def test_the_training_step_is_measured_by_torch_and_transformers_alone(tmp_path:
     for row in found["variants"]:
         assert row["triplets_per_second"] > 0 and row["seconds"] > 0 and row["recompilations"] == 0
     losses = {line.split()[0]: line.split()[-1] for line in printed.stdout.splitlines() if " loss " in line}
-    same = [name for name in names if name not in ("dense", "lora")]
+    same = ["separate", "padded", "shared", "checkpointed", "compiled", "eager"]
     assert len({losses[name] for name in same}) == 1, losses
 
 
@@ -230,3 +230,11 @@ def test_the_arithmetic_of_a_triplet_of_the_2b_shape() -> None:
     read, _ = script.random_triplets(script.SHAPES["qwen3-vl-2b"], 32, torch.Generator().manual_seed(0))
     operations = useful_operations(model, [processor.pack(read)])
     assert operations / 32 / 1e12 == pytest.approx(18.8, abs=0.5)
+
+
+def test_both_forms_of_lora_compute_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    load_script("lora_forms").main(["--steps", "1", "--items", "4", "--width", "48"])
+    rows = [
+        line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith(("| moon2", "| peft"))
+    ]
+    assert len(rows) == 2 and rows[0][1] == rows[1][1]

@@ -81,12 +81,13 @@ def test_a_step_never_waits_for_the_device(chunk_tokens: int | None) -> None:
         assert watch.count > 500 and watch.found == []
 
 
-def test_blocks_compile_whole_and_once_for_batches_of_any_length() -> None:
+@pytest.mark.parametrize("lora", [False, True])
+def test_blocks_compile_whole_and_once_for_batches_of_any_length(lora: bool) -> None:
     """Two kinds of block, dense in the vision tower and with experts in the decoder: few graphs serve 50 batches."""
     from torch._dynamo.testing import CompileCounterWithBackend
 
     torch._dynamo.reset()
-    encoder = encoder_for_gradients()
+    encoder = encoder_for_gradients(lora=lora)
     encoder.model.backbone.to(torch.bfloat16)
     counter = CompileCounterWithBackend("eager")
     encoder.model.train().compile_blocks(counter, whole=True)

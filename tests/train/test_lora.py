@@ -23,10 +23,12 @@ from moon2.catalog.store import Catalog
 from moon2.evaluate.evaluate import evaluate
 from moon2.explain.heatmap import heatmap
 from moon2.model.adapter_folder import load_adapter
+from moon2.model.freezing import freeze
 from moon2.model.lora import adapters, add_lora, merged
-from moon2.recipe import Recipe
+from moon2.recipe import LoraSettings, Recipe
 from moon2.run_folder import RunFolder
 from moon2.train import validation
+from moon2.train.arithmetic import useful_operations
 from moon2.train.optimizer import make_optimizer
 from moon2.train.processes import STATE_FILE, Processes
 from moon2.train.train import run_training, untrained_encoder
@@ -193,3 +195,19 @@ def test_what_is_frozen_stays_as_it_was(small_recipe: Callable[..., Recipe], sho
     run_training(recipe, shop, run.path, resume=True)
     again = Encoder.from_pretrained(run.path, device="cpu").model.state_dict()
     assert all(torch.equal(after[name], again[name]) for name in after)
+
+
+def test_frozen_weights_cost_no_gradient_of_their_own() -> None:
+    """Of the products of a trained weight, three a token, a frozen one has two; a frozen vision tower has one."""
+    whole, frozen, alone = (encoder_for_gradients().model for _ in range(3))
+    add_lora(frozen, LoraSettings(rank=8))
+    freeze(alone, ["embeddings"])
+    encoder = encoder_for_gradients()
+    words = encoder.item_batch([encoder.processor.item("navy shirt")], {"t"})
+    image = encoder.item_batch([encoder.processor.item(draw("red", "shoes"))], {"i"})
+    attention = 3 * 2 * 2 * words.tokens * (words.tokens + 1) / 2 * 32 * 2
+    least, most = (useful_operations(model, [words]) - attention for model in (frozen, whole))
+    router = 2 * 2 * 4 * 32 * words.tokens  # trained in both
+    assert least - router == pytest.approx((most - router) * 2 / 3, rel=0.01)
+    assert useful_operations(alone, [words, image]) == useful_operations(whole, [words, image])
+    assert useful_operations(frozen, [image]) < 0.6 * useful_operations(whole, [image])

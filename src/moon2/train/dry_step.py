@@ -31,7 +31,7 @@ from moon2.model.moon_model import FusedRMSNorm, MoonModel, RouterSums, Views
 from moon2.model.processor import Processor, ReadItem
 from moon2.model.shapes import planned_config
 from moon2.recipe import Recipe, RecipeError
-from moon2.train.arithmetic import FORWARD, FORWARD_AND_BACKWARD, useful_operations
+from moon2.train.arithmetic import useful_operations
 from moon2.train.batches import ChunkLayout, TripletBatch, TripletOutline, triplet_masks
 from moon2.train.gradcache import add_gradients
 from moon2.train.memory import MemoryMeter
@@ -90,10 +90,12 @@ def plan_run(recipe: Recipe, devices: int = 1, *, gpu: bool = True) -> Plan:
 def embedding_operations(recipe: Recipe) -> float:
     """Useful floating-point operations to embed a product with an image and a text, forward only."""
     model, processor = _network(recipe)
+    # Of a network that is trained whole, forward is a third.
+    model.requires_grad_(True)
     image = processor.family.largest_image(processor.config, recipe.input.max_pixels)
     text = [0] * min(TEXT_TOKENS, recipe.input.max_text_tokens)
     batch = processor.pack([ReadItem(text, [(b"image", image)])], text=False)
-    return useful_operations(model, [batch]) * FORWARD / FORWARD_AND_BACKWARD
+    return useful_operations(model, [batch]) / 3
 
 
 def _network(recipe: Recipe) -> tuple[MoonModel, Processor]:
