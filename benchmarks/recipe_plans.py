@@ -30,7 +30,7 @@ def rounded(number: float) -> str:
 
 def recipe_rows(share: float, price: float) -> Iterator[str]:
     """A row a recipe."""
-    yield "| recipe | weights | active | batch | TFLOP a triplet | GPUs | GiB each | GPU hours | a run | 1M products |"
+    yield "| recipe | weights | active | batch | TFLOP a triplet | GPUs | GiB each | GPU hours | run, $ | 1M products, $ |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for path in sorted(RECIPES.glob("*.yaml")):
         claim = re.search(r"GiB on (\d+) × (\d+) GB", path.read_text(encoding="utf-8"))
@@ -42,7 +42,7 @@ def recipe_rows(share: float, price: float) -> Iterator[str]:
         yield (
             f"| `{path.name}` | {plan.parameters / 1e6:,.0f} M | {plan.active / 1e6:,.0f} M | {plan.batch_size} | "
             f"{plan.operations / 1e12:.3g} | {devices} × {claim[2]} GB | {plan.peak / GIB:.1f} | {rounded(hours)} | "
-            f"${rounded(hours * price)} | ${rounded(embedding * price)} |"
+            f"{rounded(hours * price)} | {rounded(embedding * price)} |"
         )
 
 
