@@ -7,7 +7,7 @@ own words. It needs no download and trains from nothing on two CPU cores. Any ot
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,15 +104,40 @@ def _transformer_folder(source: str | Path) -> str | Path:
 
 
 def _tiny(sizes: TinySettings, inputs: InputSettings, texts: Iterable[str], dtype: torch.dtype) -> LoadedBackbone:
-    from transformers import Qwen2VLImageProcessorPil, Qwen3VLConfig
+    from transformers import Qwen2VLImageProcessorPil
 
     tokenizer = train_tokenizer(texts, sizes.vocabulary)
+    special: Any = tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS)
+    config = tiny_config(sizes, len(tokenizer), special)
+    model = AutoModel.from_config(config, dtype=dtype)
+    family = family_of(config.model_type, "tiny")
+    family.prepare(model)
+    unit = sizes.patch * sizes.merge
+    processor: Any = Qwen2VLImageProcessorPil(
+        patch_size=sizes.patch,
+        merge_size=sizes.merge,
+        temporal_patch_size=1,
+        size={"shortest_edge": min(9 * unit * unit, inputs.max_pixels), "longest_edge": inputs.max_pixels},
+    )
+    return LoadedBackbone(model, family, tokenizer, processor)
+
+
+def tiny_config(sizes: TinySettings, vocabulary: int, special: Sequence[int]) -> Any:
+    """The transformers config of `tiny`.
+
+    Args:
+        sizes: of the recipe.
+        vocabulary: entries of the tokenizer.
+        special: the ids of `SPECIAL_TOKENS`.
+    """
+    from transformers import Qwen3VLConfig
+
     head = sizes.width // sizes.heads
     # Three interleaved position dimensions share the head's frequencies as in the released checkpoints: 24, 20, 20.
     side = max(1, round(head // 2 * 20 / 64))
-    ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    ids = dict(zip(SPECIAL_TOKENS, special, strict=True))
     text_config = {
-        "vocab_size": len(tokenizer),
+        "vocab_size": vocabulary,
         "hidden_size": sizes.width,
         "intermediate_size": sizes.feed_forward,
         "num_hidden_layers": sizes.layers,
@@ -140,7 +165,7 @@ def _tiny(sizes: TinySettings, inputs: InputSettings, texts: Iterable[str], dtyp
         "num_position_embeddings": 144,
         "deepstack_visual_indexes": [],
     }
-    config = Qwen3VLConfig(
+    return Qwen3VLConfig(
         text_config=text_config,
         vision_config=vision_config,
         image_token_id=ids["<|image_pad|>"],
@@ -148,17 +173,6 @@ def _tiny(sizes: TinySettings, inputs: InputSettings, texts: Iterable[str], dtyp
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
     )
-    model = AutoModel.from_config(config, dtype=dtype)
-    family = family_of(config.model_type, "tiny")
-    family.prepare(model)
-    unit = sizes.patch * sizes.merge
-    processor: Any = Qwen2VLImageProcessorPil(
-        patch_size=sizes.patch,
-        merge_size=sizes.merge,
-        temporal_patch_size=1,
-        size={"shortest_edge": min(9 * unit * unit, inputs.max_pixels), "longest_edge": inputs.max_pixels},
-    )
-    return LoadedBackbone(model, family, tokenizer, processor)
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:

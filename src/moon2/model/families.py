@@ -108,6 +108,9 @@ class Family(Protocol):
     ) -> list[ImageTensor]:
         """RGB images → tensors."""
 
+    def largest_image(self, config: BackboneConfig, max_pixels: int) -> ImageTensor:
+        """The size of an image with the most visual tokens that `max_pixels` allows; its pixels are on `meta`."""
+
     def vision_inputs(self, config: BackboneConfig, images: Sequence[ImageTensor]) -> VisionInputs:
         """Images → the input of the vision tower."""
 
@@ -162,6 +165,16 @@ class QwenFamily:
         unit = config.vision_config.spatial_merge_size**2
         pixels = tensors["pixel_values"].split(patches)
         return [ImageTensor(*parts) for parts in zip(pixels, grids, (count // unit for count in patches), strict=True)]
+
+    def largest_image(self, config: BackboneConfig, max_pixels: int) -> ImageTensor:
+        vision: Any = config.vision_config
+        unit = vision.patch_size * vision.spatial_merge_size
+        tokens = max(1, max_pixels // unit**2)
+        rows = math.isqrt(tokens)
+        grid = (1, rows * vision.spatial_merge_size, tokens // rows * vision.spatial_merge_size)
+        values = 3 * vision.temporal_patch_size * vision.patch_size**2
+        pixels = torch.empty(grid[1] * grid[2], values, device="meta")
+        return ImageTensor(pixels, grid, rows * (tokens // rows))
 
     def vision_inputs(self, config: BackboneConfig, images: Sequence[ImageTensor]) -> VisionInputs:
         vision: Any = config.vision_config
@@ -249,6 +262,12 @@ class SmolFamily:
         # Every tile is whole, so the mask of real pixels that the processor also gives is all ones.
         return [ImageTensor(image, (1, side, side), side * side // config.scale_factor**2) for image in pixels]
 
+    def largest_image(self, config: BackboneConfig, max_pixels: int) -> ImageTensor:
+        size = config.vision_config.image_size
+        side = size // config.vision_config.patch_size
+        pixels = torch.empty(3, size, size, device="meta")
+        return ImageTensor(pixels, (1, side, side), side * side // config.scale_factor**2)
+
     def vision_inputs(self, config: BackboneConfig, images: Sequence[ImageTensor]) -> VisionInputs:
         return VisionInputs(torch.stack([image.pixels for image in images]), {})
 
@@ -263,8 +282,14 @@ class SmolFamily:
         return None
 
     def image_features(self, model: Backbone, inputs: VisionInputs) -> tuple[Tensor, list[Tensor]]:
-        tokens = model.get_image_features(pixel_values=inputs.pixels.unsqueeze(0), return_dict=True).pooler_output
-        return torch.cat(list(tokens)), []
+        # Of all images all patches are real. transformers' own way looks for padding first, and waits for the device.
+        parts: Any = model
+        pixels = inputs.pixels.to(parts.dtype)
+        side = pixels.shape[-1] // model.config.vision_config.patch_size
+        real = torch.ones(len(pixels), side, side, dtype=torch.bool, device=pixels.device)
+        patches = parts.vision_model.embeddings(pixel_values=pixels, patch_attention_mask=real)
+        states = parts.vision_model.encoder(inputs_embeds=patches, attention_mask=None).last_hidden_state
+        return parts.connector(parts.vision_model.post_layernorm(states)).flatten(0, 1), []
 
     def positions(self, config: BackboneConfig, grids: Sequence[Grid], length: int) -> Tensor:
         return torch.arange(length).unsqueeze(0)

@@ -5,9 +5,12 @@ Figures are those of the checkpoints' own config.json on the Hugging Face hub.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from moon2.errors import UserError
+from moon2.model.backbone import SPECIAL_TOKENS, tiny_config
+from moon2.recipe import BackboneSettings
 
 
 def _qwen3_vl(
@@ -139,3 +142,18 @@ def shape_config(name: str) -> Any:
         raise UserError(f"the sizes of {name!r} do not come with moon2; it knows {', '.join(SHAPES)}")
     described = dict(SHAPES[name])
     return AutoConfig.for_model(described.pop("model_type"), **described)
+
+
+def planned_config(settings: BackboneSettings) -> Any:
+    """The transformers config of `tiny`, of a named checkpoint, or of a folder with a config.json.
+
+    Raises:
+        UserError: its sizes do not come with moon2, and it is no folder with a config.json.
+    """
+    from transformers import AutoConfig
+
+    if settings.name == "tiny":
+        return tiny_config(settings.tiny, settings.tiny.vocabulary, range(len(SPECIAL_TOKENS)))
+    if (Path(settings.name) / "config.json").is_file():
+        return AutoConfig.from_pretrained(settings.name)
+    return shape_config(settings.name)

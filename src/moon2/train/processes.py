@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -158,6 +159,8 @@ class Processes:
         ]
         for block in blocks:
             fully_shard(block, mp_policy=policy, shard_placement_fn=placement)
+        # A batch's own numbers stay float32: sums over tokens are taken with them.
+        policy = replace(policy, cast_forward_inputs=False)
         fully_shard(model, mp_policy=policy, shard_placement_fn=placement, ignored_params={model.dual_alignment})
 
     def training_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

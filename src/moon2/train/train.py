@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import Triplet, training_triplets
+from moon2.errors import UserError
 from moon2.files import exclusive_lock
 from moon2.recipe import Recipe
 from moon2.run_folder import ADAPTER, RunFolder
+from moon2.train.plan import Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +63,9 @@ class TrainingResult:
         )
 
 
-def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> TrainingResult:
+def train(
+    *, data: Path | None = None, out: Path | None = None, recipe: Recipe, resume: bool = False, plan: bool = False
+) -> TrainingResult | Plan:
     """Train an encoder on a catalog.
 
     It learns from the catalog's search log, or from triplets mined in it. Settings come from the recipe; those
@@ -69,26 +73,38 @@ def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> Tra
     model/ (the encoder), recipe.yaml, history.jsonl, tensorboard/ and checkpoints/; with LoRA adapter/ too. Several
     GPUs train together when torchrun or accelerate starts the command.
 
+    --plan tells what a run takes: weights, tokens, arithmetic, and the memory of a GPU. It needs neither data nor
+    weights nor a GPU; WORLD_SIZE is the number of GPUs.
+
     With --init, a trained encoder goes on learning, from a new log or catalog or by another recipe: its weights,
     experts and tokenizer are kept.
 
     examples:
       moon2 train --config recipes/tiny.yaml --data data/shop --out runs/shop --training.steps 300
       moon2 train --init runs/shop --config recipes/tiny.yaml --data data/spring --out runs/spring
+      WORLD_SIZE=8 moon2 train --config recipes/qwen3-vl-8b.yaml --plan
       torchrun --nproc-per-node 8 --module moon2 train --config recipes/qwen3-vl-8b.yaml --data data/shop --out runs/8b
 
     Args:
-        data: folder of the catalog.
-        out: folder of the run.
+        data: folder of the catalog; needed but for --plan.
+        out: folder of the run; needed but for --plan.
         recipe: every setting.
         resume: go on from the last checkpoint in the run's folder, if there is one.
+        plan: tell what the run takes, and do nothing else.
 
     Raises:
+        UserError: `data` or `out` is missing; or a plan is asked for a backbone whose sizes are not known.
         RecipeError: `out` holds another run, or was trained by a different recipe; the recipe uses augmentations and
             the catalog has none; or it contradicts the encoder that it starts from.
         CatalogError, BackboneError, EncoderError: the data, the backbone or that encoder cannot be used.
         FolderInUseError: another process is training in `out`.
     """
+    if plan:
+        from moon2.train.dry_step import plan_run
+
+        return plan_run(recipe, int(os.environ.get("WORLD_SIZE", "1")))
+    if data is None or out is None:
+        raise UserError("train needs --data and --out; only --plan goes without. See `moon2 train --help`")
     return run_training(recipe, Catalog.open(data), out, resume=resume)
 
 
