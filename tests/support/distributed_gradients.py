@@ -9,6 +9,7 @@ import json
 import sys
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.distributed.fsdp import FSDPModule
@@ -17,17 +18,19 @@ from torch.distributed.tensor import DTensor
 from moon2.train.processes import Processes
 from support.mixed_batch import encoder_for_gradients, gradients, mixed_triplets
 
-# Name: whether weights are sharded, tokens of a chunk, triplets without an image, share of recomputed blocks. A name
-# with "LoRA": adapters are trained.
-CASES: dict[str, tuple[bool, int | None, int, float]] = {
-    "whole": (False, None, 0, 0.0),
-    "whole, chunks": (False, 75, 0, 0.0),
-    "whole, one process without images": (False, 75, 4, 0.0),
-    "sharded": (True, None, 0, 0.0),
-    "sharded, chunks, recomputed": (True, 75, 0, 1.0),
-    "sharded, one process without images": (True, 75, 4, 0.0),
-    "LoRA": (False, 75, 0, 0.0),
-    "LoRA sharded": (True, 75, 4, 1.0),
+# Name: whether weights are sharded, tokens of a chunk, the share of recomputed blocks, and what the triplets lack. A
+# name with "LoRA": adapters are trained.
+CASES: dict[str, tuple[bool, int | None, float, dict[str, Any]]] = {
+    "whole": (False, None, 0.0, {}),
+    "whole, chunks": (False, 75, 0.0, {}),
+    "whole, one process without images": (False, 75, 0.0, {"images_from": 4}),
+    "whole, one process that can read nothing": (False, None, 0.0, {"unreadable": range(4)}),
+    "sharded": (True, None, 0.0, {}),
+    "sharded, chunks, recomputed": (True, 75, 1.0, {}),
+    "sharded, one process without images": (True, 75, 0.0, {"images_from": 4}),
+    "sharded, one process that can read nothing": (True, 75, 0.0, {"unreadable": range(4)}),
+    "LoRA": (False, 75, 0.0, {}),
+    "LoRA sharded": (True, 75, 1.0, {"images_from": 4}),
 }
 
 
@@ -47,9 +50,9 @@ def main(folder: Path) -> None:
                 }
                 modules = [name for name, module in encoder.model.named_modules() if isinstance(module, FSDPModule)]
                 (folder / f"placement-{processes.rank}.json").write_text(json.dumps([placement, modules]))
-            for name, (is_sharded, tokens, images_from, checkpointed) in CASES.items():
+            for name, (is_sharded, tokens, checkpointed, lacking) in CASES.items():
                 if (is_sharded, "LoRA" in name) == (sharded, lora):
-                    triplets = mixed_triplets(images_from=images_from)
+                    triplets = mixed_triplets(**lacking)
                     found = gradients(encoder, triplets, processes, chunk_tokens=tokens, checkpointed=checkpointed)
                     if processes.is_first:
                         torch.save([found.loss, found.log, found.of], folder / f"{name}.pt")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -63,11 +63,11 @@ def item(words: str, size: tuple[int, int] | None) -> Item:
     return Item(words, [image])
 
 
-def mixed_triplets(*, images_from: int = 0) -> list[TripletExample]:
+def mixed_triplets(*, images_from: int = 0, unreadable: Collection[int] = (4,)) -> list[TripletExample]:
     """Eight triplets of items of unequal length; the first `images_from` have no image at all.
 
     Some queries are words only or images only, some products lack an image, two triplets have no negative, one product
-    comes twice, one query knows another's product, and one triplet could not be read.
+    comes twice, one query knows another's product, and some triplets could not be read.
     """
     triplets = []
     for number, colour in enumerate(COLOURS):
@@ -83,8 +83,8 @@ def mixed_triplets(*, images_from: int = 0) -> list[TripletExample]:
         outline = TripletOutline(
             id, None if negative is None else f"not-{colour}", known, (positive.text, negative.text if negative else "")
         )
-        if number == 4:
-            query, positive, negative = Item(), Item(), Item()
+        if number in unreadable:
+            query, positive, negative = Item(), Item(), None if negative is None else Item()
         triplets.append(TripletExample(query, positive, negative, outline))
     return triplets
 

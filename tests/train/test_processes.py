@@ -36,8 +36,7 @@ def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_give_the_gradients_of_one(by_two: Path, case: str) -> None:
-    _, _, images_from, _ = CASES[case]
-    alone = gradients(encoder_for_gradients(lora="LoRA" in case), mixed_triplets(images_from=images_from))
+    alone = gradients(encoder_for_gradients(lora="LoRA" in case), mixed_triplets(**CASES[case][3]))
     loss, log, of = torch.load(by_two / f"{case}.pt")
     assert_same(alone, Gradients(loss, log, of))
 

@@ -107,8 +107,8 @@ class ChunkLayout:
         processor: of the encoder.
         joint, text: the rows to make, as in `Processor.pack`.
         tokens: how many a chunk holds at most, but for a single item that has more; None: one chunk.
-        always_images: give a chunk without images a blank one that counts nowhere. Processes that share weights must
-            all run the vision tower, or those that do wait forever.
+        always_images: give a chunk without images a blank one that counts nowhere. Of several processes each must run
+            the whole network, or those that share weights with it wait forever.
     """
 
     processor: Processor

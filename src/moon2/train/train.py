@@ -253,7 +253,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
         joint=model.joint_rows(views),
         text=model.text_rows(views),
         tokens=settings.chunk_tokens,
-        always_images=settings.shard_weights,
+        always_images=processes.count > 1,
     )
     share = TripletBatches(stream, settings.batch_size, layout, processes.rank, processes.count)
 
