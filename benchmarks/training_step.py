@@ -59,6 +59,7 @@ from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, LoraSe
 from moon2.train.arithmetic import useful_operations
 from moon2.train.batches import ChunkLayout, TripletBatch, TripletExample, TripletOutline, triplet_masks
 from moon2.train.gradcache import add_gradients
+from moon2.train.memory import MemoryMeter
 from moon2.train.optimizer import make_optimizer
 from moon2.train.processes import Processes
 from moon2.train.step import triplet_loss
@@ -579,12 +580,24 @@ def run(steps: dict[str, Step], options: argparse.Namespace) -> dict[str, Step]:
         # Two chunks compile all that many do.
         few = 2 * step.variant.chunk_triplets if step.variant.chunk_triplets else step.triplets
         step.timed(step.batch(min(few, step.triplets)), measured=False)
+        if step.device.type == "cpu":
+            step.peak = live_gib(step)
     for number in range(options.rounds):
         for name in [*steps] if number % 2 else [*reversed(steps)]:
             loss = steps[name].timed(steps[name].batch(), measured=True)
             took = steps[name].seconds[-1]
             print(f"{name:14} {steps[name].triplets:5} triplets  {took:8.3f} s  loss {loss:.3f}", flush=True)
     return steps
+
+
+def live_gib(step: Step) -> float:
+    """The most GiB of tensors that live at once in one more step, on a device whose allocator does not tell."""
+    batch = step.batch()
+    with MemoryMeter() as meter:
+        meter.add([*step.model.parameters(), *step.model.buffers()])
+        meter.add(state for states in step.optimizer.state.values() for state in states.values())
+        step(batch)
+    return float(meter.peak) / 2**30
 
 
 def result(name: str, step: Step, rate: float) -> dict[str, Any]:

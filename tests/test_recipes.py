@@ -52,6 +52,11 @@ def test_every_recipe_trains_an_encoder_that_can_be_scored_and_drawn(
     assert drawing.read_bytes().startswith(b"\x89PNG")
 
 
+def row(name: str) -> str:
+    """Of a recipe, in the table of docs/performance.md."""
+    return next(line for line in PERFORMANCE.splitlines() if line.startswith(f"| `{name}` |"))
+
+
 @pytest.mark.parametrize(
     "path",
     [pytest.param(path, marks=() if path.stem in QUICK else pytest.mark.long) for path in RECIPES],

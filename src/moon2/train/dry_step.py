@@ -87,6 +87,17 @@ def plan_run(recipe: Recipe, devices: int = 1, *, gpu: bool = True) -> Plan:
     )
 
 
+def embedding_operations(recipe: Recipe) -> float:
+    """Useful floating-point operations to embed a product with an image and a text, forward only."""
+    model, processor = _network(recipe)
+    # Of a network that is trained whole, forward is a third.
+    model.requires_grad_(True)
+    image = processor.family.largest_image(processor.config, recipe.input.max_pixels)
+    text = [0] * min(TEXT_TOKENS, recipe.input.max_text_tokens)
+    batch = processor.pack([ReadItem(text, [(b"image", image)])], text=False)
+    return useful_operations(model, [batch]) / 3
+
+
 def _network(recipe: Recipe) -> tuple[MoonModel, Processor]:
     """The network without numbers in its weights, and what lays its items out."""
     config = planned_config(recipe.backbone)

@@ -50,8 +50,12 @@ class Plan:
 
     def __str__(self) -> str:
         gib = {name: getattr(self, name) / 2**30 for name in ("weights", "optimizer", "gradients", "activations")}
-        where = "1 device" if self.devices == 1 else f"{self.devices} devices that each hold "
-        where += "" if self.devices == 1 else "a part of the weights" if self.shard_weights else "all weights"
+        where = "1 device"
+        if self.devices > 1:
+            held = "a part of the weights" if self.shard_weights else "all weights"
+            where = f"{self.devices} devices that each hold {held}"
+        elif self.shard_weights:
+            where += "; set WORLD_SIZE to plan for several"
         lines = {
             "network": f"{self.backbone}, on {where}",
             "weights": f"{_count(self.parameters)}, {_count(self.active)} active, {_count(self.trained)} trained",
@@ -59,7 +63,7 @@ class Plan:
             "a step": f"{self.batch_size:,} triplets, {self.tokens:,} tokens",
             "arithmetic": f"{self.operations / 1e12:.3g} TFLOP a triplet, "
             f"{self.operations * self.batch_size * self.steps / 1e18:.3g} EFLOP in {self.steps:,} steps",
-            "GiB a device": " + ".join(f"{name} {size:.1f}" for name, size in gib.items()),
+            "GiB a device": " + ".join(f"{name} {size:.2f}" for name, size in gib.items()),
         }
         if self.loading == self.peak:
             lines["to load"] = f"{self.loading / 2**30:.1f} GiB, before the weights are shared out"
