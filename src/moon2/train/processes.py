@@ -67,6 +67,7 @@ class Processes:
         dist.init_process_group("gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl")
         try:
             yield cls(dist.get_rank(), count, device)
+            dist.barrier()  # or one that is done would close the line while another still reads from it
         finally:
             dist.destroy_process_group()
 
