@@ -58,7 +58,10 @@ def test_a_step_takes_what_was_planned(
     assert plan_run(recipe, gpu=False).peak == pytest.approx(measured(recipe), rel=0.02)
 
 
-@pytest.mark.parametrize("settings", [(), ("training.bf16=true", "training.activation_checkpointing=1")])
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param((), marks=pytest.mark.long), ("training.bf16=true", "training.activation_checkpointing=1")],
+)
 def test_a_step_of_sharded_weights_takes_what_was_planned(
     settings: Sequence[str], small_recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_killed_process_ends_all_and_sharded_weights_go_on(alone: Path, shop: 
     np.testing.assert_allclose(*both, atol=1e-4)
 
 
+@pytest.mark.long
 def test_adapters_of_sharded_weights_are_trained_and_go_on(shop: Catalog, tmp_path: Path) -> None:
     """A LoRA run of two processes is that of one, resumed from a checkpoint of adapters alone."""
     settings = (
