@@ -121,9 +121,9 @@ def delivered(encoder: Encoder, catalog: Catalog, workers: int, batches: int, ba
     return {"workers": workers, "triplets_per_second": round(triplets / (time.perf_counter() - started), 1)}
 
 
-def synthetic_photo(width: int, height: int) -> Image.Image:
+def synthetic_photo(width: int, height: int, seed: int = 0) -> Image.Image:
     """RGB with forms of every size, the larger the stronger as in nature, and the grain of a camera."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     shades = np.zeros((height, width, 3), np.float32)
     for octave in range(1, 10):
         cells = 2**octave

@@ -39,16 +39,6 @@ def run(generated_shop: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def test_prefix_sharing_measures_the_same_vectors_both_ways(
-    generated_shop: Catalog, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for optimizer in ("muon", "adamw"):
-        load_script("prefix_sharing").compare(small_recipe(f"training.optimizer={optimizer}"), generated_shop, pairs=1)
-        printed = capsys.readouterr().out
-        assert "separate / shared: median" in printed
-        assert float(printed.rpartition("vectors: ")[2]) <= 1e-5
-
-
 def test_the_ways_to_round_are_compared_from_one_start(
     generated_shop: Catalog, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,7 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("backbone:\n  dtype: bfloat16\n", "training.optimizer is 'adamw'; it must be adamw_bf16"),
         ("backbone:\n  dtype: bfloat16\ntraining:\n  optimizer: muon\n", "training.optimizer is 'muon'"),
         ("training:\n  dimensions: [64, 0]\n", "training.dimensions"),
+        ("training:\n  chunk_tokens: 0\n", "training.chunk_tokens"),
         ("training:\n  hard_negatives: -1\n", "training.hard_negatives"),
         ("training:\n  hard_negatives: 2\n  steps: 500\n", "training.mine_every is 500"),
         ("- a\n- list\n", "a recipe is a table"),

@@ -293,7 +293,8 @@ class TrainingSettings:
             "0 to 1",
         )
         require(set(self.freeze) < set(PARTS), "training.freeze", self.freeze, f"some of {', '.join(PARTS)}, not all")
-        require((self.chunk_tokens or 1) >= 1, "training.chunk_tokens", self.chunk_tokens, "1 or more")
+        tokens = self.chunk_tokens
+        require(tokens is None or tokens >= 1, "training.chunk_tokens", tokens, "1 or more")
         for name in ("steps", "batch_size", "save_every", "log_every", "mine_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
         names = ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay", "hard_negatives")

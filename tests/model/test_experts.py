@@ -11,7 +11,7 @@ from support.some_items import items_of, records, views_of
 from torch import Tensor, nn
 
 from moon2 import Encoder
-from moon2.model.experts import Experts, ModalityExperts, _Rows, expert_weights
+from moon2.model.experts import Experts, ModalityExperts, expert_weights
 from moon2.model.moon_model import Views
 from moon2.views import VIEWS
 
@@ -80,13 +80,6 @@ def test_gradients_are_those_of_experts_one_by_one() -> None:
     for gradient, other in zip(ours, by_hand, strict=True):
         torch.testing.assert_close(gradient, other, rtol=1e-3, atol=1e-3)
     assert all(not gradient[1].any() and gradient[0].any() and gradient[2].any() for gradient in ours[2:])
-
-
-@pytest.mark.parametrize("source", [[2, 0, 1, 1, 0, 2], [1, 2, 0]], ids=["twice each", "once each"])
-def test_gradients_of_copied_rows_by_finite_differences(source: list[int]) -> None:
-    copies = torch.tensor(source).argsort(stable=True)  # where the copies of row 0 went, then those of row 1, …
-    matrix = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda matrix: _Rows.apply(matrix, torch.tensor(source), copies), (matrix,))
 
 
 def test_what_was_chosen_before_is_chosen_again(encoder: Encoder, image: Callable[..., Image.Image]) -> None:

@@ -97,6 +97,21 @@ def test_a_killed_process_ends_all_and_sharded_weights_go_on(alone: Path, shop: 
     np.testing.assert_allclose(*both, atol=1e-4)
 
 
+def test_one_process_alone_shares_its_weights_with_nobody(alone: Path, shop: Catalog, tmp_path: Path) -> None:
+    """The recipe of many devices, tried on one."""
+    recipe = load_recipe(write_small_recipe(tmp_path / "recipe.yaml", *SETTINGS, "training.shard_weights=true"))
+    assert losses(run_training(recipe, shop, tmp_path / "run").folder) == losses(alone)
+
+
+def test_more_processes_than_triplets_are_refused_in_one_line(shop: Catalog, tmp_path: Path) -> None:
+    config = write_small_recipe(tmp_path / "recipe.yaml", "training.batch_size=1")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--module"]
+    command = ["moon2", "train", "--config", config, "--data", shop.folder, "--out", tmp_path / "run"]
+    ended = subprocess.run([*launcher, *map(str, command)], capture_output=True, text=True, timeout=SECONDS)
+    assert ended.returncode != 0
+    assert "moon2: training.batch_size is 1; it must be 2 or more, a triplet for each process" in ended.stderr
+
+
 @pytest.mark.long
 def test_adapters_of_sharded_weights_are_trained_and_go_on(shop: Catalog, tmp_path: Path) -> None:
     """A LoRA run of two processes is that of one, resumed from a checkpoint of adapters alone."""

@@ -17,9 +17,9 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
+from moon2.model.rows import select_rows
 from moon2.recipe import ExpertSettings, RecipeError
 
 
@@ -66,34 +66,6 @@ class DenseLayer(Protocol):
     post_attention_layernorm: nn.Module
 
 
-class _Rows(torch.autograd.Function):
-    """Rows of a matrix, each the same number of times k; the gradients of a row's copies are added up in a fixed order.
-
-    PyTorch's own indexing adds them up by atomic operations, which are slow in bfloat16 and differ from run to run.
-    """
-
-    @staticmethod
-    def forward(matrix: Tensor, source: Tensor, copies: Tensor) -> Tensor:
-        """[T, D], source [T·k] → [T·k, D]; `copies` [T·k] names the places of row 0's copies, then row 1's, …"""
-        return matrix.index_select(0, source)
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        """Keeps the places of the copies."""
-        ctx.save_for_backward(inputs[2])
-        ctx.rows = inputs[0].shape[0]  # type: ignore[attr-defined]
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """Sums over the copies of each row."""
-        (copies,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        at_copies = gradient.index_select(0, copies)
-        rows: int = ctx.rows  # type: ignore[attr-defined]
-        if len(copies) == rows:
-            return at_copies, None, None
-        return at_copies.view(rows, -1, gradient.shape[1]).sum(dim=1), None, None
-
-
 class Experts(nn.Module):
     """Z gated MLPs with fused weights, computed for all experts at once by grouped matrix products.
 
@@ -119,10 +91,10 @@ class Experts(nn.Module):
         place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         experts = torch.arange(count, device=order.device)
         ends = (expert_of_place[:, None] <= experts).sum(dim=0, dtype=torch.int32)
-        grouped = _Rows.apply(tokens.to(dtype), order // active, place)  # type: ignore[no-untyped-call]
+        grouped = select_rows(tokens.to(dtype), order // active, place)
         gate, up = self.product("gate_up_proj", grouped, ends).chunk(2, dim=-1)
         output = self.product("down_proj", self.act_fn(gate) * up, ends)
-        of_token = _Rows.apply(output, place, order).view(*chosen.shape, -1)  # type: ignore[no-untyped-call]
+        of_token = select_rows(output, place, order).view(*chosen.shape, -1)
         return (of_token * weights.to(dtype).unsqueeze(-1)).sum(dim=1).to(tokens.dtype)
 
     def product(self, name: str, rows: Tensor, ends: Tensor) -> Tensor:

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 from transformers import AttentionInterface
+
+from moon2.model.rows import select_rows
 
 # transformers hands the lengths of the packed images only to implementations with "flash" in their name.
 PACKED_ATTENTION = "moon2_flash_packed"
@@ -97,26 +99,6 @@ def _cuts(ascending: np.ndarray) -> list[int]:
     return cuts[1:-1]
 
 
-class _ToGrid(torch.autograd.Function):
-    """Tokens [T, …] → the cells of a grid. No gradient comes back from repeated cells, so nothing is added up."""
-
-    @staticmethod
-    def forward(tokens: Tensor, cells: Tensor, place: Tensor) -> Tensor:
-        """Tokens at the cells of all grids."""
-        return tokens.index_select(0, cells)
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        """Keeps where each token stands."""
-        ctx.save_for_backward(inputs[2])
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """Each token's gradient stands at its own cell."""
-        (place,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return gradient.index_select(0, place), None, None
-
-
 class _FromGrid(torch.autograd.Function):
     """The cells of all grids → tokens [T, …]; repeated cells are left out and get no gradient."""
 
@@ -126,16 +108,16 @@ class _FromGrid(torch.autograd.Function):
         return cells.index_select(0, place)
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         """Keeps where each token stands, and how many cells there are."""
         ctx.save_for_backward(inputs[1])
-        ctx.cells = inputs[0].shape[0]  # type: ignore[attr-defined]
+        ctx.cells = inputs[0].shape[0]
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Zeros but for the tokens' own cells."""
-        (place,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        zeros = gradient.new_zeros((ctx.cells, *gradient.shape[1:]))  # type: ignore[attr-defined]
+        (place,) = ctx.saved_tensors
+        zeros = gradient.new_zeros((ctx.cells, *gradient.shape[1:]))
         return zeros.index_copy(0, place, gradient), None
 
 
@@ -171,7 +153,7 @@ def packed_attention(
         cells = tokens
     else:
         index = torch.cat([grid.flatten() for grid in packing.grids])
-        cells = [_ToGrid.apply(tensor, index, packing.place) for tensor in tokens]  # type: ignore[no-untyped-call]
+        cells = [select_rows(tensor, index, packing.place) for tensor in tokens]
     outputs, start = [], 0
     for grid in packing.grids:
         rows, size = grid.shape

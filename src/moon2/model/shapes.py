@@ -12,6 +12,13 @@ from moon2.errors import UserError
 from moon2.model.backbone import SPECIAL_TOKENS, tiny_config
 from moon2.recipe import BackboneSettings
 
+_QWEN_TOKENS = {
+    "image_token_id": 151655,
+    "video_token_id": 151656,
+    "vision_start_token_id": 151652,
+    "vision_end_token_id": 151653,
+}
+
 
 def _qwen3_vl(
     width: int, inner: int, layers: int, heads: int, vision: tuple[int, int, int, tuple[int, ...]], *, tied: bool
@@ -20,10 +27,7 @@ def _qwen3_vl(
     return {
         "model_type": "qwen3_vl",
         "tie_word_embeddings": tied,
-        "image_token_id": 151655,
-        "video_token_id": 151656,
-        "vision_start_token_id": 151652,
-        "vision_end_token_id": 151653,
+        **_QWEN_TOKENS,
         "text_config": {
             "vocab_size": 151936,
             "hidden_size": width,
@@ -90,10 +94,7 @@ _QWEN3_VL_8B = _qwen3_vl(4096, 12288, 36, 32, (27, 1152, 4304, (8, 16, 24)), tie
 _QWEN2_5_VL_3B: dict[str, Any] = {
     "model_type": "qwen2_5_vl",
     "tie_word_embeddings": True,
-    "image_token_id": 151655,
-    "video_token_id": 151656,
-    "vision_start_token_id": 151652,
-    "vision_end_token_id": 151653,
+    **_QWEN_TOKENS,
     "text_config": {
         "vocab_size": 151936,
         "hidden_size": 2048,

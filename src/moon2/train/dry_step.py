@@ -32,14 +32,14 @@ from moon2.model.processor import Processor, ReadItem
 from moon2.model.shapes import planned_config
 from moon2.recipe import Recipe, RecipeError
 from moon2.train.arithmetic import useful_operations
-from moon2.train.batches import ChunkLayout, TripletBatch, TripletOutline, triplet_masks
-from moon2.train.gradcache import add_gradients
+from moon2.train.batches import TripletBatch, TripletOutline, triplet_masks
+from moon2.train.gradcache import add_gradients, chunk_layout
 from moon2.train.memory import MemoryMeter
 from moon2.train.optimizer import make_optimizer
 from moon2.train.plan import Plan
 from moon2.train.processes import Processes
 from moon2.train.start import complete_recipe
-from moon2.train.step import needed_views, triplet_loss
+from moon2.train.step import triplet_loss
 from moon2.views import View
 
 TEXT_TOKENS = 48
@@ -132,15 +132,7 @@ def _batch(
         times = 1 + added.images if 3 * share - number <= augmented else 1
         keys = [f"{number} {copy}".encode() for copy in range(times)]
         items.append(ReadItem(text * (2 if times > 1 else 1), [(key, image) for key in keys]))
-    views = needed_views(recipe.alignment)
-    layout = ChunkLayout(
-        processor,
-        joint=model.joint_rows(views),
-        text=model.text_rows(views),
-        tokens=recipe.training.chunk_tokens,
-        always_images=recipe.training.shard_weights,
-    )
-    chunks = layout.pack(items)
+    chunks = chunk_layout(model, processor, recipe, devices).pack(items)
     names = [f"{number}" for number in range(share * devices)]
     outlines = [
         TripletOutline(name, f"not {name}", frozenset({name}), (name, f"not {name}"), (name, f"not {name}"))

@@ -16,10 +16,23 @@ import torch
 from torch import Tensor
 
 from moon2.model.moon_model import MoonModel, RouterSums, Views
+from moon2.model.processor import Processor
 from moon2.recipe import Recipe
-from moon2.train.batches import TripletBatch
+from moon2.train.batches import ChunkLayout, TripletBatch
 from moon2.train.processes import Processes
 from moon2.train.step import StepResult, TripletLoss, needed_views
+
+
+def chunk_layout(model: MoonModel, processor: Processor, recipe: Recipe, processes: int) -> ChunkLayout:
+    """How the items of a batch are laid out for `add_gradients`, in a run of so many processes."""
+    views = needed_views(recipe.alignment)
+    return ChunkLayout(
+        processor,
+        joint=model.joint_rows(views),
+        text=model.text_rows(views),
+        tokens=recipe.training.chunk_tokens,
+        always_images=processes > 1,
+    )
 
 
 def add_gradients(

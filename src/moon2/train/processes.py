@@ -19,7 +19,6 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -205,9 +204,9 @@ class _GatherRows(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, share: Tensor, processes: Processes, counts: tuple[int, ...]) -> Tensor:
+    def forward(ctx: Any, share: Tensor, processes: Processes, counts: tuple[int, ...]) -> Tensor:
         """[n, …] of each → [Σ n, …]."""
-        ctx.processes, ctx.counts = processes, counts  # type: ignore[attr-defined]
+        ctx.processes, ctx.counts = processes, counts
         # Shares of one length travel together.
         padded = share.new_zeros((max(counts), *share.shape[1:]))
         padded[: len(share)] = share
@@ -226,9 +225,9 @@ class _Sum(torch.autograd.Function):
     """The sum over all processes; for its gradient see `_GatherRows`."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, share: Tensor, processes: Processes) -> Tensor:
+    def forward(ctx: Any, share: Tensor, processes: Processes) -> Tensor:
         """Of equal shape everywhere."""
-        ctx.processes = processes  # type: ignore[attr-defined]
+        ctx.processes = processes
         total = share.clone()
         dist.all_reduce(total)
         return total

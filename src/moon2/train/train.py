@@ -22,7 +22,7 @@ from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import Triplet, training_triplets
 from moon2.errors import UserError
 from moon2.files import exclusive_lock
-from moon2.recipe import Recipe
+from moon2.recipe import Recipe, require
 from moon2.run_folder import ADAPTER, RunFolder
 from moon2.train.plan import Plan
 
@@ -209,30 +209,30 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
     """Trains the encoder in place, from the newest checkpoint on if there is one."""
     import torch
 
-    from moon2.train.batches import ChunkLayout
-    from moon2.train.gradcache import add_gradients
+    from moon2.train.gradcache import add_gradients, chunk_layout
     from moon2.train.hard_negatives import mine_hard_negatives, read_hard_negatives, spans, write_hard_negatives
     from moon2.train.loading import make_loader
     from moon2.train.optimizer import learning_rate_at, make_optimizer
     from moon2.train.processes import save_state
     from moon2.train.run_log import RunLog
-    from moon2.train.step import needed_views, triplet_loss
+    from moon2.train.step import triplet_loss
     from moon2.train.stream import TripletBatches
     from moon2.train.validation import validate
 
     recipe, settings, encoder, stream = prepared.recipe, prepared.recipe.training, prepared.encoder, prepared.stream
 
     # 1. Device, precision, and who holds which weights.
+    size, count = settings.batch_size, processes.count
+    require(size >= count, "training.batch_size", size, f"{count} or more, a triplet for each process")
     model = encoder.model.to(processes.device)
     model.checkpoint_activations(settings.activation_checkpointing)
     is_bf16 = settings.bf16 or recipe.backbone.dtype == "bfloat16"
     if settings.compile and processes.device.type == "cuda" and is_bf16:
         model.compile_blocks()
-    if settings.shard_weights:
+    is_sharded = settings.shard_weights and processes.count > 1
+    if is_sharded:
         processes.shard(model, bf16=settings.bf16)
-    precision = torch.autocast(
-        processes.device.type, torch.bfloat16, enabled=settings.bf16 and not settings.shard_weights
-    )
+    precision = torch.autocast(processes.device.type, torch.bfloat16, enabled=settings.bf16 and not is_sharded)
     optimizer = make_optimizer(model, settings)
     trained = [weights for weights in model.parameters() if weights.requires_grad]
 
@@ -247,14 +247,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
         run.forget_training()
 
     # 3. The batches that are left; between two loaders hard negatives are mined, by every process alike.
-    views = needed_views(recipe.alignment)
-    layout = ChunkLayout(
-        encoder.processor,
-        joint=model.joint_rows(views),
-        text=model.text_rows(views),
-        tokens=settings.chunk_tokens,
-        always_images=processes.count > 1,
-    )
+    layout = chunk_layout(model, encoder.processor, recipe, processes.count)
     share = TripletBatches(stream, settings.batch_size, layout, processes.rank, processes.count)
 
     def batches() -> Iterator[TripletBatch]:
