@@ -8,7 +8,6 @@ import pytest
 
 from moon2.catalog.importing.columns import (
     ColumnMapping,
-    LogMapping,
     read_fields,
     read_images,
     to_ids,
@@ -42,36 +41,6 @@ def test_a_missing_column_is_an_error_that_lists_the_columns() -> None:
         ColumnMapping().resolve(["name", "photo"], "shop.csv")
     with pytest.raises(CatalogError, match="which column is the title or the image"):
         ColumnMapping().resolve(["id", "weight"], "shop.csv")
-    with pytest.raises(CatalogError, match=r"no column 'bought', named as positives; its columns are query"):
-        LogMapping(positives="bought").resolve(["query"], "log.csv")
-    with pytest.raises(CatalogError, match="which column is the product bought"):
-        LogMapping().resolve(["query"], "log.csv")
-
-
-@pytest.mark.parametrize(
-    ("given", "columns", "negatives", "exposures"),
-    [
-        ({}, "query exposures purchases", "", "exposures"),
-        ({"positives": "purchases", "negatives": "exposures"}, "query exposures purchases", "", "exposures"),
-        ({"exposures": "seen"}, "query seen purchases ignored_ids", "ignored_ids", "seen"),
-        ({"negatives": "seen", "exposures": "seen"}, "query seen purchases", "", "seen"),
-        # The negatives are known, or are not wanted, or the column means something else.
-        ({}, "query exposures purchases ignored_ids", "ignored_ids", ""),
-        ({"negatives": ""}, "query exposures purchases", "", ""),
-        ({"product_id": "shown"}, "query shown bought", "", ""),
-        ({"negatives": "left"}, "query left bought exposures", "left", ""),
-    ],
-)
-def test_exposures_are_distinguished_from_negatives(
-    given: dict[str, str], columns: str, negatives: str, exposures: str
-) -> None:
-    mapping = LogMapping(**given).resolve(columns.split(), "log.csv")
-    assert (mapping.negatives, mapping.exposures) == (negatives, exposures)
-    assert mapping.positives in ("purchases", "bought")
-
-
-def test_a_flag_called_purchased_does_not_hide_the_product() -> None:
-    assert LogMapping().resolve(["query", "product_id", "purchased"], "log.csv").positives == "product_id"
 
 
 @pytest.mark.parametrize(

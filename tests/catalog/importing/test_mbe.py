@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from moon2.catalog.importing.columns import ColumnMapping, LogMapping
+from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.import_catalog import ImportResult, import_catalog
+from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.schema import CatalogError
 from moon2.cli import main
 

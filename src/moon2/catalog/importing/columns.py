@@ -32,18 +32,6 @@ USUAL_ATTRIBUTES = (
     "attributes specifications brand colour color basecolour basecolor gender material fabric pattern size season "
     "style usage agegroup"
 )
-USUAL_LOG_NAMES = {
-    "id": "queryid searchid id",
-    "text": "querytext query text searchterm searchterms keywords",
-    "image": "queryimage queryimageurl queryimagepath",
-    "product_id": "queryimageproductid queryproductid",
-    # "purchased" and "bought" may be a flag beside the product's id, so they come last.
-    "positives": "positiveids positives purchasedid purchasedids relevantids positiveid boughtid boughtids purchases "
-    "purchaseid purchaseids clickedid productid purchased bought",
-    "negatives": "negativeids negatives ignoredids negativeid ignoredid",
-    "exposures": "exposures exposureids exposedids exposedid exposed shownids shown impressionids",
-    "split": "split",
-}
 SPLIT_NAMES = {
     **dict.fromkeys(("", "train", "training"), "train"),
     **dict.fromkeys(("test", "dev", "val", "valid", "validation", "eval", "testing"), "test"),
@@ -84,7 +72,7 @@ class ColumnMapping:
         Raises:
             CatalogError: a named column is missing, or no column is the id, or none is the title or the image.
         """
-        usual = _UsualNames(columns)
+        usual = UsualNames(columns)
         fields = usual.fill(self, USUAL_NAMES)
         if self.category is None:
             several = (usual.find_all(names) for names in USUAL_CATEGORY_COLUMNS)
@@ -98,70 +86,23 @@ class ColumnMapping:
             fields["attributes"] = tuple(dict.fromkeys(name for name in attributes if name and name not in taken))
         elif fields["attributes"] == ("rest",) and "rest" not in columns:
             fields["attributes"] = ("rest", *(name for name in columns if name not in taken))
-        _check_columns(fields, columns, where)
+        check_columns(fields, columns, where)
         if not fields["id"]:
-            raise CatalogError(f"{where}: which column is the id? Name it with --columns.id; {_columns(columns)}")
+            raise CatalogError(f"{where}: which column is the id? Name it with --columns.id; {name_columns(columns)}")
         if not fields["title"] and not fields["images"]:
-            raise CatalogError(f"{where}: which column is the title or the image? Name one; {_columns(columns)}")
+            raise CatalogError(f"{where}: which column is the title or the image? Name one; {name_columns(columns)}")
         return replace(self, **fields)
 
 
-@dataclass(frozen=True)
-class LogMapping:
-    """Which column of a search log means what; None: found by its usual name, "": there is none."""
-
-    id: str | None = None
-    """Id of the query; without it, rows are numbered."""
-    text: str | None = None
-    """The words of the query."""
-    image: str | None = None
-    """The shopper's image: a path, URL or bytes."""
-    product_id: str | None = None
-    """The product whose photo the shopper searched with."""
-    positives: str | None = None
-    """Bought or relevant products: one id, a list, a JSON list, or ids separated by `,` `;` `|` or spaces."""
-    negatives: str | None = None
-    """Products shown but not bought, written like `positives`; a row with a product in both is rejected."""
-    exposures: str | None = None
-    """All products shown, written like `positives`; those not bought are negatives. Used if no column of negatives is
-    named or found; a column called `exposures` is read this way even if named as `negatives`."""
-    split: str | None = None
-    """train or test."""
-
-    def resolve(self, columns: Sequence[str], where: str) -> LogMapping:
-        """The mapping with every field set: open ones by the usual names, or "" if no column fits.
-
-        Raises:
-            CatalogError: a named column is missing, or no column is the query, or none is the product bought.
-        """
-        usual = _UsualNames(columns)
-        fields = usual.fill(self, USUAL_LOG_NAMES)
-        taken = {column for name, column in fields.items() if name != "exposures"}
-        if self.exposures is None:
-            # Exposures contain the purchases too: read as negatives, they would contradict every row.
-            if _plain(fields["negatives"]) in USUAL_LOG_NAMES["exposures"].split():
-                fields["exposures"] = fields["negatives"]
-            elif fields["negatives"] or self.negatives == "" or fields["exposures"] in taken:
-                fields["exposures"] = ""
-        if fields["negatives"] == fields["exposures"]:
-            fields["negatives"] = ""
-        _check_columns(fields, columns, where)
-        if not fields["positives"]:
-            raise CatalogError(f"{where}: which column is the product bought (positives=…)? {_columns(columns)}")
-        if not fields["text"] and not fields["image"] and not fields["product_id"]:
-            raise CatalogError(f"{where}: which column is the query's words (text=…)? {_columns(columns)}")
-        return replace(self, **fields)
-
-
-USUAL_COLUMNS, USUAL_LOG_COLUMNS = ColumnMapping(), LogMapping()
+USUAL_COLUMNS = ColumnMapping()
 """Every column by its usual name."""
 
 
-class _UsualNames:
+class UsualNames:
     """Finds columns by their usual names."""
 
     def __init__(self, columns: Sequence[str]) -> None:
-        self.by_name = {_plain(column): column for column in reversed(columns)}
+        self.by_name = {plain_name(column): column for column in reversed(columns)}
 
     def fill(self, mapping: object, names: Mapping[str, str]) -> dict[str, Any]:
         """Field → column, by its usual names where the mapping leaves it open."""
@@ -175,7 +116,7 @@ class _UsualNames:
         return tuple(self.by_name[name] for name in names) if all(name in self.by_name for name in names) else ()
 
 
-def _plain(column: str) -> str:
+def plain_name(column: str) -> str:
     return re.sub(r"[\W_]", "", column.casefold())
 
 
@@ -183,15 +124,15 @@ def _as_tuple(names: str | Sequence[str] | None) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) and names else tuple(names or ())
 
 
-def _columns(columns: Sequence[str]) -> str:
+def name_columns(columns: Sequence[str]) -> str:
     return f"its columns are {', '.join(columns)}"
 
 
-def _check_columns(fields: Mapping[str, Any], columns: Sequence[str], where: str) -> None:
+def check_columns(fields: Mapping[str, Any], columns: Sequence[str], where: str) -> None:
     for field, names in fields.items():
         for name in (names,) if isinstance(names, str) else names:
             if name and name not in columns and not (field == "attributes" and name == "rest"):
-                raise CatalogError(f"{where}: has no column {name!r}, named as {field}; {_columns(columns)}")
+                raise CatalogError(f"{where}: has no column {name!r}, named as {field}; {name_columns(columns)}")
 
 
 def read_fields(row: Mapping[str, Any], mapping: ColumnMapping) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Literal
 
 from moon2.catalog.importing import mbe, public_datasets
-from moon2.catalog.importing.columns import USUAL_COLUMNS, USUAL_LOG_COLUMNS, ColumnMapping, LogMapping
+from moon2.catalog.importing.columns import USUAL_COLUMNS, ColumnMapping
 from moon2.catalog.importing.download import ImageFetcher
 from moon2.catalog.importing.importer import Importer
+from moon2.catalog.importing.log_columns import USUAL_LOG_COLUMNS, LogMapping
+from moon2.catalog.importing.log_rows import add_log
 from moon2.catalog.importing.sources import LogTable, ShopTables, open_source
 from moon2.catalog.schema import CatalogError
 from moon2.catalog.store import Catalog, CatalogWriter
@@ -180,7 +182,7 @@ def import_tables(
             why = f"; the first: {importer.first_reject}" if importer.first_reject else "; the table has no rows"
             raise CatalogError(f"{table.name}: no product could be used{why}")
         for log in logs:
-            importer.add_log(log)
+            add_log(importer, log)
     shutil.rmtree(cache, ignore_errors=True)
     return ImportResult(
         catalog=Catalog.open(out),

@@ -17,27 +17,25 @@ from tqdm.auto import tqdm
 
 from moon2.catalog.importing.columns import (
     ColumnMapping,
-    LogMapping,
     read_fields,
     read_images,
-    to_ids,
     to_split,
     to_text,
 )
 from moon2.catalog.importing.download import FetchError, ImageFetcher
-from moon2.catalog.importing.sources import BadRow, LogTable, Row, Source
+from moon2.catalog.importing.sources import BadRow, Row, Source
 from moon2.catalog.schema import Reject, is_url
 from moon2.catalog.store import CatalogWriter
 from moon2.images import ImageError, open_image
-from moon2.records import Interaction, Product, Query, RecordError
+from moon2.records import Product, RecordError
 
-_Image: TypeAlias = bytes | str | Path
+ImageCell: TypeAlias = bytes | str | Path
 """Bytes, a URL, or a path."""
-_Fault: TypeAlias = tuple[str, str]
+Fault: TypeAlias = tuple[str, str]
 """Reason and message."""
 _NumberedRow: TypeAlias = tuple[int, str | None, Row | BadRow]
 """The number of a row, the split that the table states for it, and what it holds."""
-_Downloads: TypeAlias = Mapping[str, Future[bytes]]
+Downloads: TypeAlias = Mapping[str, Future[bytes]]
 
 
 class Importer:
@@ -52,53 +50,33 @@ class Importer:
     def add_products(self, table: Source, mapping: ColumnMapping) -> None:
         """Writes the products of a table."""
 
-        def add(id: str, row: Row, stated: str | None, downloads: _Downloads) -> list[_Fault]:
+        def add(id: str, row: Row, stated: str | None, downloads: Downloads) -> list[Fault]:
             split = to_split(row.get(mapping.split) if mapping.split else stated)
             fields = read_fields(row, mapping)
             if id in self.writer.product_ids:
                 raise RecordError("duplicate_id", f"product {id!r}: an earlier row has this id; the first is kept")
-            faults: list[_Fault] = []
+            faults: list[Fault] = []
             try:
                 Product(id=id or "?", title="?", description=fields["description"])
             except RecordError as error:
                 fields["description"] = ""
                 faults.append((error.reason, f"{error}; the product is kept without its description"))
-            images, image_faults = self._readable(f"product {id!r}", read_images(row, mapping, table.folder), downloads)
+            images, image_faults = self.readable(f"product {id!r}", read_images(row, mapping, table.folder), downloads)
             product = Product(images=tuple(images), **fields)
             self.writer.add_product(product, split)
             self.products += 1
             self.unfetched += sum(map(is_url, product.images))
             return [*faults, *((reason, f"{text}; the product is kept without it") for reason, text in image_faults)]
 
-        self._add_rows(table, mapping.id or "", mapping, " products", add)
+        self.add_rows(table, mapping.id or "", mapping, " products", add)
 
-    def add_log(self, log: LogTable) -> None:
-        """Writes the interactions of a log, whose products were added before."""
-        table, mapping = log.table, log.columns
-        images_of = ColumnMapping(id="", images=(mapping.image,) if mapping.image else ())
-
-        def add(id: str, row: Row, stated: str | None, downloads: _Downloads) -> list[_Fault]:
-            split = log.split or to_split(row.get(mapping.split) if mapping.split else stated)
-            images = read_images(row, images_of, table.folder)[:1]
-            images, _ = self._readable(f"query {id!r}", images, downloads)
-            interaction, unknown = self._interaction(id, row, mapping, images[0] if images else None)
-            self.writer.add_interaction(interaction, split)
-            self.interactions += 1
-            self.unfetched += sum(map(is_url, images))
-            return [
-                ("unknown_product", f"query {id!r}: product {product!r} is not in the catalog and was left out")
-                for product in unknown
-            ]
-
-        self._add_rows(table, mapping.id or "", images_of, " queries", add)
-
-    def _add_rows(
+    def add_rows(
         self,
         table: Source,
         id_column: str,
         images_of: ColumnMapping,
         unit: str,
-        add: Callable[[str, Row, str | None, _Downloads], list[_Fault]],
+        add: Callable[[str, Row, str | None, Downloads], list[Fault]],
     ) -> None:
         """Adds each row of a table; faults that `add` returns are listed as dropped, those that it raises as rejected.
 
@@ -122,7 +100,7 @@ class Importer:
 
     def _rows_and_downloads(
         self, table: Source, images_of: ColumnMapping, bar: tqdm[Any]
-    ) -> Iterator[tuple[_NumberedRow, _Downloads]]:
+    ) -> Iterator[tuple[_NumberedRow, Downloads]]:
         """The rows, each with the downloads of its images by URL; without any if nothing is to be downloaded."""
 
         def rows() -> Iterator[_NumberedRow]:
@@ -138,16 +116,16 @@ class Importer:
 
         return ((row, {}) for row in rows()) if self.fetcher is None else self.fetcher.ahead(rows(), urls)
 
-    def _readable(
-        self, where: str, images: Sequence[_Image], downloads: _Downloads
-    ) -> tuple[list[_Image], list[_Fault]]:
+    def readable(
+        self, where: str, images: Sequence[ImageCell], downloads: Downloads
+    ) -> tuple[list[ImageCell], list[Fault]]:
         """The images that can be decoded, as the bytes of their files, and the faults of the others.
 
         Raises:
             RecordError: there are images, and not one can be decoded.
         """
-        readable: list[_Image] = []
-        faults: list[_Fault] = []
+        readable: list[ImageCell] = []
+        faults: list[Fault] = []
         for i, image in enumerate(images):
             name = f"{where}: image {i}"
             try:
@@ -163,31 +141,6 @@ class Importer:
         if faults and not readable:
             raise RecordError(*faults[0])
         return readable, faults
-
-    def _interaction(
-        self, id: str, row: Row, mapping: LogMapping, image: _Image | None
-    ) -> tuple[Interaction, list[str]]:
-        """The interaction with the products that the catalog has, and the ids of the others."""
-        known = self.writer.product_ids
-        positives, negatives, exposures = (
-            to_ids(row.get(name) if name else None, known.__contains__)
-            for name in (mapping.positives, mapping.negatives, mapping.exposures)
-        )
-        # The products bought are among the exposures, which is no contradiction.
-        negatives = tuple(dict.fromkeys((*negatives, *(id for id in exposures if id not in positives))))
-        shown = to_text(row.get(mapping.product_id)).strip() if mapping.product_id else ""
-        if shown and shown not in known:
-            raise RecordError("unknown_product", f"query {id!r}: its product, {shown!r}, is not in the catalog")
-        if positives and not set(positives) & known:
-            raise RecordError(
-                "unknown_product", f"query {id!r}: the product bought, {positives[0]!r}, is not in the catalog"
-            )
-        text = to_text(row.get(mapping.text)).strip() if mapping.text else ""
-        query = Query(id, text, image, product_id=shown or None)
-        interaction = Interaction(
-            query, tuple(p for p in positives if p in known), tuple(n for n in negatives if n in known)
-        )
-        return interaction, [product for product in (*positives, *negatives) if product not in known]
 
     def _reject(self, row: int, id: str, reason: str, message: str) -> None:
         self.rejected += 1

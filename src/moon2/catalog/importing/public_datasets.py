@@ -18,8 +18,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from moon2.catalog.importing.columns import SPLIT_NAMES, ColumnMapping, LogMapping
+from moon2.catalog.importing.columns import SPLIT_NAMES, ColumnMapping
 from moon2.catalog.importing.json_rows import json_rows
+from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.sources import BadRow, Row, ShopTables, Source, SplitRows, open_source
 from moon2.catalog.schema import CatalogError
 

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moon2.catalog.importing.columns import ColumnMapping, LogMapping
+from moon2.catalog.importing.columns import ColumnMapping
+from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.schema import CatalogError, one_line
 
 MAX_FIELD_CHARACTERS = 10_000_000
