@@ -13,8 +13,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from moon2.catalog.importing.columns import ColumnMapping, LogMapping
+from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.import_catalog import import_tables
+from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.sources import LogTable, ShopTables, open_source
 
 COLUMNS = ColumnMapping(
