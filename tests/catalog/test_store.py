@@ -52,7 +52,7 @@ def log() -> dict[str, list[Interaction]]:
 def test_records_are_read_as_they_were_written(
     tmp_path: Path, products: dict[str, list[Product]], log: dict[str, list[Interaction]]
 ) -> None:
-    reject = Reject(3, "x", "no_content", "row 3: has neither a title nor an image")
+    reject = Reject(3, "x", "row", "no_content", "row 3: has neither a title nor an image")
     written = write_catalog(tmp_path / "shop", products, log, title="A shop", rejects=[reject])
     catalog = Catalog.open(tmp_path / "shop")
     assert len(catalog) == len(written) == 3

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 import yaml
@@ -27,23 +27,30 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _PAIRS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
 
 
+Dropped: TypeAlias = Literal["row", "field", "image", "product_id"]
+"""What an entry of rejects.parquet left out: a row; of a row that is kept, a field or an image; of a log's row that is
+kept, one of its products."""
+
+
 class CatalogError(UserError):
     """A catalog, or the source of one, cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One row, or one part of a row such as an image, that is not in the catalog.
+    """One row, or one part of a row, that is not in the catalog.
 
     Attributes:
         row: its number in the source table, counted from 1 (a CSV's header line does not count); 0 when unknown.
         id: of the product or query, "" when it has none.
+        dropped: what was left out, "row", "field", "image" or "product_id"; see `Dropped`.
         reason: short stable code for counting, e.g. `duplicate_id`.
         message: one line for people: what, where, what to do.
     """
 
     row: int
     id: str
+    dropped: Dropped
     reason: str
     message: str
 
@@ -86,7 +93,7 @@ INTERACTIONS = table_schema(
     ("positive_ids", pa.list_(pa.string())),
     ("negative_ids", pa.list_(pa.string())),
 )
-REJECTS = table_schema(("row", pa.int64()), ("id", pa.string()), ("reason", pa.string()), ("message", pa.string()))
+REJECTS = table_schema(("row", pa.int64()), *((name, pa.string()) for name in ("id", "dropped", "reason", "message")))
 
 
 def leaf_columns(schema: pa.Schema) -> list[str]:

@@ -11,7 +11,7 @@ import itertools
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -256,10 +256,11 @@ class CatalogWriter:
     def add_reject(self, reject: Reject) -> None:
         """Adds one line to the list of what was left out."""
         # A row may be left out because of characters that UTF-8 cannot hold.
-        texts = {
-            name: getattr(reject, name).encode("utf-8", "replace").decode() for name in ("id", "reason", "message")
+        row = {
+            name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+            for name, value in asdict(reject).items()
         }
-        self._table("rejects", "", schema.REJECTS).add({"row": reject.row, **texts})
+        self._table("rejects", "", schema.REJECTS).add(row)
 
     def add_beside(self, name: str, row: dict[str, Any], columns: pa.Schema) -> None:
         """Adds one row to a further table of the catalog's folder, NAME.parquet."""

@@ -90,7 +90,7 @@ def test_a_bad_row_is_put_aside_with_its_reason(tmp_path: Path, reason: str, row
     result = run(tmp_path / "p.pq", tmp_path / "out", layout="parquet")
     assert (result.products, result.rejected, result.reasons) == (1, 1, {reason: 1})
     [reject] = Catalog.open(tmp_path / "out").rejects()
-    assert (reject.row, reject.reason) == (2, reason)
+    assert (reject.row, reject.dropped, reject.reason) == (2, "row", reason)
     assert reject.message.startswith("p.pq row 2: ")
     assert "\n" not in reject.message
 
@@ -118,9 +118,9 @@ def test_a_fault_in_one_image_or_the_description_costs_only_that(tmp_path: Path,
     assert result.catalog.product("1").images == (navy, red)
     assert result.catalog.product("2").description == ""
     first, second = result.catalog.rejects()
-    assert (first.row, first.id, first.reason) == (1, "1", "unreadable_image")
+    assert (first.row, first.id, first.dropped, first.reason) == (1, "1", "image", "unreadable_image")
     assert "image 1" in first.message and first.message.endswith("kept without it")
-    assert (second.reason, second.id) == ("broken_encoding", "2")
+    assert (second.reason, second.dropped, second.id) == ("broken_encoding", "field", "2")
 
 
 def test_rows_of_another_encoding_are_listed_and_the_others_imported(tmp_path: Path) -> None:
@@ -200,13 +200,13 @@ def test_a_log_becomes_interactions(tmp_path: Path) -> None:
     ]
     assert (result.interactions, result.rejected, result.dropped) == (3, 5, 1)
     assert result.reasons == {"unknown_product": 3, "no_positive": 1, "positive_is_negative": 1, "no_content": 1}
-    assert [(reject.row, reject.reason) for reject in result.catalog.rejects()] == [
-        (3, "unknown_product"),
-        (4, "no_positive"),
-        (5, "positive_is_negative"),
-        (6, "unknown_product"),
-        (7, "unknown_product"),
-        (8, "no_content"),
+    assert [(reject.row, reject.dropped, reject.reason) for reject in result.catalog.rejects()] == [
+        (3, "row", "unknown_product"),
+        (4, "row", "no_positive"),
+        (5, "row", "positive_is_negative"),
+        (6, "product_id", "unknown_product"),
+        (7, "row", "unknown_product"),
+        (8, "row", "no_content"),
     ]
 
 

@@ -219,7 +219,7 @@ class _Builder:
 
     def _leave_out(self, id: str, reason: str, message: str) -> None:
         self.left_out[reason] += 1
-        self.rejects.append(Reject(0, id, reason, message))
+        self.rejects.append(Reject(0, id, "row", reason, message))
 
     def _answers(self, row: Interaction) -> list[int]:
         """The products bought and the product in the query's photo, which all answer the query."""

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from tqdm.auto import tqdm
 
@@ -24,18 +24,24 @@ from moon2.catalog.importing.columns import (
 )
 from moon2.catalog.importing.download import FetchError, ImageFetcher
 from moon2.catalog.importing.sources import BadRow, Row, Source
-from moon2.catalog.schema import Reject, is_url
+from moon2.catalog.schema import Dropped, Reject, is_url
 from moon2.catalog.store import CatalogWriter
 from moon2.images import ImageError, open_image
 from moon2.records import Product, RecordError
 
 ImageCell: TypeAlias = bytes | str | Path
 """Bytes, a URL, or a path."""
-Fault: TypeAlias = tuple[str, str]
-"""Reason and message."""
 _NumberedRow: TypeAlias = tuple[int, str | None, Row | BadRow]
 """The number of a row, the split that the table states for it, and what it holds."""
 Downloads: TypeAlias = Mapping[str, Future[bytes]]
+
+
+class Fault(NamedTuple):
+    """A part of a row that was left out while the row was kept; as in `Reject`."""
+
+    dropped: Dropped
+    reason: str
+    message: str
 
 
 class Importer:
@@ -60,13 +66,16 @@ class Importer:
                 Product(id=id or "?", title="?", description=fields["description"])
             except RecordError as error:
                 fields["description"] = ""
-                faults.append((error.reason, f"{error}; the product is kept without its description"))
+                faults.append(Fault("field", error.reason, f"{error}; the product is kept without its description"))
             images, image_faults = self.readable(f"product {id!r}", read_images(row, mapping, table.folder), downloads)
             product = Product(images=tuple(images), **fields)
             self.writer.add_product(product, split)
             self.products += 1
             self.unfetched += sum(map(is_url, product.images))
-            return [*faults, *((reason, f"{text}; the product is kept without it") for reason, text in image_faults)]
+            faults += (
+                fault._replace(message=f"{fault.message}; the product is kept without it") for fault in image_faults
+            )
+            return faults
 
         self.add_rows(table, mapping.id or "", mapping, " products", add)
 
@@ -95,8 +104,8 @@ class Importer:
                     self._reject(number, id, error.reason, f"{where}: {error}")
                     continue
                 self.dropped += len(faults)
-                for reason, message in faults:
-                    self._list(number, id, reason, f"{where}: {message}")
+                for fault in faults:
+                    self._list(number, id, fault._replace(message=f"{where}: {fault.message}"))
 
     def _rows_and_downloads(
         self, table: Source, images_of: ColumnMapping, bar: tqdm[Any]
@@ -135,18 +144,20 @@ class Importer:
                     open_image(image, name)
                     readable.append(image.read_bytes() if isinstance(image, Path) and self.embed else image)
             except FetchError as error:
-                faults.append(("image_not_fetched", f"{name} ({image!s:.200}) could not be fetched: {error}"))
+                faults.append(
+                    Fault("image", "image_not_fetched", f"{name} ({image!s:.200}) could not be fetched: {error}")
+                )
             except ImageError as error:
-                faults.append(("unreadable_image", str(error)))
+                faults.append(Fault("image", "unreadable_image", str(error)))
         if faults and not readable:
-            raise RecordError(*faults[0])
+            raise RecordError(faults[0].reason, faults[0].message)
         return readable, faults
 
     def _reject(self, row: int, id: str, reason: str, message: str) -> None:
         self.rejected += 1
         self.first_reject = self.first_reject or message
-        self._list(row, id, reason, message)
+        self._list(row, id, Fault("row", reason, message))
 
-    def _list(self, row: int, id: str, reason: str, message: str) -> None:
-        self.reasons[reason] += 1
-        self.writer.add_reject(Reject(row, id, reason, message))
+    def _list(self, row: int, id: str, fault: Fault) -> None:
+        self.reasons[fault.reason] += 1
+        self.writer.add_reject(Reject(row, id, *fault))

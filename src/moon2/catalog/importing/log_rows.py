@@ -26,7 +26,11 @@ def add_log(importer: Importer, log: LogTable) -> None:
         importer.interactions += 1
         importer.unfetched += sum(map(is_url, images))
         return [
-            ("unknown_product", f"query {id!r}: product {product!r} is not in the catalog and was left out")
+            Fault(
+                "product_id",
+                "unknown_product",
+                f"query {id!r}: product {product!r} is not in the catalog and was left out",
+            )
             for product in unknown
         ]
 
