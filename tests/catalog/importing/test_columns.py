@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from moon2.catalog.importing.columns import (
-    ColumnMapping,
-    read_fields,
-    read_images,
-    to_ids,
-    to_price,
-    to_text,
-)
+from moon2.catalog.importing.cells import to_ids, to_text
+from moon2.catalog.importing.columns import ColumnMapping
+from moon2.catalog.importing.image_cells import read_images
+from moon2.catalog.importing.prices import to_price
+from moon2.catalog.importing.product_fields import read_fields
 from moon2.catalog.schema import CatalogError
 from moon2.records import RecordError
 

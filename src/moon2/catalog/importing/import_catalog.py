@@ -20,6 +20,7 @@ from moon2.catalog.importing.download import ImageFetcher
 from moon2.catalog.importing.importer import Importer
 from moon2.catalog.importing.log_columns import USUAL_LOG_COLUMNS, LogMapping
 from moon2.catalog.importing.log_rows import add_log
+from moon2.catalog.importing.product_rows import add_products
 from moon2.catalog.importing.sources import LogTable, ShopTables, open_source
 from moon2.catalog.schema import CatalogError
 from moon2.catalog.store import Catalog, CatalogWriter
@@ -177,7 +178,7 @@ def import_tables(
         if fetch:
             fetcher = stack.enter_context(ImageFetcher(allow_private_hosts=allow_private_hosts, cache=cache))
         importer = Importer(writer, not refer, fetcher)
-        importer.add_products(table, columns)
+        add_products(importer, table, columns)
         if not importer.products:
             why = f"; the first: {importer.first_reject}" if importer.first_reject else "; the table has no rows"
             raise CatalogError(f"{table.name}: no product could be used{why}")

@@ -15,19 +15,15 @@ from typing import Any, NamedTuple, TypeAlias
 
 from tqdm.auto import tqdm
 
-from moon2.catalog.importing.columns import (
-    ColumnMapping,
-    read_fields,
-    read_images,
-    to_split,
-    to_text,
-)
+from moon2.catalog.importing.cells import to_text
+from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.download import FetchError, ImageFetcher
+from moon2.catalog.importing.image_cells import read_images
 from moon2.catalog.importing.sources import BadRow, Row, Source
-from moon2.catalog.schema import Dropped, Reject, is_url
+from moon2.catalog.schema import Dropped, Reject
 from moon2.catalog.store import CatalogWriter
 from moon2.images import ImageError, open_image
-from moon2.records import Product, RecordError
+from moon2.records import RecordError
 
 ImageCell: TypeAlias = bytes | str | Path
 """Bytes, a URL, or a path."""
@@ -52,32 +48,6 @@ class Importer:
         self.products = self.interactions = self.rejected = self.dropped = self.unfetched = 0
         self.reasons: Counter[str] = Counter()
         self.first_reject = ""
-
-    def add_products(self, table: Source, mapping: ColumnMapping) -> None:
-        """Writes the products of a table."""
-
-        def add(id: str, row: Row, stated: str | None, downloads: Downloads) -> list[Fault]:
-            split = to_split(row.get(mapping.split) if mapping.split else stated)
-            fields = read_fields(row, mapping)
-            if id in self.writer.product_ids:
-                raise RecordError("duplicate_id", f"product {id!r}: an earlier row has this id; the first is kept")
-            faults: list[Fault] = []
-            try:
-                Product(id=id or "?", title="?", description=fields["description"])
-            except RecordError as error:
-                fields["description"] = ""
-                faults.append(Fault("field", error.reason, f"{error}; the product is kept without its description"))
-            images, image_faults = self.readable(f"product {id!r}", read_images(row, mapping, table.folder), downloads)
-            product = Product(images=tuple(images), **fields)
-            self.writer.add_product(product, split)
-            self.products += 1
-            self.unfetched += sum(map(is_url, product.images))
-            faults += (
-                fault._replace(message=f"{fault.message}; the product is kept without it") for fault in image_faults
-            )
-            return faults
-
-        self.add_rows(table, mapping.id or "", mapping, " products", add)
 
     def add_rows(
         self,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from moon2.catalog.importing.columns import ColumnMapping, read_images, to_ids, to_split, to_text
+from moon2.catalog.importing.cells import to_ids, to_split, to_text
+from moon2.catalog.importing.columns import ColumnMapping
+from moon2.catalog.importing.image_cells import read_images
 from moon2.catalog.importing.importer import Downloads, Fault, ImageCell, Importer
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.sources import LogTable, Row

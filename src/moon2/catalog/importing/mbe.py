@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import blake2b
 
-from moon2.catalog.importing.columns import ColumnMapping, to_split, to_text
+from moon2.catalog.importing.cells import to_split, to_text
+from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.public_datasets import fill_mapping, open_files, pairs_of
 from moon2.catalog.importing.sources import BadRow, LogTable, Row, ShopTables, Source, SplitRows

@@ -18,7 +18,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from moon2.catalog.importing.columns import SPLIT_NAMES, ColumnMapping
+from moon2.catalog.importing.cells import SPLIT_NAMES
+from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.json_rows import json_rows
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.sources import BadRow, Row, ShopTables, Source, SplitRows, open_source
