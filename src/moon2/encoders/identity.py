@@ -1,0 +1,53 @@
+"""Which encoder made a vector: a hash of the files that decide it. Vectors of two encoders cannot be compared."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from moon2.encoders.load import model_kind
+from moon2.model.encoder_folder import EncoderError
+from moon2.run_folder import find_model_folder
+
+_CHUNK = 2**22
+_SAYS_NOTHING = (".md", ".png", ".jpg", ".gitattributes")
+"""A model card may be corrected without a change to a vector."""
+
+
+def encoder_identity(source: str | Path) -> str:
+    """A hash of an encoder's weights, settings, tokenizer and image processor; 32 hexadecimal digits.
+
+    Equal for a copy of its folder, and for the run that holds it; another after any training.
+
+    Args:
+        source: as `load_encoder` takes it; a model on the hub is downloaded, or known from before.
+
+    Raises:
+        EncoderError: there is no such encoder.
+    """
+    model_kind(source)  # says what is wrong with a folder that is none
+    folder = find_model_folder(source) or Path(source)
+    if not folder.is_dir():
+        folder = _hub_snapshot(str(source))
+    if not any((folder / name).is_file() for name in ("config.json", "modules.json")):
+        raise EncoderError(f"{source}: holds no encoder; give a model's folder or a run's, such as `moon2 train` writes")
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name.startswith(".") or name.endswith(_SAYS_NOTHING):
+            continue
+        digest.update(f"{name} {path.stat().st_size}\n".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _hub_snapshot(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name))
+    except Exception as error:  # whatever the hub's library and its HTTP library raise
+        reason = " ".join(str(error).split())[:200]
+        raise EncoderError(f"{name}: is no folder here, and the hub gives none ({reason})") from None
