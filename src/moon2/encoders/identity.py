@@ -30,7 +30,7 @@ def encoder_identity(source: str | Path) -> str:
     if not folder.is_dir():
         folder = _hub_snapshot(str(source))
     if not any((folder / name).is_file() for name in ("config.json", "modules.json")):
-        raise EncoderError(f"{source}: holds no encoder; give a model's folder or a run's, such as `moon2 train` writes")
+        raise EncoderError(f"{source}: holds no encoder; give the folder of a model or of a run")
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
