@@ -131,6 +131,7 @@ class Interaction:
         query: the search.
         positive_ids: products bought after the query (training), or all relevant products (test); at least one.
         negative_ids: products shown but not bought; may be empty.
+        grades: how relevant each graded product is, by its id, as the log writes it; may be empty.
 
     Raises:
         RecordError: reasons `no_positive`, `positive_is_negative`.
@@ -139,6 +140,7 @@ class Interaction:
     query: Query
     positive_ids: tuple[str, ...]
     negative_ids: tuple[str, ...] = ()
+    grades: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"query {self.query.id!r}"

@@ -25,6 +25,7 @@ SPLITS = ("train", "test")
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _PAIRS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
+_GRADES = pa.list_(pa.struct([("product_id", pa.string()), ("grade", pa.float64())]))
 
 
 Dropped: TypeAlias = Literal["row", "field", "image", "product_id"]
@@ -92,6 +93,7 @@ INTERACTIONS = table_schema(
     ("query_product_id", pa.string()),
     ("positive_ids", pa.list_(pa.string())),
     ("negative_ids", pa.list_(pa.string())),
+    ("grade", _GRADES),
 )
 REJECTS = table_schema(("row", pa.int64()), *((name, pa.string()) for name in ("id", "dropped", "reason", "message")))
 
@@ -151,6 +153,7 @@ def interaction_to_row(interaction: Interaction) -> dict[str, object]:
         "query_product_id": query.product_id,
         "positive_ids": list(interaction.positive_ids),
         "negative_ids": list(interaction.negative_ids),
+        "grade": [{"product_id": id, "grade": grade} for id, grade in interaction.grades.items()],
     }
 
 
@@ -159,7 +162,8 @@ def row_to_interaction(row: Mapping[str, Any]) -> Interaction:
     cell = row["query_image"]
     image = None if cell is None else cell_to_image(cell)
     query = Query(id=row["query_id"], text=row["query_text"] or "", image=image, product_id=row["query_product_id"])
-    return Interaction(query, tuple(row["positive_ids"] or ()), tuple(row["negative_ids"] or ()))
+    grades = {pair["product_id"]: pair["grade"] for pair in row["grade"] or ()}
+    return Interaction(query, tuple(row["positive_ids"] or ()), tuple(row["negative_ids"] or ()), grades)
 
 
 def image_to_cell(image: ImageSource) -> dict[str, object]:

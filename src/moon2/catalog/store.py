@@ -248,7 +248,7 @@ class CatalogWriter:
             CatalogError: it names a product that is not in the catalog.
         """
         query = interaction.query
-        for id in (*interaction.positive_ids, *interaction.negative_ids, query.product_id):
+        for id in (*interaction.positive_ids, *interaction.negative_ids, *interaction.grades, query.product_id):
             if id is not None and id not in self.product_ids:
                 raise CatalogError(f"query {query.id!r}: product {id!r} is not in the catalog; add or leave it out")
         self._table("interactions", split, schema.INTERACTIONS).add(schema.interaction_to_row(interaction))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from moon2.catalog.importing.cells import to_ids, to_text
+from moon2.catalog.importing.cells import to_text
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.image_cells import read_images
 from moon2.catalog.importing.prices import to_price
@@ -116,15 +116,6 @@ def test_images_are_bytes_paths_urls_or_lists_of_them(tmp_path: Path) -> None:
     ]
     assert images("x" * 300) == [tmp_path / ("x" * 300)]  # longer than a file's name can be
     assert images("/elsewhere/a.jpg") == [Path("/elsewhere/a.jpg")]
-
-
-def test_ids_are_read_however_they_are_listed() -> None:
-    known = {"a", "b", "the red one"}.__contains__
-    for written in (["a", "b"], '["a", "b"]', "a,b", "a; b", "a b", "a|b|a"):
-        assert to_ids(written, known) == ("a", "b")
-    assert to_ids("the red one", known) == ("the red one",)
-    assert to_ids(None, known) == ()
-    assert to_ids([7.0, 8], known) == ("7", "8")
 
 
 def test_cells_become_text() -> None:

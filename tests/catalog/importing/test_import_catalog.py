@@ -196,16 +196,17 @@ def test_a_log_becomes_interactions(tmp_path: Path) -> None:
     assert rows == [
         ("navy shirt", None, ("p0",), ("p1", "p2")),
         ("part gone", "p0", ("p1",), ("p2",)),
+        ("photo gone", None, ("p1",), ()),
         ("", "p3", ("p0", "p1"), ()),
     ]
-    assert (result.interactions, result.rejected, result.dropped) == (3, 5, 1)
+    assert (result.interactions, result.rejected, result.dropped) == (4, 4, 2)
     assert result.reasons == {"unknown_product": 3, "no_positive": 1, "positive_is_negative": 1, "no_content": 1}
     assert [(reject.row, reject.dropped, reject.reason) for reject in result.catalog.rejects()] == [
         (3, "row", "unknown_product"),
         (4, "row", "no_positive"),
         (5, "row", "positive_is_negative"),
         (6, "product_id", "unknown_product"),
-        (7, "row", "unknown_product"),
+        (7, "image", "unknown_product"),
         (8, "row", "no_content"),
     ]
 

@@ -37,5 +37,25 @@ def test_exposures_are_distinguished_from_negatives(
     assert mapping.positives in ("purchases", "bought")
 
 
-def test_a_flag_called_purchased_does_not_hide_the_product() -> None:
-    assert LogMapping().resolve(["query", "product_id", "purchased"], "log.csv").positives == "product_id"
+def test_a_flag_beside_the_id_of_a_product_makes_a_long_log() -> None:
+    mapping = LogMapping().resolve(["id", "query", "product_id", "purchased", "clicks", "add_to_cart"], "log.csv")
+    assert mapping.is_long
+    assert (mapping.exposures, mapping.purchased, mapping.clicked) == (
+        "product_id",
+        "purchased",
+        ("clicks", "add_to_cart"),
+    )
+    assert mapping.id == ""  # it numbers the rows
+
+
+@pytest.mark.parametrize(
+    ("given", "columns"),
+    [
+        ({}, "query product_id purchased_ids"),
+        ({"positives": "product_id"}, "query product_id purchased"),
+        ({}, "query shown bought"),
+        ({}, "query shown_ids clicked_ids purchased"),
+    ],
+)
+def test_a_column_of_ids_that_were_bought_makes_a_wide_log(given: dict[str, str], columns: str) -> None:
+    assert not LogMapping(**given).resolve(columns.split(), "log.csv").is_long

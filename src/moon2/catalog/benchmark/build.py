@@ -303,7 +303,14 @@ class _Builder:
             message = f"query {query.id!r}: the product bought was removed, or is not in the {side} split"
             self._leave_out(query.id, "query_without_purchase", message)
             return None
-        return Interaction(query, positives, self._negatives(here(row.negative_ids, "exposure"), group))
+        negatives = self._negatives(here(row.negative_ids, "exposure"), group)
+        graded = ((self.number[id], grade) for id, grade in row.grades.items())
+        grades = {
+            self.ids[number]: grade
+            for number, grade in graded
+            if number not in self.removed and SPLITS[self.in_test[number]] == side
+        }
+        return Interaction(query, positives, negatives, grades)
 
     def _write_train(self, rows: Iterable[tuple[Interaction, int]], writer: CatalogWriter) -> None:
         for row, group in rows:
@@ -318,7 +325,8 @@ class _Builder:
             if reduced and first:
                 positives = dict.fromkeys((*first.positive_ids, *reduced.positive_ids))
                 negatives = dict.fromkeys((*first.negative_ids, *reduced.negative_ids))
-                merged[group] = Interaction(first.query, tuple(positives), tuple(negatives))
+                grades = {**first.grades, **reduced.grades}
+                merged[group] = Interaction(first.query, tuple(positives), tuple(negatives), grades)
                 self.left_out["repeated_test_query"] += 1
             elif reduced:
                 merged[group] = reduced

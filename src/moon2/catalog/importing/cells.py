@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Callable
 from typing import Any
 
 from moon2.records import RecordError
@@ -42,18 +40,6 @@ def from_json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def to_ids(value: Any, known: Callable[[str], bool]) -> tuple[str, ...]:
-    """Product ids of one cell, each once: a list, a JSON list, one id, or ids separated by `,` `;` `|` or spaces.
-
-    Args:
-        known: whether a text is the id of a product, which may contain spaces.
-    """
-    values = as_list(value)
-    if len(values) == 1 and isinstance(values[0], str) and not known(values[0].strip()):
-        values = re.split(r"[,;|\s]+", values[0].strip())
-    return tuple(dict.fromkeys(id for id in (to_text(item).strip() for item in values) if id))
 
 
 def to_split(value: Any) -> str:

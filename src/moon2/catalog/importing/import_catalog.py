@@ -9,7 +9,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from moon2.catalog.importing.columns import USUAL_COLUMNS, ColumnMapping
 from moon2.catalog.importing.download import ImageFetcher
 from moon2.catalog.importing.importer import Importer
 from moon2.catalog.importing.log_columns import USUAL_LOG_COLUMNS, LogMapping
-from moon2.catalog.importing.log_rows import add_log
+from moon2.catalog.importing.log_rows import add_log, open_log
 from moon2.catalog.importing.product_rows import add_products
 from moon2.catalog.importing.sources import LogTable, ShopTables, open_source
 from moon2.catalog.schema import CatalogError
@@ -170,7 +170,7 @@ def import_tables(
     """
     table = tables.products
     columns = tables.columns.resolve(table.columns, table.name)
-    logs = [replace(log, columns=log.columns.resolve(log.table.columns, log.table.name)) for log in tables.logs]
+    logs = [open_log(log) for log in tables.logs]
     writer = CatalogWriter(out, title=title, licence=tables.licence, overwrite=overwrite)
     cache = writer.folder.with_name(f".{writer.folder.name}.fetched")
     with writer, ExitStack() as stack:

@@ -7,6 +7,7 @@ description, a product of a log entry) costs only that part, which is listed as 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -56,13 +57,14 @@ class Importer:
         images_of: ColumnMapping,
         unit: str,
         add: Callable[[str, Row, str | None, Downloads], list[Fault]],
+        row_numbers: Sequence[int] = (),
     ) -> None:
         """Adds each row of a table; faults that `add` returns are listed as dropped, those that it raises as rejected.
 
-        Without an id column, rows are numbered.
+        Without an id column, rows are numbered: from 1, unless their numbers in the file are given.
         """
         with tqdm(total=table.total, unit=unit, desc=f"import {table.name}") as bar:
-            for (number, stated, row), downloads in self._rows_and_downloads(table, images_of, bar):
+            for (number, stated, row), downloads in self._rows_and_downloads(table, images_of, bar, row_numbers):
                 if isinstance(row, BadRow):
                     self._reject(number, "", row.reason, row.message)
                     continue
@@ -78,12 +80,12 @@ class Importer:
                     self._list(number, id, fault._replace(message=f"{where}: {fault.message}"))
 
     def _rows_and_downloads(
-        self, table: Source, images_of: ColumnMapping, bar: tqdm[Any]
+        self, table: Source, images_of: ColumnMapping, bar: tqdm[Any], row_numbers: Sequence[int]
     ) -> Iterator[tuple[_NumberedRow, Downloads]]:
         """The rows, each with the downloads of its images by URL; without any if nothing is to be downloaded."""
 
         def rows() -> Iterator[_NumberedRow]:
-            for number, (split, row) in enumerate(table.rows, start=1):
+            for number, (split, row) in zip(row_numbers or itertools.count(1), table.rows, strict=False):
                 yield number, split, row
                 bar.update()
 

@@ -1,25 +1,43 @@
-"""Which column of a search log means what; columns that are not named are found by their usual names."""
+"""Which column of a search log means what; columns that are not named are found by their usual names.
+
+A log is wide, with one row a query and lists of products, or long, with one row a product shown. In a long log a flag,
+the name of an event or a grade says what became of the product.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from moon2.catalog.importing.columns import UsualNames, check_columns, name_columns, plain_name
 from moon2.catalog.schema import CatalogError
 
 USUAL_LOG_NAMES = {
-    "id": "queryid searchid id",
-    "text": "querytext query text searchterm searchterms keywords",
+    "id": "queryid searchid qid id",
+    "text": "querytext query text searchterm searchterms searchquery searchphrase search keywords keyword phrase term "
+    "q suchbegriff suchanfrage recherche busqueda",
     "image": "queryimage queryimageurl queryimagepath",
     "product_id": "queryimageproductid queryproductid",
-    # "purchased" and "bought" may be a flag beside the product's id, so they come last.
-    "positives": "positiveids positives purchasedid purchasedids relevantids positiveid boughtid boughtids purchases "
-    "purchaseid purchaseids clickedid productid purchased bought",
+    "positives": "positiveids positives purchasedid purchasedids purchasedproductid purchasedproductids relevantids "
+    "positiveid boughtid boughtids purchaseid purchaseids",
     "negatives": "negativeids negatives ignoredids negativeid ignoredid",
     "exposures": "exposures exposureids exposedids exposedid exposed shownids shown impressionids",
     "split": "split",
 }
+# Ids in a wide log; beside the id of one product, they say what became of it.
+WIDE_OR_LONG = {"positives": "purchases purchased bought", "clicked": "clickedids clickedid clickedproductids clicks"}
+USUAL_LONG_NAMES = {
+    "exposures": "productid itemid sku asin articleid goodsid docid documentid pid product item shownid exposedid "
+    "shownproductid artikelnummer artikelnr",
+    "session": "sessionid session visitid visit",
+    "purchased": "purchased ispurchased purchase ispurchase purchases bought isbought converted isconverted conversion "
+    "conversions ordered isordered orders sold transactions quantity qty orderquantity gekauft achete comprado",
+    "event": "eventtype event eventname action actiontype interaction interactiontype behavior behaviour behaviortype "
+    "behaviourtype",
+    "grade": "grade grades relevance relevancegrade relevancelabel esci escilabel judgment judgement gain label",
+}
+USUAL_CLICKS = "clicked isclicked click isclick clicks addedtocart addtocart carted cart"
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,8 @@ class LogMapping:
 
     id: str | None = None
     """Id of the query; without it, rows are numbered."""
+    session: str | None = None
+    """Id of the visit. In a long log without ids of queries, the same words in one session are one query."""
     text: str | None = None
     """The words of the query."""
     image: str | None = None
@@ -40,33 +60,96 @@ class LogMapping:
     """Products shown but not bought, written like `positives`; a row with a product in both is rejected."""
     exposures: str | None = None
     """All products shown, written like `positives`; those not bought are negatives. Used if no column of negatives is
-    named or found; a column called `exposures` is read this way even if named as `negatives`."""
+    named or found; a column called `exposures` is read this way even if named as `negatives`. In a log with one row a
+    product shown: that product."""
+    purchased: str | None = None
+    """In a log with one row a product shown: a flag or a quantity that says whether it was bought."""
+    clicked: str | Sequence[str] | None = None
+    """Flags that say whether the product shown was clicked or put into the cart; in a log with one row a query, the ids
+    of the products clicked."""
+    event: str | None = None
+    """In a log with one row a product shown: the name of what happened, such as purchase, click or impression."""
+    grade: str | None = None
+    """In a log with one row a product shown: its grade, such as 0 to 4 or E, S, C, I; kept in the catalog."""
+    positive_if: str | None = None
+    """The least grade, or the names of the events separated by commas, that make a product positive; the highest grade
+    and the usual names of a purchase when not given."""
+    click_is: Literal["neither", "positive"] = "neither"
+    """What a click or a cart without a purchase is: neither positive nor negative, or positive."""
     split: str | None = None
     """train or test."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a resolved mapping reads one row a product shown."""
+        return not self.positives
 
     def resolve(self, columns: Sequence[str], where: str) -> LogMapping:
         """The mapping with every field set: open ones by the usual names, or "" if no column fits.
 
         Raises:
-            CatalogError: a named column is missing, or no column is the query, or none is the product bought.
+            CatalogError: a named column is missing, or no column is the query, or none is a product.
         """
         usual = UsualNames(columns)
         fields = usual.fill(self, USUAL_LOG_NAMES)
-        taken = {column for name, column in fields.items() if name != "exposures"}
-        if self.exposures is None:
-            # Exposures contain the purchases too: read as negatives, they would contradict every row.
-            if plain_name(fields["negatives"]) in USUAL_LOG_NAMES["exposures"].split():
-                fields["exposures"] = fields["negatives"]
-            elif fields["negatives"] or self.negatives == "" or fields["exposures"] in taken:
-                fields["exposures"] = ""
-        if fields["negatives"] == fields["exposures"]:
-            fields["negatives"] = ""
+        own = {fields[name] for name in ("id", "text", "image", "product_id", "split")}
+        free = UsualNames([column for column in columns if column not in own])
+        fields |= self._long(free, fields) or self._wide(free, fields, where)
+        if not fields["positives"] and self.id is None:
+            # In a long log, "id" numbers the rows.
+            fields["id"] = usual.find(USUAL_LOG_NAMES["id"].removesuffix(" id"))
         check_columns(fields, columns, where)
-        if not fields["positives"]:
-            raise CatalogError(f"{where}: which column is the product bought (positives=…)? {name_columns(columns)}")
+        if not fields["positives"] and not fields["exposures"]:
+            raise CatalogError(
+                f"{where}: which column is the product bought (--log_columns.positives), or the product shown "
+                f"(--log_columns.exposures)? {name_columns(columns)}"
+            )
         if not fields["text"] and not fields["image"] and not fields["product_id"]:
             raise CatalogError(f"{where}: which column is the query's words (text=…)? {name_columns(columns)}")
         return replace(self, **fields)
+
+    def _long(self, usual: UsualNames, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a log with one row a product shown; empty if it is a wide one."""
+        outcomes_named = any((self.purchased, self.event, self.grade))
+        if fields["positives"] and not outcomes_named:
+            return {}
+        found = outcomes_named or any(usual.find(USUAL_LONG_NAMES[name]) for name in ("event", "grade"))
+        product = (self.positives if outcomes_named else "") or usual.find(USUAL_LONG_NAMES["exposures"])
+        product = product or (fields["exposures"] if found else "")
+        if self.exposures and (product or found or not usual.find(WIDE_OR_LONG["positives"])):
+            product = self.exposures
+        if not product:
+            return {}
+        long = usual.fill(self, {name: names for name, names in USUAL_LONG_NAMES.items() if name != "exposures"})
+        clicked = self.clicked
+        if clicked is None:
+            clicked = tuple(filter(None, dict.fromkeys(map(usual.find, USUAL_CLICKS.split()))))
+        return long | {"exposures": product, "clicked": clicked, "positives": "", "negatives": ""}
+
+    def _wide(self, usual: UsualNames, fields: dict[str, Any], where: str) -> dict[str, Any]:
+        """The fields of a log with one row a query."""
+        wide = {name: "" for name in USUAL_LONG_NAMES if name != "exposures"}
+        wide |= {name: getattr(self, name) for name in ("positives", "clicked") if getattr(self, name) is not None}
+        positives, negatives, exposures = (fields[name] for name in ("positives", "negatives", "exposures"))
+        if not positives and self.positives is None:
+            positives = usual.find(WIDE_OR_LONG["positives"])
+        clicked = usual.find(WIDE_OR_LONG["clicked"]) if self.clicked is None else self.clicked
+        if not positives and clicked:
+            if self.click_is != "positive":
+                raise CatalogError(
+                    f"{where}: column {clicked!r} holds clicks, and no column holds purchases; to learn from clicks, "
+                    f"give --log_columns.click_is positive"
+                )
+            positives, clicked = clicked, ""
+        if self.exposures is None:
+            # Exposures contain the purchases too: read as negatives, they would contradict every row.
+            if plain_name(negatives) in USUAL_LOG_NAMES["exposures"].split():
+                exposures = negatives
+            elif negatives or self.negatives == "" or exposures in {fields["product_id"], positives}:
+                exposures = ""
+        if negatives == exposures:
+            negatives = ""
+        return wide | {"positives": positives, "negatives": negatives, "exposures": exposures, "clicked": clicked}
 
 
 USUAL_LOG_COLUMNS = LogMapping()

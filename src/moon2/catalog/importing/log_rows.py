@@ -1,64 +1,153 @@
-"""Rows of a search log become interactions of a catalog; products that the catalog lacks are listed."""
+"""Rows of a search log become interactions of a catalog; products that the catalog lacks are listed.
+
+A wide log, with one row a query, is read row by row after the products. A long one is gathered before them, so that
+what is unclear in it is refused before an image is read.
+"""
 
 from __future__ import annotations
 
-from moon2.catalog.importing.cells import to_ids, to_split, to_text
+import logging
+from dataclasses import dataclass, field, replace
+
+from moon2.catalog.importing.cells import to_split, to_text
 from moon2.catalog.importing.columns import ColumnMapping
+from moon2.catalog.importing.id_matching import IdMatcher
 from moon2.catalog.importing.image_cells import read_images
 from moon2.catalog.importing.importer import Downloads, Fault, ImageCell, Importer
 from moon2.catalog.importing.log_columns import LogMapping
+from moon2.catalog.importing.log_outcomes import Judgement, OutcomeReader
+from moon2.catalog.importing.long_log import GatheredRow, gather
 from moon2.catalog.importing.sources import LogTable, Row
 from moon2.catalog.schema import is_url
 from moon2.records import Interaction, Query, RecordError
 
+logger = logging.getLogger(__name__)
 
-def add_log(importer: Importer, log: LogTable) -> None:
+
+@dataclass(frozen=True)
+class OpenLog:
+    """A log whose columns are known; of a long one also the numbers of its gathered rows, and its outcomes."""
+
+    log: LogTable
+    row_numbers: list[int] = field(default_factory=list)
+    outcomes: OutcomeReader | None = None
+
+
+@dataclass(frozen=True)
+class _Products:
+    """The products that one query names; `unknown` are ids that the catalog lacks, those bought first."""
+
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+    unknown: tuple[str, ...]
+    grades: dict[str, float] = field(default_factory=dict)
+
+
+def open_log(log: LogTable) -> OpenLog:
+    """Finds the columns of a log, and gathers the rows of a long one.
+
+    Raises:
+        CatalogError: a column is missing, or it is unclear what the log says.
+    """
+    mapping = log.columns.resolve(log.table.columns, log.table.name)
+    log, asked = replace(log, columns=mapping), log.columns
+    if not mapping.is_long:
+        return OpenLog(log)
+    rows, row_numbers, outcomes = gather(log)
+    verdict = outcomes.decide(grade_is_guessed=asked.grade is None)
+    logger.info(f"{log.table.name}: one row a product shown, {len(rows):,} queries; {verdict}")
+    table = replace(log.table, rows=((None, row) for row in rows), total=len(rows))
+    return OpenLog(replace(log, table=table), row_numbers, outcomes)
+
+
+def add_log(importer: Importer, open_log: OpenLog) -> None:
     """Writes the interactions of a log, whose products were added before."""
-    table, mapping = log.table, log.columns
+    log, mapping = open_log.log, open_log.log.columns
+    matcher = IdMatcher(importer.writer.product_ids)
     images_of = ColumnMapping(id="", images=(mapping.image,) if mapping.image else ())
 
     def add(id: str, row: Row, stated: str | None, downloads: Downloads) -> list[Fault]:
-        split = log.split or to_split(row.get(mapping.split) if mapping.split else stated)
-        images = read_images(row, images_of, table.folder)[:1]
-        images, _ = importer.readable(f"query {id!r}", images, downloads)
-        interaction, unknown = _interaction(
-            importer.writer.product_ids, id, row, mapping, images[0] if images else None
-        )
+        if isinstance(row, GatheredRow):
+            assert open_log.outcomes is not None
+            split, products = row.split, _judged_products(row, open_log.outcomes, matcher)
+        else:
+            split = log.split or to_split(row.get(mapping.split) if mapping.split else stated)
+            products = _listed_products(row, mapping, matcher)
+        if not products.positives and products.unknown:
+            bought = f"query {id!r}: what was bought is unknown: {matcher.explain(products.unknown[0])}"
+            raise RecordError("unknown_product", bought)
+        images = read_images(row, images_of, log.table.folder)[:1]
+        query, faults = _query(importer, id, row, mapping, matcher, images, downloads)
+        interaction = Interaction(query, products.positives, products.negatives, products.grades)
         importer.writer.add_interaction(interaction, split)
         importer.interactions += 1
-        importer.unfetched += sum(map(is_url, images))
-        return [
-            Fault(
-                "product_id",
-                "unknown_product",
-                f"query {id!r}: product {product!r} is not in the catalog and was left out",
-            )
-            for product in unknown
-        ]
+        importer.unfetched += is_url(query.image)
+        messages = (f"query {id!r}: {matcher.explain(product)}; it was left out" for product in products.unknown)
+        return [*faults, *(Fault("product_id", "unknown_product", message) for message in messages)]
 
-    importer.add_rows(table, mapping.id or "", images_of, " queries", add)
+    importer.add_rows(log.table, mapping.id or "", images_of, " queries", add, open_log.row_numbers)
+    for sentence in matcher.summary():
+        logger.info(f"{log.table.name}: {sentence}")
 
 
-def _interaction(
-    known: set[str], id: str, row: Row, mapping: LogMapping, image: ImageCell | None
-) -> tuple[Interaction, list[str]]:
-    """The interaction with the products that the catalog has, and the ids of the others."""
-    positives, negatives, exposures = (
-        to_ids(row.get(name) if name else None, known.__contains__)
-        for name in (mapping.positives, mapping.negatives, mapping.exposures)
+def _listed_products(row: Row, mapping: LogMapping, matcher: IdMatcher) -> _Products:
+    """The products of a row that lists them."""
+    clicked_column = mapping.clicked if isinstance(mapping.clicked, str) else ""
+    positives, negatives, exposures, clicked = (
+        matcher.read(row.get(name) if name else None)
+        for name in (mapping.positives, mapping.negatives, mapping.exposures, clicked_column)
     )
+    if mapping.click_is == "positive":
+        positives = tuple(dict.fromkeys(positives[0] + clicked[0])), positives[1] + clicked[1]
     # The products bought are among the exposures, which is no contradiction.
-    negatives = tuple(dict.fromkeys((*negatives, *(id for id in exposures if id not in positives))))
-    shown = to_text(row.get(mapping.product_id)).strip() if mapping.product_id else ""
-    if shown and shown not in known:
-        raise RecordError("unknown_product", f"query {id!r}: its product, {shown!r}, is not in the catalog")
-    if positives and not set(positives) & known:
-        raise RecordError(
-            "unknown_product", f"query {id!r}: the product bought, {positives[0]!r}, is not in the catalog"
-        )
+    left = [id for id in exposures[0] if id not in positives[0] and id not in clicked[0]]
+    unknown = dict.fromkeys((*positives[1], *negatives[1], *exposures[1]))
+    return _Products(positives[0], tuple(dict.fromkeys((*negatives[0], *left))), tuple(unknown))
+
+
+def _judged_products(row: GatheredRow, outcomes: OutcomeReader, matcher: IdMatcher) -> _Products:
+    """The products of a query whose rows were gathered."""
+    judgements: dict[str, Judgement] = {}
+    unknown: dict[str, bool] = {}
+    for cell, judgement in row.judgements.items():
+        known, others = matcher.read(cell)
+        for id in known:
+            judgements[id] = judgement.joined(judgements[id]) if id in judgements else judgement
+        unknown |= dict.fromkeys(others, outcomes.is_positive(judgement))
+    positives = tuple(id for id, judgement in judgements.items() if outcomes.is_positive(judgement))
+    negatives = tuple(id for id, judgement in judgements.items() if outcomes.is_negative(judgement))
+    grades = {id: judgement.grade for id, judgement in judgements.items() if judgement.grade is not None}
+    if not positives and not any(unknown.values()):
+        raise RecordError("no_positive", f"none of its {len(row.judgements):,} products is positive")
+    return _Products(positives, negatives, tuple(sorted(unknown, key=unknown.__getitem__, reverse=True)), grades)
+
+
+def _query(
+    importer: Importer,
+    id: str,
+    row: Row,
+    mapping: LogMapping,
+    matcher: IdMatcher,
+    images: list[ImageCell],
+    downloads: Downloads,
+) -> tuple[Query, list[Fault]]:
+    """The query of a row. A photo that cannot be had costs itself, and the row only if the query has no words.
+
+    Raises:
+        RecordError: nothing is left of the query.
+    """
     text = to_text(row.get(mapping.text)).strip() if mapping.text else ""
-    query = Query(id, text, image, product_id=shown or None)
-    interaction = Interaction(
-        query, tuple(p for p in positives if p in known), tuple(n for n in negatives if n in known)
-    )
-    return interaction, [product for product in (*positives, *negatives) if product not in known]
+    faults: list[Fault] = []
+    try:
+        images, _ = importer.readable(f"query {id!r}", images, downloads)
+    except RecordError as error:
+        images = []
+        faults.append(Fault("image", error.reason, f"{error}; the query is kept without it"))
+    shown = to_text(row.get(mapping.product_id)).strip() if mapping.product_id else ""
+    product_id = matcher.find(shown) if shown else None
+    if shown and product_id is None:
+        message = f"query {id!r}: the product in its photo is unknown: {matcher.explain(shown)}"
+        faults.append(Fault("image", "unknown_product", f"{message}; the query is kept without it"))
+    if faults and not text and not images and product_id is None:
+        raise RecordError(faults[0].reason, faults[0].message.removesuffix("; the query is kept without it"))
+    return Query(id, text, images[0] if images else None, product_id=product_id), faults

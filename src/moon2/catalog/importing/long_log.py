@@ -1,0 +1,130 @@
+"""A log with one row a product shown: the rows of one query are gathered, wherever they stand in the log.
+
+Rows with the same id of a query are one query. Without such ids, rows with the same words (without case and spacing),
+the same photo and the same session are one. Memory is linear in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, TypeAlias
+
+from moon2.catalog.importing.cells import to_split, to_text
+from moon2.catalog.importing.columns import ColumnMapping, plain_name
+from moon2.catalog.importing.image_cells import read_images
+from moon2.catalog.importing.log_columns import LogMapping
+from moon2.catalog.importing.log_outcomes import EVENTS, Judgement, Outcome, OutcomeReader, to_flag, to_grade
+from moon2.catalog.importing.sources import BadRow, LogTable, Row
+from moon2.catalog.schema import CatalogError
+from moon2.records import RecordError
+
+Cell: TypeAlias = str | tuple[str, ...]
+"""One cell of product ids, as the log writes it."""
+# A column with more values is no flag, event or grade.
+MAX_VALUES = 20
+
+
+class GatheredRow(dict[str, Any]):
+    """The columns of a query that are not about a product, and what all its rows say about each product."""
+
+    def __init__(self, row: Mapping[str, Any], split: str) -> None:
+        super().__init__(row)
+        self.split = split
+        self.judgements: dict[Cell, Judgement] = {}
+
+
+def gather(log: LogTable) -> tuple[list[GatheredRow | BadRow], list[int], OutcomeReader]:
+    """Reads a long log.
+
+    Returns:
+        Its queries in the order of their first rows, with the rows that cannot be read; the number of each (first) row;
+        and the reader of the outcomes, which has not decided yet.
+
+    Raises:
+        CatalogError: a column that no option names seems to say what became of the products.
+    """
+    mapping, name = log.columns, log.table.name
+    outcomes = OutcomeReader(mapping, name)
+    unnamed = None if outcomes.has_columns else _UnnamedColumns(log.table.columns, mapping)
+    of_query = [column for column in (mapping.id, mapping.text, mapping.image, mapping.product_id) if column]
+    images_of = ColumnMapping(id="", images=(mapping.image,) if mapping.image else ())
+    rows: list[GatheredRow | BadRow] = []
+    numbers: list[int] = []
+    queries: dict[Hashable, GatheredRow] = {}
+    for number, (stated, row) in enumerate(log.table.rows, start=1):
+        try:
+            if isinstance(row, BadRow):
+                raise RecordError(row.reason, row.message)
+            judgement = outcomes.read(row) if unnamed is None else Judgement(Outcome.BOUGHT)
+            if unnamed is not None:
+                unnamed.read(row)
+            split = log.split or to_split(row.get(mapping.split) if mapping.split else stated)
+        except RecordError as error:
+            where = "" if isinstance(row, BadRow) else f"{name} row {number}: "
+            rows.append(BadRow(error.reason, f"{where}{error}"))
+            numbers.append(number)
+            continue
+        images = read_images(row, images_of, log.table.folder)[:1] if mapping.image else []
+        key = (split, *_query_key(row, mapping), *images)
+        query = queries.get(key)
+        if query is None:
+            query = queries[key] = GatheredRow({column: row.get(column) for column in of_query}, split)
+            rows.append(query)
+            numbers.append(number)
+        cell = _cell(row.get(mapping.exposures or ""))
+        query.judgements[cell] = judgement.joined(query.judgements.get(cell, judgement))
+    if unnamed is not None:
+        unnamed.refuse_outcomes(name, mapping.exposures or "")
+    return rows, numbers, outcomes
+
+
+def _query_key(row: Row, mapping: LogMapping) -> tuple[str, ...]:
+    id, session, text, shown = (
+        to_text(row.get(column)).strip() if column else ""
+        for column in (mapping.id, mapping.session, mapping.text, mapping.product_id)
+    )
+    return ("id", id) if id else ("words", session, " ".join(text.casefold().split()), shown)
+
+
+def _cell(value: Any) -> Cell:
+    return tuple(map(to_text, value)) if isinstance(value, (list, tuple)) else to_text(value).strip()
+
+
+class _UnnamedColumns:
+    """The few different values of each column that has no meaning yet."""
+
+    def __init__(self, columns: list[str], mapping: LogMapping) -> None:
+        named = {
+            getattr(mapping, name) for name in ("id", "session", "text", "image", "product_id", "exposures", "split")
+        }
+        self.values: dict[str, set[str]] = {column: set() for column in columns if column not in named}
+
+    def read(self, row: Row) -> None:
+        for column in list(self.values):
+            value = row.get(column)
+            if value is not None and not isinstance(value, (str, bool, int, float)):
+                del self.values[column]
+                continue
+            self.values[column].add(to_text(value).strip())
+            if len(self.values[column]) > MAX_VALUES:
+                del self.values[column]
+
+    def refuse_outcomes(self, name: str, product: str) -> None:
+        """Refuses a log in which a column of unknown name may say that not every product was bought.
+
+        Raises:
+            CatalogError: there is such a column.
+        """
+        for column, values in self.values.items():
+            values = values - {""}
+            is_flag = {to_flag(value) for value in values} == {True, False} and len(values) == 2
+            is_event = bool(values) and all(plain_name(value) in EVENTS for value in values)
+            is_grade = len(values) > 1 and not any(value[:1].isdigit() for value in values)
+            is_grade = is_grade and all(to_grade(value) is not None for value in values)
+            if is_flag or is_event or is_grade:
+                options = "event" if is_event else "grade" if is_grade else "purchased, .clicked or .grade"
+                raise CatalogError(
+                    f"{name}: column {column!r} holds {', '.join(sorted(values)[:4])}: say what it means with "
+                    f"--log_columns.{options} {column}; if every row is a purchase, give --log_columns.positives "
+                    f"{product}"
+                )
