@@ -15,8 +15,9 @@ from pathlib import Path
 
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.import_catalog import import_tables
+from moon2.catalog.importing.layouts import open_source
 from moon2.catalog.importing.log_columns import LogMapping
-from moon2.catalog.importing.sources import LogTable, ShopTables, open_source
+from moon2.catalog.importing.sources import LogTable, ShopTables
 
 COLUMNS = ColumnMapping(
     id="id",

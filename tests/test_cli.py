@@ -198,7 +198,7 @@ def test_mistakes_in_the_words_of_a_command(data: Path, capsys: pytest.CaptureFi
     assert "out" in line and "moon2 train --help" in line
     assert "--dta" in error_line(capsys, "evaluate", "run", "--data", data, "--dta", "x")
     line = error_line(capsys, "import", "shop.xls", "--as", "excel", "--out", tmp_path / "out")
-    assert "--as: Expected one of 'csv', 'parquet'" in line and "excel" in line
+    assert "--as: Expected one of 'auto', 'csv', 'parquet'" in line and "excel" in line
     train = ("train", "--data", data, "--out", tmp_path / "run")
     assert "stps" in error_line(capsys, *train, "--training.stps", "3")
     line = error_line(capsys, *train, "--training.steps", "many")

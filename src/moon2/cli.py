@@ -157,16 +157,15 @@ def make_parser(function: Callable[..., object], command: str) -> ArgumentParser
     )
     parser.add_argument("--config", action="config", help="YAML file of options; those typed here win over it")
     for name, parameter in _parameters(function).items():
-        kind, default = parameter.annotation, parameter.default
+        kind, default, option = parameter.annotation, parameter.default, _option(name)
         if is_dataclass(kind):
             parser.add_class_arguments(kind, None if name in FLATTENED else name)
         elif get_origin(kind) is tuple:
             element, values = get_args(kind)[0], list(default)  # jsonargparse changes the default's elements in place
             parser.add_argument(f"--{name}", nargs="*", type=element, default=values, help=help_of[name])
         elif default is not parameter.empty:
-            parser.add_argument(f"--{name}", type=kind, default=default, help=help_of[name])
+            parser.add_argument(option, dest=name, type=kind, default=default, help=help_of[name])
         elif parameter.kind is parameter.KEYWORD_ONLY:
-            option = "--as" if name == "layout" else f"--{name}"
             parser.add_argument(option, dest=name, type=kind, required=True, help=help_of[name])
         else:
             parser.add_argument(name, type=kind, help=help_of[name])
@@ -182,14 +181,18 @@ def _parameters(function: Callable[..., object]) -> Mapping[str, inspect.Paramet
     return inspect.signature(function, eval_str=True).parameters
 
 
+def _option(name: str) -> str:
+    return "--as" if name == "layout" else f"--{name}"  # "as" is a word of Python
+
+
 def _usage(function: Callable[..., object], command: str) -> str:
     """Names what must be given; the list of options shows the rest."""
     words = [f"moon2 {command}"]
     for name, parameter in _parameters(function).items():
         if is_dataclass(parameter.annotation) or parameter.default is not parameter.empty:
             continue
-        option = "--as" if name == "layout" else f"--{name}"
-        words.append(name.upper() if parameter.kind is not parameter.KEYWORD_ONLY else f"{option} {name.upper()}")
+        is_option = parameter.kind is parameter.KEYWORD_ONLY
+        words.append(f"{_option(name)} {name.upper()}" if is_option else name.upper())
     return " ".join([*words, "[options]"])
 
 

@@ -18,14 +18,28 @@ from moon2.catalog.importing import mbe, public_datasets
 from moon2.catalog.importing.columns import USUAL_COLUMNS, ColumnMapping
 from moon2.catalog.importing.download import ImageFetcher
 from moon2.catalog.importing.importer import Importer
+from moon2.catalog.importing.layouts import layout_of, open_source
 from moon2.catalog.importing.log_columns import USUAL_LOG_COLUMNS, LogMapping
 from moon2.catalog.importing.log_rows import add_log, open_log
 from moon2.catalog.importing.product_rows import add_products
-from moon2.catalog.importing.sources import LogTable, ShopTables, open_source
+from moon2.catalog.importing.sources import LogTable, ShopTables
 from moon2.catalog.schema import CatalogError
 from moon2.catalog.store import Catalog, CatalogWriter
 
-Layout = Literal["csv", "parquet", "hub", "mbe", "mbe2", "fashion200k", "m5product", "fashion-products"]
+Layout = Literal[
+    "auto",
+    "csv",
+    "parquet",
+    "json",
+    "jsonl",
+    "xlsx",
+    "hub",
+    "mbe",
+    "mbe2",
+    "fashion200k",
+    "m5product",
+    "fashion-products",
+]
 _PUBLIC: dict[str, Callable[[str, str | None, ColumnMapping, LogMapping], ShopTables]] = {
     **{name: partial(mbe.open_mbe, licence=licence) for name, licence in mbe.LICENCES.items()},
     "fashion200k": public_datasets.open_fashion200k,
@@ -70,12 +84,13 @@ class ImportResult:
 def import_catalog(
     source: str,
     *,
-    layout: Layout,
+    layout: Layout = "auto",
     out: Path,
     log: Path | None = None,
     columns: ColumnMapping = USUAL_COLUMNS,
     log_columns: LogMapping = USUAL_LOG_COLUMNS,
     subset: str | None = None,
+    encoding: str | None = None,
     refer: bool = False,
     fetch: bool = False,
     allow_private_hosts: bool = False,
@@ -100,13 +115,14 @@ def import_catalog(
       moon2 import downloads/MBE --as mbe --out data/mbe --fetch --log_columns.text query
 
     Args:
-        source: file, folder or glob (csv, parquet), hub id or folder (hub), hub id or local copy (the others)
-        layout: what SOURCE is
+        source: file, folder or glob, plain or compressed; hub id or folder (hub); hub id or local copy (public sets)
+        layout: what SOURCE is; auto goes by its ending (csv, tsv, parquet, json, jsonl, xlsx)
         out: folder of the new catalog; it appears as a whole or not at all
-        log: CSV or Parquet table of the search log: queries and purchases
+        log: table of the search log, queries and purchases: csv, parquet, json, jsonl or xlsx, by its ending
         columns: columns of the products
         log_columns: columns of the log
-        subset: configuration of a hub dataset
+        subset: configuration of a hub dataset; sheet of an Excel file
+        encoding: of text files, such as cp1250 or gb18030; found by their bytes when not given
         refer: leave image files where they are and store only their paths
         fetch: download the images that are URLs into the catalog
         allow_private_hosts: with --fetch, download from private networks and this machine too
@@ -125,10 +141,10 @@ def import_catalog(
     if layout in _PUBLIC:
         tables = _PUBLIC[layout](source, subset, columns, log_columns)
     else:
-        tables = ShopTables(open_source(source, layout, subset), columns)
+        known = layout_of(source) if layout == "auto" else layout
+        tables = ShopTables(open_source(source, known, subset, encoding), columns)
     if log is not None:
-        is_parquet = log.suffix.lower() in (".parquet", ".pq") or log.is_dir()
-        tables.logs = [LogTable(open_source(log, "parquet" if is_parquet else "csv"), log_columns)]
+        tables.logs = [LogTable(open_source(log, layout_of(log), encoding=encoding), log_columns)]
     if licence != "unknown":
         tables.licence = licence
     result = import_tables(

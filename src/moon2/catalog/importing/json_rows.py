@@ -1,18 +1,21 @@
 """Rows of JSON files, one at a time: JSON Lines, one list of objects, or one object of objects by id.
 
-A file is read in pieces, because an annotation file of millions of products may be a single list. The readers of
-pyarrow and `datasets` are not used: they give every row the same types, and one bad row ends the file.
+A list may be a member of an object, as in {"count": 2, "products": [...]}. A file is read in pieces, because an
+annotation file of millions of products may be a single list. The readers of pyarrow and `datasets` are not used: they
+give every row the same types, and one bad row ends the file.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from moon2.catalog.importing.sources import BadRow, Row
+from moon2.catalog.importing.sources import BadRow, Row, Source, with_columns
+from moon2.catalog.importing.text_files import READ_ERRORS, TextFile, cannot_be_read
 from moon2.catalog.schema import CatalogError
 
 PIECE_CHARACTERS = 1 << 16
@@ -21,40 +24,67 @@ MAX_ROW_CHARACTERS = 10_000_000
 # For such an integer, Python raises a plain ValueError in the middle of the row.
 _TOO_LONG = "holds an integer of more than 4,300 digits"
 _COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
+# What comes before the list in {"count": 2, "products": [...]}.
+_WRAPPED = re.compile(
+    r'\s*\{\s*(?:"[^"]*"\s*:\s*(?:"[^"]*"|[\w.+-]+)\s*,\s*)*'
+    r'"(?:products|items|data|results|records|rows|entries)"\s*:\s*(?=\[\s*\{)'
+)
 _DECODER, _WITHOUT_INTEGERS = json.JSONDecoder(), json.JSONDecoder(parse_int=str)
 
 
-def json_rows(path: Path, id_column: str = "id") -> Iterator[Row | BadRow]:
+def open_json(paths: list[Path], encoding: str | None = None) -> Source:
+    """Opens files as one table, with the columns of its first rows.
+
+    Raises:
+        CatalogError: one cannot be read, or none has a row.
+    """
+    every = itertools.chain.from_iterable(json_rows(path, encoding=encoding) for path in paths)
+    columns, rows = with_columns(every)
+    if not columns:
+        raise CatalogError(f"{paths[0]}: has no JSON object to read")
+    return Source(paths[0].name, columns, ((None, row) for row in rows), paths[0].parent)
+
+
+def json_rows(path: Path, id_column: str = "id", encoding: str | None = None) -> Iterator[Row | BadRow]:
     """The rows of one file.
 
     Args:
-        path: a UTF-8 file; its first characters decide how it is read.
+        path: its first characters decide how it is read.
         id_column: column for the names of the members, if the file is an object of objects.
+        encoding: found by the file's bytes when not given.
 
     Raises:
         CatalogError: it cannot be read, or ends in the middle of a list or object.
     """
+    text = TextFile(path, encoding)
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            start = file.read(1 << 12).lstrip()
+        with text.open() as file:
+            start = file.read(1 << 12)
             file.seek(0)
-            if start.startswith("[") or (start.startswith("{") and not _is_lines(path)):
+            if wrapped := not _is_named_lines(path) and _WRAPPED.match(start):
+                file.read(wrapped.end())
+            first = start.lstrip()[:1]
+            if wrapped or first == "[" or (first == "{" and not _is_lines(text)):
                 yield from _members(file, path, id_column)
             else:
                 yield from _lines(file, path)
-    except OSError as error:
-        raise CatalogError(f"{path}: cannot be read ({error.strerror})") from None
+    except READ_ERRORS as error:
+        raise cannot_be_read(path, error) from None
 
 
-def _is_lines(path: Path) -> bool:
+def _is_lines(text: TextFile) -> bool:
     """Whether the first line is a whole row, and not a whole object of rows."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+    with text.open() as file:
         line = file.readline(MAX_ROW_CHARACTERS)
     try:
         row = json.loads(line, parse_int=str)
     except (json.JSONDecodeError, RecursionError):
-        return path.suffix.lower() in (".jsonl", ".ndjson")
+        return _is_named_lines(text.path)
     return 2 * sum(isinstance(value, dict) for value in row.values()) <= len(row)
+
+
+def _is_named_lines(path: Path) -> bool:
+    return not {".jsonl", ".ndjson"}.isdisjoint(path.suffixes)
 
 
 def _lines(file: IO[str], path: Path) -> Iterator[Row | BadRow]:

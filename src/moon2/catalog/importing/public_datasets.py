@@ -20,13 +20,12 @@ from typing import Any, TypeVar
 
 from moon2.catalog.importing.cells import SPLIT_NAMES
 from moon2.catalog.importing.columns import ColumnMapping
-from moon2.catalog.importing.json_rows import json_rows
+from moon2.catalog.importing.layouts import ending_of, layout_of, open_source
 from moon2.catalog.importing.log_columns import LogMapping
-from moon2.catalog.importing.sources import BadRow, Row, ShopTables, Source, SplitRows, open_source
+from moon2.catalog.importing.sources import BadRow, Row, ShopTables, Source, SplitRows
 from moon2.catalog.schema import CatalogError
 
-JSON_ENDINGS = ("json", "jsonl", "ndjson")
-ENDINGS = ("parquet", "csv", "tsv", *JSON_ENDINGS)
+ENDINGS = ("parquet", "csv", "tsv", "json", "jsonl", "ndjson")
 _IMAGE_FOLDERS = ("images", "image", "imgs", "pictures", "photos", "")
 _IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp")
 _LABELS = re.compile(r"(?P<category>.+)_(?P<split>train|test)_detect_all\.txt")
@@ -52,7 +51,7 @@ def open_files(source: str | Path, subset: str | None = None) -> Source:
         # A split such as "data" is neither train nor test.
         rows = ((split if (split or "").casefold() in SPLIT_NAMES else None, row) for split, row in table.rows)
         return replace(table, rows=rows)
-    paths = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix[1:].lower() in ENDINGS)
+    paths = [path] if path.is_file() else sorted(p for p in path.rglob("*") if ending_of(p) in ENDINGS)
     # Descriptions of a hub dataset are not rows of it.
     paths = [p for p in paths if p.name not in ("dataset_infos.json", "dataset_info.json", "state.json")]
     if not paths:
@@ -81,13 +80,8 @@ def split_of(path: Path) -> str | None:
 
 
 def _open_file(path: Path, folder: Path) -> Source:
-    split, ending = split_of(path), path.suffix[1:].lower()
-    if ending in JSON_ENDINGS:
-        columns = next((list(row) for row in json_rows(path) if isinstance(row, dict)), [])
-        if not columns:
-            raise CatalogError(f"{path}: has no JSON object to read")
-        return Source(path.name, columns, ((split, row) for row in json_rows(path)), folder)
-    table = open_source(path, "parquet" if ending == "parquet" else "csv")
+    split = split_of(path)
+    table = open_source(path, layout_of(path))
     return replace(table, folder=folder, rows=((split or stated, row) for stated, row in table.rows))
 
 
