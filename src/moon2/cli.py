@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from moon2.errors import UserError
+from moon2.files import DISK_FULL
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -288,7 +289,7 @@ def _user_message(error: Exception) -> str | None:
     """The line for the user; None for a fault of moon2, which keeps its traceback."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC):
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, *DISK_FULL):
         return f"{error.filename or 'writing a file'}: {error.strerror}; choose another folder, or make room for it"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported to be known
         return "the device's memory is full; lower --training.batch_size or --input.max_pixels"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from moon2.errors import UserError
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of an `OSError`: no room on the disk, in the user's share of it, or within the largest size of a file."""
 
 
 class FolderInUseError(UserError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,17 @@ class TableWriter:
             self._flush()
 
     def close(self) -> None:
+        """Writes what is left."""
         self._flush()
+        self._close_file()
+
+    def abandon(self) -> None:
+        """Closes the file, which is to be removed, with whatever is in it."""
+        self._buffer = []
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            with suppress(OSError, pa.ArrowException):
+                self._writer.close()
+            self._writer.is_open = False  # or it would try once more, and complain, when it is deleted
 
     def _flush(self) -> None:
         if not self._buffer:
@@ -90,19 +98,20 @@ class TableWriter:
         table = pa.Table.from_pylist(self._buffer, schema=self.columns)
         full = self._shard_rows + len(self._buffer) > SHARD_ROWS or self._shard_bytes + table.nbytes > SHARD_BYTES
         if self._writer is None or (full and not self._one_file):
+            self._close_file()
             self._open_next()
         assert self._writer is not None
-        try:
-            self._writer.write_table(table, row_group_size=len(self._buffer))
-        except OSError as error:
-            raise CatalogError(f"{self.folder}: cannot be written ({schema.one_line(error)})") from None
+        self._writer.write_table(table, row_group_size=len(self._buffer))
         self._shard_rows += len(self._buffer)
         self._shard_bytes += table.nbytes
         self._buffer, self._buffered_bytes = [], 0
 
-    def _open_next(self) -> None:
+    def _close_file(self) -> None:
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
+
+    def _open_next(self) -> None:
         self._shard += 1
         self._shard_rows = self._shard_bytes = 0
         leaves = schema.leaf_columns(self.columns)

@@ -8,6 +8,7 @@ renamed when complete; so a catalog exists as a whole or not at all.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ import yaml
 from moon2.catalog import schema
 from moon2.catalog.schema import SPLITS, CatalogError, Reject
 from moon2.catalog.shards import Shard, TableWriter
-from moon2.files import replace_folder
+from moon2.files import DISK_FULL, exclusive_lock, replace_folder
 from moon2.records import Interaction, Product, Query
 
 # Of the row groups in memory for random access.
@@ -175,7 +176,8 @@ class Catalog:
 class CatalogWriter:
     """Writes a catalog a record at a time, in memory bounded by one row group; use as a context manager.
 
-    The whole catalog appears at `folder` when the context ends; after an exception, nothing appears.
+    The whole catalog appears at `folder` when the context ends; after an exception, such as that of a full disk,
+    nothing appears, and what was there stays. It does not lock the folder: hold `exclusive_lock`.
 
     Attributes:
         folder: absolute path of the new catalog.
@@ -213,13 +215,20 @@ class CatalogWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            for table in self._tables.values():
-                table.close()
-            if kind is None:
+        if error is None:
+            try:
                 self._finish()
-        finally:
-            shutil.rmtree(self._partial, ignore_errors=True)
+            except BaseException as failure:
+                error = failure
+        for table in self._tables.values():
+            table.abandon()
+        shutil.rmtree(self._partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            reason = os.strerror(error.errno).lower()
+            line = f"{self.folder}: cannot be written ({reason}); make room, or choose another folder"
+            raise CatalogError(line) from None
+        if error is not None and kind is None:
+            raise error
 
     def add_product(self, product: Product, split: str = "train") -> None:
         """Adds one product.
@@ -292,6 +301,8 @@ class CatalogWriter:
     def _finish(self) -> None:
         if not self.product_ids:
             raise CatalogError(f"{self.folder}: no product is left to write, so there is no catalog")
+        for table in self._tables.values():
+            table.close()
         counts = {
             name: {s: self._tables[f"{name}/{s}"].rows for s in SPLITS if f"{name}/{s}" in self._tables}
             for name in ("products", "interactions")
@@ -324,8 +335,12 @@ def write_catalog(
 
     Raises:
         CatalogError: the folder holds something else, an id comes twice, or an interaction names an unknown product.
+        FolderInUseError: another process is writing the folder.
     """
-    with CatalogWriter(folder, title=title, description=description, licence=licence, overwrite=overwrite) as writer:
+    with (
+        exclusive_lock(Path(folder), "command"),
+        CatalogWriter(folder, title=title, description=description, licence=licence, overwrite=overwrite) as writer,
+    ):
         for split, some_products in products.items():
             for product in some_products:
                 writer.add_product(product, split)

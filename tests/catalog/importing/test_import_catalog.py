@@ -24,6 +24,7 @@ from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.schema import CatalogError
 from moon2.catalog.store import Catalog
 from moon2.cli import main
+from moon2.files import FolderInUseError, exclusive_lock
 
 Encode = Callable[..., bytes]
 
@@ -305,3 +306,36 @@ def test_large_images_are_written_a_few_at_a_time(
     run(tmp_path / "shop.parquet", tmp_path / "out", layout="parquet")
     written = pq.ParquetFile(tmp_path / "out/products/train-00000.parquet").metadata
     assert [written.row_group(group).num_rows for group in range(written.num_row_groups)] == [4] * 5
+
+
+def test_a_second_import_into_a_folder_is_refused(tmp_path: Path) -> None:
+    run(write_csv(tmp_path / "shop.csv", [("id", "title"), (1, "Shirt")]), tmp_path / "out")
+    with exclusive_lock(tmp_path / "out", "`moon2 import`"):
+        for overwrite in (False, True):
+            with pytest.raises(FolderInUseError, match="out: another `moon2 import` is writing it"):
+                run(tmp_path / "shop.csv", tmp_path / "out", overwrite=overwrite)
+    assert Catalog.open(tmp_path / "out").ids() == ["1"]
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_what_was_there(tmp_path: Path, image_bytes: Encode) -> None:
+    run(write_csv(tmp_path / "shop.csv", [("id", "title"), (1, "Shirt")]), tmp_path / "out")
+    # Files of at most so many bytes stand for the disk: too little for a row group, for the last one, for the footer.
+    images = [image_bytes("navy", "BMP", (80, 80)) for _ in range(40)]
+    rows = [{"id": str(i), "title": "Shirt", "images": [image]} for i, image in enumerate(images)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "new.parquet")
+    program = (
+        "import resource, sys; from moon2.catalog import shards; from moon2.cli import main;"
+        "shards.ROW_GROUP_BYTES = 200_000; limits = map(int, sys.argv[3:]);"
+        "codes = [resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)) or"
+        " main(['import', sys.argv[1], '--out', sys.argv[2], '--overwrite']) for limit in limits]; print(codes)"
+    )
+    whole = 40 * len(images[0])
+    limits = [1_000, whole // 2, whole - 100, whole + 300]
+    command = [sys.executable, "-c", program, tmp_path / "new.parquet", tmp_path / "out", *map(str, limits)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[2, 2, 2, 2]", done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("moon2: ")]
+    assert len(lines) == 4 and "Traceback" not in done.stderr and "ignored" not in done.stderr
+    assert f"{tmp_path / 'out'}: cannot be written (file too large); make room, or choose another folder" in lines[0]
+    assert Catalog.open(tmp_path / "out").ids() == ["1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.parquet", "out", "shop.csv"]

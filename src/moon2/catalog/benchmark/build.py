@@ -27,6 +27,7 @@ from moon2.catalog.groups import group_pairs
 from moon2.catalog.schema import SPLITS, CatalogError, Reject, is_url
 from moon2.catalog.store import Catalog, CatalogWriter
 from moon2.catalog.triplets import style_of
+from moon2.files import exclusive_lock
 from moon2.records import Interaction
 
 __all__ = ["BenchmarkResult", "BenchmarkSettings", "build_benchmark"]
@@ -73,8 +74,11 @@ def build_benchmark(
         raise CatalogError(f"{data}: has no search log; import the catalog with --log")
     name, licence = title or f"{catalog.folder.name} benchmark", licence or catalog.licence()
     # Opened before the long work, because the folder may be in use.
-    writer = CatalogWriter(out, title=name, licence=licence, overwrite=overwrite)
-    with writer, tqdm(total=2 * len(catalog), unit=" products", desc="benchmark") as bar:
+    with (
+        exclusive_lock(out, "`moon2 benchmark build`"),
+        CatalogWriter(out, title=name, licence=licence, overwrite=overwrite) as writer,
+        tqdm(total=2 * len(catalog), unit=" products", desc="benchmark") as bar,
+    ):
         builder.read(bar)
         builder.remove_duplicates()
         builder.cap_categories()

@@ -25,6 +25,7 @@ from moon2.catalog.importing.product_rows import add_products
 from moon2.catalog.importing.sources import LogTable, ShopTables
 from moon2.catalog.schema import CatalogError
 from moon2.catalog.store import Catalog, CatalogWriter
+from moon2.files import exclusive_lock
 
 Layout = Literal[
     "auto",
@@ -182,25 +183,27 @@ def import_tables(
     """Imports opened tables, such as those of a layout of your own; arguments as of `import_catalog`.
 
     Raises:
-        CatalogError: a column is missing, `out` is in use, or no product could be used.
+        CatalogError: a column is missing, `out` holds something, no product could be used, or the disk is full.
+        FolderInUseError: another process is writing `out`.
     """
     table = tables.products
     columns = tables.columns.resolve(table.columns, table.name)
     logs = [open_log(log) for log in tables.logs]
-    writer = CatalogWriter(out, title=title, licence=tables.licence, overwrite=overwrite)
-    cache = writer.folder.with_name(f".{writer.folder.name}.fetched")
-    with writer, ExitStack() as stack:
-        fetcher = None
-        if fetch:
-            fetcher = stack.enter_context(ImageFetcher(allow_private_hosts=allow_private_hosts, cache=cache))
-        importer = Importer(writer, not refer, fetcher)
-        add_products(importer, table, columns)
-        if not importer.products:
-            why = f"; the first: {importer.first_reject}" if importer.first_reject else "; the table has no rows"
-            raise CatalogError(f"{table.name}: no product could be used{why}")
-        for log in logs:
-            add_log(importer, log)
-    shutil.rmtree(cache, ignore_errors=True)
+    cache = out.absolute().with_name(f".{out.absolute().name}.fetched")
+    with exclusive_lock(out, "`moon2 import`"):
+        writer = CatalogWriter(out, title=title, licence=tables.licence, overwrite=overwrite)
+        with writer, ExitStack() as stack:
+            fetcher = None
+            if fetch:
+                fetcher = stack.enter_context(ImageFetcher(allow_private_hosts=allow_private_hosts, cache=cache))
+            importer = Importer(writer, not refer, fetcher)
+            add_products(importer, table, columns)
+            if not importer.products:
+                why = f"; the first: {importer.first_reject}" if importer.first_reject else "; the table has no rows"
+                raise CatalogError(f"{table.name}: no product could be used{why}")
+            for log in logs:
+                add_log(importer, log)
+        shutil.rmtree(cache, ignore_errors=True)
     return ImportResult(
         catalog=Catalog.open(out),
         products=importer.products,
