@@ -32,6 +32,12 @@ class RandomEncoder:
     def __init__(self, dimension: int) -> None:
         self.dimension, self.random = dimension, np.random.default_rng(0)
 
+    fields = ("title",)
+
+    def product_text(self, product: Product) -> str:
+        """Its title."""
+        return product.title
+
     def encode(self, items: Sequence[Any], **_: Any) -> np.ndarray:
         """[n, D] float32."""
         vectors = self.random.standard_normal((len(items), self.dimension), dtype=np.float32)

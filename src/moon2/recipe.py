@@ -39,7 +39,7 @@ class TinySettings:
     """Sizes of the `tiny` backbone: the Qwen3-VL architecture, small enough to train from nothing on two CPU cores."""
 
     vocabulary: int = 6000
-    """Entries of the byte-level BPE tokenizer that is trained on the catalog's own titles and queries."""
+    """Entries of the byte-level BPE tokenizer that is trained on the catalog's own products and queries."""
     width: int = 192
     """Hidden size D of the decoder, which is also the length of the vectors."""
     layers: int = 4
@@ -125,8 +125,11 @@ class LoraSettings:
 class InputSettings:
     """What of a product or query reaches the model."""
 
+    fields: list[str] = field(default_factory=lambda: ["title"])
+    """What of a product is read as its text, in this order: `title`, `description`, `category`, `attributes` (all), or
+    the name of one attribute, such as `[title, brand, attributes, description]`. Queries are read as they are."""
     max_text_tokens: int = 64
-    """Longer text is cut here."""
+    """Longer text is cut here; of a product's first its description, then its end."""
     max_pixels: int = 262_144
     """Larger images are scaled down to this many pixels (height × width), keeping their shape. It decides how many
     visual tokens an image costs and so, more than anything else, speed and memory."""
@@ -136,6 +139,9 @@ class InputSettings:
     def __post_init__(self) -> None:
         for name in ("max_text_tokens", "max_pixels", "max_images"):
             require(getattr(self, name) >= 1, f"input.{name}", getattr(self, name), "1 or more")
+        usable = bool(self.fields) and all(name.strip() for name in self.fields)
+        require(usable, "input.fields", self.fields, "one or more names, such as [title, brand]")
+        require(len(set(self.fields)) == len(self.fields), "input.fields", self.fields, "names that are all different")
 
 
 @dataclass
@@ -322,8 +328,8 @@ class Recipe:
     """All settings of one run; the sections are the dataclasses above."""
 
     init: str | None = None
-    """A trained encoder to go on from: the folder of a run or of an encoder, or a hub id. `backbone` and `experts` are
-    then its own and need not be given; `--resume` needs it again."""
+    """A trained encoder to go on from: the folder of a run or of an encoder, or a hub id. `backbone`, `experts` and
+    `input.fields` are then its own and need not be given; `--resume` needs it again."""
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     experts: ExpertSettings = field(default_factory=ExpertSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)

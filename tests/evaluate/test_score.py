@@ -19,6 +19,7 @@ from moon2.evaluate.format import to_markdown, to_text
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.score import score
 from moon2.evaluate.test_set import EvaluationError, read_test_set
+from moon2.recipe import InputSettings
 from moon2.records import Interaction, Product, Query
 from moon2.views import DIRECTIONS
 
@@ -242,3 +243,23 @@ def test_the_lengths_that_were_trained_are_scored_unasked(new_matryoshka: Encode
 def test_a_length_above_the_width_is_refused_before_the_work(catalog: Catalog) -> None:
     with pytest.raises(EvaluationError, match="--dimensions has 7; each must be 1 to 6, the length of the vectors"):
         evaluation_of(catalog, dimensions=(4, 7))
+
+
+@pytest.mark.parametrize(
+    ("fields", "read"),
+    [
+        (["title"], {}),
+        (["title", "brand", "description"], {}),
+        (["title", "category"], {"class": "category"}),
+        (["attributes"], {"colour": "attributes"}),
+        (["category", "colour"], {"class": "category", "colour": "colour"}),
+    ],
+)
+def test_a_label_that_is_read_is_no_prediction(fields: list[str], read: dict[str, str], catalog: Catalog) -> None:
+    encoder = ColourAndKindEncoder()
+    encoder.inputs = InputSettings(fields=fields)
+    evaluation, _ = score(encoder, catalog)
+    assert (evaluation.fields, evaluation.labels_read) == (fields, read)
+    for task, field in read.items():
+        line = f"{task} is read, not predicted, in views mm and t: its label is in the field {field!r}"
+        assert line in to_text(evaluation) and line in to_markdown(evaluation)

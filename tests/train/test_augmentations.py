@@ -191,7 +191,7 @@ def test_products_are_told_apart_by_their_own_titles(
         example = stream[index]
         ids = (example.outline.positive_id, example.outline.negative_id)
         titles = tuple(richer.product(id).title if id else "" for id in ids)
-        assert example.outline.titles == titles
+        assert example.outline.own_texts == titles
 
 
 @pytest.mark.parametrize("use", ["concatenate", "draw", "none"])

@@ -343,4 +343,4 @@ def test_what_is_known_without_reading_an_image_is_what_is_read(new_stream: Call
         outline = stream.outline(index)
         assert example.outline == outline
         texts = (example.positive.text, "" if example.negative is None else example.negative.text)
-        assert outline.texts == outline.titles == texts
+        assert outline.texts == outline.own_texts == texts

@@ -105,6 +105,13 @@ def test_concatenated_augmentations_cost_their_tokens(small_recipe: Callable[...
     assert augmented.peak > plain.peak and augmented.operations > plain.operations
 
 
+def test_more_fields_than_the_title_are_taken_to_fill_what_is_read(small_recipe: Callable[..., Recipe]) -> None:
+    title, fields = (plan_run(small_recipe(*settings)) for settings in ([], ["input.fields=[title, brand]"]))
+    assert (title.text_tokens, fields.text_tokens) == (48, 64)
+    # Of four triplets the products alone, in the joint row and in the row of their text.
+    assert fields.tokens - title.tokens == 4 * 2 * 2 * 16
+
+
 def test_the_command_needs_neither_data_nor_weights(
     small_recipe: Callable[..., Recipe],
     tmp_path: Path,

@@ -107,6 +107,7 @@ def test_it_may_read_larger_images_and_longer_text(trained: Path, shop: Catalog)
     "setting",
     [
         "experts.count=8",
+        "input.fields=[title, brand]",
         "experts.active=1",
         "backbone.tiny.width=64",
         "backbone.name=Qwen/Qwen3-VL-2B-Instruct",
@@ -117,6 +118,13 @@ def test_what_contradicts_the_encoder_is_refused(setting: str, trained: Path, sh
         run_training(start(trained, setting), shop, tmp_path / "run")
     assert setting.partition("=")[0] in str(caught.value) and str(trained) in str(caught.value)
     assert "\n" not in str(caught.value) and not (tmp_path / "run" / "recipe.yaml").exists()
+
+
+def test_it_goes_on_with_the_fields_that_it_reads(
+    small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
+) -> None:
+    Encoder.from_recipe(small_recipe("input.fields=[title, brand]"), ["navy shirt"]).save_pretrained(tmp_path)
+    assert untrained_encoder(load_recipe(None, [*PLAIN, f"init={tmp_path}"]), shop).fields == ["title", "brand"]
 
 
 def test_its_own_settings_may_be_given(trained: Path, shop: Catalog, tmp_path: Path) -> None:

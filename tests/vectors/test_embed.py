@@ -9,6 +9,7 @@ import pytest
 from support.coloured_shop import ColourAndKindEncoder, photo, twins, write_test_catalog
 from tqdm import tqdm
 
+from moon2.recipe import InputSettings
 from moon2.records import Product, Query
 from moon2.vectors.embed import embed_products, embed_queries
 
@@ -66,3 +67,16 @@ def test_labels_are_the_leaf_of_the_category_and_the_named_attributes(tmp_path: 
     vectors, labels = embed_products(ENCODER, catalog, ids, 64, BAR, ["colour"])
     assert labels == {"class": ["bag", None, "shirt"], "colour": ["blue", None, "red"]}
     assert np.array_equal(vectors["mm"].rows, [0, 1, 2])
+
+
+def test_a_product_has_the_view_of_its_text_by_the_fields_that_are_read(tmp_path: Path) -> None:
+    encoder = ColourAndKindEncoder()
+    encoder.inputs = InputSettings(fields=["colour"])
+    products = [
+        Product("coloured", images=(photo("red", "bag"),), attributes={"colour": "red"}),
+        Product("titled", "red bag", images=(photo("red", "bag"),)),
+    ]
+    catalog = write_test_catalog(tmp_path, products, [])
+    vectors, _ = embed_products(encoder, catalog, catalog.ids(), 64, BAR)
+    assert {view: table.rows.tolist() for view, table in vectors.items()} == {"t": [0], "i": [0, 1], "mm": [0, 1]}
+    assert vectors["t"].matrix[0] == pytest.approx(encoder.encode(["colour: red"])[0], abs=1e-6)

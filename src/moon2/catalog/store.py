@@ -127,6 +127,11 @@ class Catalog:
         shards = [shard for shard in self._shards if split in (None, shard.split)]
         return itertools.chain.from_iterable(shard.read_all(columns) for shard in shards)
 
+    def attribute_names(self, split: str | None = None) -> set[str]:
+        """The names of all attributes that a product of one split, or of all, has a value of."""
+        rows = self.rows(split, ["attributes"])
+        return {pair["key"] for row in rows for pair in row["attributes"] or () if pair["value"]}
+
     def licence(self) -> str:
         """The licence on the catalog's card, a hub identifier; "unknown" where none is given."""
         card = self.folder / "README.md"

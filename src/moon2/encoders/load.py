@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-from moon2.encoders.protocol import VectorEncoder
+from moon2.encoders.protocol import EncoderAdapter, VectorEncoder
 from moon2.model.encoder import Encoder
 from moon2.model.encoder_folder import EncoderError
 from moon2.model.moon_model import MoonModel
+from moon2.recipe import InputSettings
 from moon2.run_folder import find_model_folder
 
 Kind = Literal["moon2", "sentence-transformers", "dual"]
 
 
-def load_encoder(source: str | Path, *, prompt: str = "", trust_remote_code: bool = False) -> VectorEncoder:
+def load_encoder(
+    source: str | Path, *, prompt: str = "", fields: Sequence[str] = (), trust_remote_code: bool = False
+) -> VectorEncoder:
     """Loads any model that embeds products; the files in it tell what kind it is.
 
     Args:
@@ -24,14 +28,27 @@ def load_encoder(source: str | Path, *, prompt: str = "", trust_remote_code: boo
             modules.json), or of a `transformers` checkpoint with a text and an image tower.
         prompt: put before every query's text; some text encoders are trained with one. When not given, the one that a
             sentence-transformers model brings with it. Not for moon2's own.
+        fields: what of a product is read as its text, as in `input.fields`; its title when not given. moon2's own read
+            what they were trained on.
         trust_remote_code: let a sentence-transformers model run Python that comes with it.
 
     Raises:
-        EncoderError: it cannot be loaded, or is none of these.
+        EncoderError: it cannot be loaded, or is none of these; or it is moon2's own and reads other fields.
     """
     kind = model_kind(source)
     if kind == "moon2":
-        return load_own(source)
+        own = load_own(source)
+        read = own.processor.settings.fields
+        if fields and [*fields] != read:
+            raise EncoderError(f"{source}: was trained on the fields {', '.join(read)}; leave --fields out")
+        return own
+    encoder = _load_other(source, kind, prompt, trust_remote_code)
+    if fields:
+        encoder.inputs = InputSettings(fields=[*fields])
+    return encoder
+
+
+def _load_other(source: str | Path, kind: Kind, prompt: str, trust_remote_code: bool) -> EncoderAdapter:
     if kind == "dual":
         from moon2.encoders.dual import DualEncoder
 

@@ -13,12 +13,21 @@ from moon2.images import ImageError, ImageSource, open_image
 from moon2.model.encoder import Vectors, logger
 from moon2.model.encoder_folder import EncoderError
 from moon2.model.processor import ItemSource, is_one_item
+from moon2.model.product_text import product_text
+from moon2.recipe import InputSettings
 from moon2.records import Product, Query
 from moon2.views import VIEWS, View
 
 
 class VectorEncoder(Protocol):
     """Products, queries and plain text to vectors."""
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """What it reads of a product as its text, as `input.fields` names it."""
+
+    def product_text(self, product: Product) -> str:
+        """Those fields as one text; "" where the product has none of the fields that it reads."""
 
     def encode(
         self, items: Sequence[ItemSource], *, view: View | None = None, batch_size: int = 64, skip_bad: bool = False
@@ -39,12 +48,25 @@ class EncoderAdapter(ABC):
     Args:
         name: which model it is.
         prompt: put before every query's text.
+
+    Attributes:
+        inputs: which fields of a product are its text; its title alone unless it is set.
     """
 
     def __init__(self, name: str, prompt: str = "") -> None:
         self.name = name
         self.prompt = prompt
+        self.inputs = InputSettings()
         self._dimension = 0
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """Those in `inputs`."""
+        return self.inputs.fields
+
+    def product_text(self, product: Product) -> str:
+        """The fields in `inputs`, whole: the model cuts its text itself."""
+        return product_text(product, self.inputs)
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str], batch_size: int = 64, role: str = "") -> Vectors:
@@ -116,7 +138,7 @@ class EncoderAdapter(ABC):
         if isinstance(item, str):
             text = item
         elif isinstance(item, Product):
-            text, image, where = item.title, next(iter(item.images), None), f"product {item.id!r}"
+            text, image, where = self.product_text(item), next(iter(item.images), None), f"product {item.id!r}"
         elif isinstance(item, Query):
             text, image, where = f"{self.prompt}{item.text}" if item.text else "", item.image, f"query {item.id!r}"
         elif is_one_item(item):

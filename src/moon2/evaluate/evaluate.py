@@ -45,6 +45,7 @@ def evaluate(
     label_prompt: str = "{}",
     dimensions: tuple[int, ...] = (),
     prompt: str = "",
+    fields: tuple[str, ...] = (),
     trust_remote_code: bool = False,
     limit: int | None = None,
 ) -> EvaluatedModel:
@@ -72,6 +73,7 @@ def evaluate(
         label_prompt: a label in words, such as "a photo of {}".
         dimensions: lengths to which vectors are cut, to score those too; those it was trained for when not given.
         prompt: text before a query's, for another model; its own when not given.
+        fields: what another model reads of a product as its text, such as title brand; its title when not given.
         trust_remote_code: let a sentence-transformers model run Python that comes with it.
         limit: for a quick look, at most so many products and queries.
 
@@ -98,7 +100,7 @@ def evaluate(
     from moon2.encoders.load import load_encoder
     from moon2.evaluate.score import score
 
-    encoder = load_encoder(model, prompt=prompt, trust_remote_code=trust_remote_code)
+    encoder = load_encoder(model, prompt=prompt, fields=fields, trust_remote_code=trust_remote_code)
     evaluation, per_query = score(
         encoder,
         catalog,

@@ -46,9 +46,10 @@ def to_markdown(evaluation: Evaluation) -> str:
 
 def summary(evaluation: Evaluation) -> str:
     """One line that says what was scored."""
+    read = f", read by {', '.join(evaluation.fields)}" if evaluation.fields not in ([], ["title"]) else ""
     limited = f", a sample of at most {evaluation.limit} of each" if evaluation.limit is not None else ""
     return (
-        f"{evaluation.model} on {evaluation.catalog}: {evaluation.gallery:,} products in the gallery, "
+        f"{evaluation.model} on {evaluation.catalog}: {evaluation.gallery:,} products in the gallery{read}, "
         f"{evaluation.queries:,} queries{limited}; {evaluation.seconds:.1f} s"
     )
 
@@ -105,6 +106,8 @@ def notes(evaluation: Evaluation) -> list[str]:
         for reason, count in reasons.items():
             directions.setdefault(f"{count:,} {reason}", []).append(direction)
     lines = [f"left out of {', '.join(names)}: {items}" for items, names in directions.items()]
+    for task, name in evaluation.labels_read.items():
+        lines.append(f"{task} is read, not predicted, in views mm and t: its label is in the field {name!r}")
     for task, views in evaluation.left_out_of_task.items():
         lines += [f"left out of {task} ({view}): {count:,} products" for view, count in views.items() if count]
     return lines

@@ -39,6 +39,8 @@ class Evaluation:
         expert_use_products: products that mean is over.
         intervals: direction → k → the 95 % bootstrap interval of R@k over the queries, [low, high].
         accuracy_intervals: task → view → the 95 % bootstrap interval of the accuracy over the products, [low, high].
+        fields: what of a product was read as its text, as in `input.fields`.
+        labels_read: task → the one of these fields that holds its label: views t and mm need not predict it.
         limit: the most queries and the most products used, when they were limited for a quick look.
         fingerprint: of the test set, as `moon2.evaluate.test_set.read_test_set` gives it.
     """
@@ -58,6 +60,8 @@ class Evaluation:
     seconds: float = 0.0
     intervals: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     accuracy_intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    fields: list[str] = field(default_factory=list)
+    labels_read: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
     hard: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     expert_use: dict[str, list[float]] = field(default_factory=dict)

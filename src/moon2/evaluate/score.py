@@ -7,6 +7,7 @@ direction alone, and counted in `Evaluation.left_out`.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +23,10 @@ from moon2.evaluate.expert_use import expert_use
 from moon2.evaluate.per_query import KS, QueryScores, occurrences
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.significance import interval
-from moon2.evaluate.test_set import EvaluationError, TestSet, read_test_set
+from moon2.evaluate.test_set import EvaluationError, TestSet, read_test_set, require_attributes
 from moon2.evaluate.zeroshot import label_scores
 from moon2.model.encoder import Encoder
+from moon2.model.product_text import FIELDS, unknown_fields
 from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
 from moon2.vectors.labels import nearest_label
 from moon2.vectors.retrieval import DirectionRanks, rank_directions, recalls
@@ -33,6 +35,7 @@ from moon2.views import DIRECTIONS, VIEWS, Objective, View
 
 COLOUR_ATTRIBUTES = ("base_colour", "colour", "color")
 """Attributes predicted when none are named: the first of these that the catalog has."""
+logger = logging.getLogger(__name__)
 VIEW_NAMES = {"t": "text", "i": "a readable image", "mm": "both text and a readable image"}
 
 
@@ -76,8 +79,10 @@ def score(
     test_set = read_test_set(catalog, limit)
     ids, interactions = test_set.gallery, test_set.interactions
     named = list(attributes) or declared_attributes(catalog.folder)
-    if attributes:
-        _require_attributes(attributes, catalog)
+    require_attributes(attributes, catalog)
+    if unusual := set(encoder.fields) - set(FIELDS):
+        for line in unknown_fields([*unusual], catalog.attribute_names()):
+            logger.warning("%s: %s", catalog.folder, line)
     lengths = _lengths(encoder, dimensions)
     with tqdm(total=len(ids) + len(interactions), desc="encoding", unit="item", disable=not show_progress) as bar:
         read = COLOUR_ATTRIBUTES if named is None else named
@@ -134,6 +139,8 @@ def score(
             name: {view: [100 * bound for bound in interval(row.hits[1])] for view, row in task.correct.items()}
             for name, task in tasks.items()
         },
+        fields=[*encoder.fields],
+        labels_read={name: field for name in tasks if (field := _read_label(name, encoder.fields))},
         limit=limit,
         fingerprint=test_set.fingerprint,
     )
@@ -172,16 +179,6 @@ def _left_out(direction: Objective, result: DirectionRanks, test_set: TestSet) -
     return {reason: count for reason, count in counts.items() if count}
 
 
-def _require_attributes(attributes: Sequence[str], catalog: Catalog) -> None:
-    """Refuses an attribute that no product has, before the long work."""
-    known = {pair["key"] for row in catalog.rows(None, ["attributes"]) for pair in row["attributes"] or ()}
-    for name in attributes:
-        if name not in known:
-            raise EvaluationError(
-                f"{catalog.folder}: no product has the attribute {name!r}; there are {', '.join(sorted(known))}"
-            )
-
-
 def _lengths(encoder: VectorEncoder, dimensions: Sequence[int]) -> list[int]:
     """The lengths at which vectors are scored, ascending, each once, with the full one; none unless there is another.
 
@@ -202,6 +199,12 @@ def _tasks(labels: Mapping[str, list[str | None]], attributes: Sequence[str] | N
         attributes = [name for name in COLOUR_ATTRIBUTES if any(labels[name])][:1]
     tasks = {name: labels[name] for name in ("class", *attributes)}
     return {name: values for name, values in tasks.items() if len(set(values) - {None}) > 1}
+
+
+def _read_label(task: str, fields: Sequence[str]) -> str:
+    """The field among those that are read which holds the label to be predicted; "" where none does."""
+    holders = ("category",) if task == "class" else (task, "attributes")
+    return next((field for field in fields if field in holders), "")
 
 
 def _score_task(

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from moon2.catalog.store import Catalog
-from moon2.errors import UserError
+from moon2.errors import UserError, did_you_mean
 from moon2.records import Interaction
 
 Item = TypeVar("Item")
@@ -78,6 +78,21 @@ def read_test_set(catalog: Catalog, limit: int | None = None) -> TestSet:
         if row["id"] in members:
             add(row["id"], row["title"] or "")
     return TestSet(gallery, interactions, digest.hexdigest())
+
+
+def require_attributes(names: Sequence[str], catalog: Catalog) -> None:
+    """Refuses to predict an attribute that no product has, before the long work.
+
+    Raises:
+        EvaluationError: names the first, and those there are.
+    """
+    known = catalog.attribute_names() if names else set()
+    for name in names:
+        if name not in known:
+            raise EvaluationError(
+                f"{catalog.folder}: no product has the attribute {name!r}{did_you_mean(name, known) or ';'} there are "
+                f"{', '.join(sorted(known))}"
+            )
 
 
 def _evenly(items: Sequence[Item], limit: int | None) -> list[Item]:

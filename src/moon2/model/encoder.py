@@ -33,6 +33,7 @@ from moon2.model.moon_model import MoonModel
 from moon2.model.processor import Item, ItemSource, Processor, is_one_item, item_length
 from moon2.objective.matryoshka import shortened
 from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe
+from moon2.records import Product
 from moon2.views import VIEWS, View
 
 Vectors = NDArray[np.float32]
@@ -223,6 +224,18 @@ class Encoder:
         sources: Sequence[ItemSource] = [items] if is_one_item(items) else list(_iterable(items))
         return self._encode(sources, (wanted,), dimension, batch_size, show_progress, skip_bad)[wanted]
 
+    @property
+    def fields(self) -> Sequence[str]:
+        """What it reads of a product as its text, by `input.fields` of the recipe it was trained by."""
+        return self.processor.settings.fields
+
+    def product_text(self, product: Product) -> str:
+        """Those fields as one text; see `moon2.model.product_text`.
+
+        As plain text, such as to sentence-transformers, it gives the same vector as the product does.
+        """
+        return self.processor.product_text(product)
+
     def encode_query(self, queries: Iterable[ItemSource] | ItemSource, **options: Any) -> Vectors:
         """Embeds queries; the same as `encode`, under the name that sentence-transformers gives it."""
         return self.encode(queries, **options)
@@ -271,7 +284,7 @@ class Encoder:
         problems: list[str] = []
         # Long items together: a batch is padded to its longest. Images are opened batch by batch, so memory does not
         # grow with the number of items.
-        order = sorted(range(len(sources)), key=lambda index: item_length(sources[index]))
+        order = sorted(range(len(sources)), key=lambda index: item_length(sources[index], self.processor.settings))
         with torch.inference_mode(), tqdm(total=len(sources), unit="item", disable=not show_progress) as bar:
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]

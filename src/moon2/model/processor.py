@@ -25,6 +25,7 @@ from moon2.model.backbone_types import BackboneConfig
 from moon2.model.families import Family, Grid, ImageProcessor, ImageTensor
 from moon2.model.item_batch import ImageBatch, ItemBatch
 from moon2.model.packed_attention import Packing
+from moon2.model.product_text import fitted_text, product_text
 from moon2.recipe import InputSettings
 from moon2.records import Product, Query
 from moon2.views import VIEWS, View
@@ -121,8 +122,11 @@ class Processor:
         if isinstance(source, Item):
             return source
         text, images, where = _text_and_images(source)
+        if isinstance(source, Product):
+            text = self.product_text(source)
         if not text.strip() and not images:
-            raise ItemError(f"{where}: has neither text nor an image to embed")
+            fields = f" ({', '.join(self.settings.fields)})" if isinstance(source, Product) else ""
+            raise ItemError(f"{where}: has neither text{fields} nor an image to embed")
         limit = 0 if set(views) == {"t"} else self.settings.max_images
         read_at = None if full_size else self.reading_size
         opened = [opener(image, f"{where}: image {index}", read_at) for index, image in enumerate(images[:limit])]
@@ -265,11 +269,20 @@ class Processor:
         layout.grids.append(grids)
         layout.positions.append(self.family.positions(self.config, grids, length))
 
+    def product_text(self, product: Product) -> str:
+        """What is read of a product as its text; see `moon2.model.product_text`."""
+        return fitted_text(product, self.settings, lambda text: [start for start, _ in self._offsets(text)])
+
     def text_offsets(self, text: str) -> list[tuple[int, int]]:
         """Where each token of an item's text begins and ends in it, in characters."""
-        return list(
-            self._text_tokenizer.encode(text, add_special_tokens=False).offsets[: self.settings.max_text_tokens]
-        )
+        return self._offsets(text)[: self.settings.max_text_tokens]
+
+    def token_count(self, text: str) -> int:
+        """How many tokens a text has before it is cut."""
+        return len(self._offsets(text))
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        return list(self._text_tokenizer.encode(text, add_special_tokens=False).offsets)
 
     def _tokens(self, items: Sequence[Item]) -> list[list[int]]:
         tokens = self._tokenize([item.text for item in items])
@@ -310,19 +323,19 @@ def is_one_item(source: object) -> TypeGuard[ItemSource]:
     return isinstance(source, one) or is_image_array(source) or hasattr(source, "read")
 
 
-def item_length(source: ItemSource) -> tuple[int, int]:
+def item_length(source: ItemSource, settings: InputSettings) -> tuple[int, int]:
     """Number of images and characters, by which items of similar length are put together."""
     if isinstance(source, str):
         return 0, len(source)
     if isinstance(source, Product):
-        return len(source.images), len(source.title)
+        return len(source.images), len(product_text(source, settings))
     return 1, len(source.text) if isinstance(source, (Query, Item)) else 0
 
 
 def _text_and_images(source: ItemSource) -> tuple[str, tuple[ImageSource, ...], str]:
     """Text, images, and how messages call it."""
     if isinstance(source, Product):
-        return source.title, source.images, f"product {source.id!r}"
+        return "", source.images, f"product {source.id!r}"
     if isinstance(source, Query):
         return source.text, () if source.image is None else (source.image,), f"query {source.id!r}"
     if isinstance(source, Mapping):

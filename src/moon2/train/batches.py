@@ -1,6 +1,6 @@
 """Triplets to tensors: the items of a batch in chunks, and the masks that say which items are no negatives.
 
-Masks are made of the ids and titles of the whole batch, which every process knows without reading an image; so the
+Masks are made of the ids and texts of the whole batch, which every process knows without reading an image; so the
 processes of a run only exchange vectors.
 """
 
@@ -24,14 +24,14 @@ class TripletOutline:
     Attributes:
         positive_id, negative_id: of the products; the log may have shown nothing else, so there may be no negative.
         known_positive_ids: every product known to answer the query.
-        titles: of the positive and the negative, their own, whatever text stands in their place.
+        own_texts: of the positive and the negative, whatever text stands in their place.
         texts: the text that is drawn for each of the two.
     """
 
     positive_id: str
     negative_id: str | None
     known_positive_ids: frozenset[str]
-    titles: tuple[str, str] = ("", "")
+    own_texts: tuple[str, str] = ("", "")
     texts: tuple[str, str] = ("", "")
 
 
@@ -59,7 +59,7 @@ class TripletMasks:
     Attributes:
         size: B.
         known_positive: [B, C] bool, products that are known to answer the query and so are no negatives of it.
-        same_product: [C, C] bool, products that cannot be told apart: one product, one title, or one drawn text.
+        same_product: [C, C] bool, products that cannot be told apart: one product, one own text, or one drawn text.
         negative: [B] int64, the place of the triplet's own negative among the products, −1 where it has none.
     """
 
@@ -172,20 +172,20 @@ def collate(
 
 def triplet_masks(outlines: Sequence[TripletOutline]) -> TripletMasks:
     """The masks of a batch of these triplets."""
-    places = [(outline.positive_id, outline.titles[0], outline.texts[0]) for outline in outlines]
+    places = [(outline.positive_id, outline.own_texts[0], outline.texts[0]) for outline in outlines]
     negative = []
     for outline in outlines:
         negative.append(-1 if outline.negative_id is None else len(places))
         if outline.negative_id is not None:
-            places.append((outline.negative_id, outline.titles[1], outline.texts[1]))
-    ids, titles, texts = ([place[part] for place in places] for part in range(3))
-    # Products without a title are told apart by their images.
-    titles = [title.casefold() or f"\0{id}" for id, title in zip(ids, titles, strict=True)]
+            places.append((outline.negative_id, outline.own_texts[1], outline.texts[1]))
+    ids, own_texts, texts = ([place[part] for place in places] for part in range(3))
+    # Products without a text are told apart by their images.
+    own_texts = [text.casefold() or f"\0{id}" for id, text in zip(ids, own_texts, strict=True)]
     texts = [text.casefold() or f"\0{id}" for id, text in zip(ids, texts, strict=True)]
     return TripletMasks(
         size=len(outlines),
         known_positive=known_positive_mask([outline.known_positive_ids for outline in outlines], ids),
-        same_product=equal_mask(ids) | equal_mask(titles) | equal_mask(texts),
+        same_product=equal_mask(ids) | equal_mask(own_texts) | equal_mask(texts),
         negative=torch.tensor(negative),
     )
 

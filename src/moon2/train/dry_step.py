@@ -42,8 +42,8 @@ from moon2.train.start import complete_recipe
 from moon2.train.step import triplet_loss
 from moon2.views import View
 
-TEXT_TOKENS = 48
-"""Of an item, unless `input.max_text_tokens` is less: a title of about 24 words."""
+TITLE_TOKENS = 48
+"""Of an item that is read by its title, unless `input.max_text_tokens` is less: about 24 words."""
 CPU = torch.device("cpu")
 
 
@@ -80,7 +80,7 @@ def plan_run(recipe: Recipe, devices: int = 1, *, gpu: bool = True) -> Plan:
         steps=settings.steps,
         batch_size=settings.batch_size,
         visual_tokens=image.tokens,
-        text_tokens=min(TEXT_TOKENS, recipe.input.max_text_tokens),
+        text_tokens=_text_tokens(recipe),
         tokens=batch.tokens * settings.batch_size // share,
         operations=useful_operations(model, batch.chunks) / share,
         **_measure(recipe, model, batch, devices, gpu=gpu),
@@ -93,9 +93,15 @@ def embedding_operations(recipe: Recipe) -> float:
     # Of a network that is trained whole, forward is a third.
     model.requires_grad_(True)
     image = processor.family.largest_image(processor.config, recipe.input.max_pixels)
-    text = [0] * min(TEXT_TOKENS, recipe.input.max_text_tokens)
+    text = [0] * _text_tokens(recipe)
     batch = processor.pack([ReadItem(text, [(b"image", image)])], text=False)
     return useful_operations(model, [batch]) / 3
+
+
+def _text_tokens(recipe: Recipe) -> int:
+    """Of an item; more fields than the title are taken to fill what is read."""
+    most = recipe.input.max_text_tokens
+    return min(TITLE_TOKENS, most) if recipe.input.fields == ["title"] else most
 
 
 def _network(recipe: Recipe) -> tuple[MoonModel, Processor]:
@@ -124,13 +130,14 @@ def _batch(
     recipe: Recipe, model: MoonModel, processor: Processor, image: ImageTensor, share: int, devices: int
 ) -> TripletBatch:
     """What one device gets of a batch; all get as much."""
-    text = [0] * min(TEXT_TOKENS, recipe.input.max_text_tokens)
+    title = [0] * min(TITLE_TOKENS, recipe.input.max_text_tokens)
     added = recipe.augmentations
     augmented = round(2 * share * (1 - added.keep_original)) if added.use == "concatenate" else 0
     items = []
     for number in range(3 * share):
         times = 1 + added.images if 3 * share - number <= augmented else 1
         keys = [f"{number} {copy}".encode() for copy in range(times)]
+        text = title if number < share else [0] * _text_tokens(recipe)  # queries come first
         items.append(ReadItem(text * (2 if times > 1 else 1), [(key, image) for key in keys]))
     chunks = chunk_layout(model, processor, recipe, devices).pack(items)
     names = [f"{number}" for number in range(share * devices)]

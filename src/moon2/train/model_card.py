@@ -28,6 +28,7 @@ Text, images or both of a product become one vector in one space (MOON2.0, arXiv
 Backbone `{recipe.backbone.name}`, {recipe.experts.count} experts of which {recipe.experts.active} work on a token.
 Trained for {recipe.training.steps} steps of {recipe.training.batch_size} triplets{start},
 from {triplets} triplets over the {len(catalog)} products of the catalog `{catalog.folder.name}`.
+Of a product it reads the images and, as its text, {", ".join(recipe.input.fields)}.
 
 ```python
 from moon2 import Encoder, Product

@@ -1,7 +1,7 @@
 """What a run starts from: a dense backbone, which is upcycled, or a trained encoder, which goes on learning.
 
-A trained encoder brings its weights, experts and W*, tokenizer and image processor. What it reads of an item, how its
-weights are held and how it is trained are the new recipe's.
+A trained encoder brings its weights, experts and W*, tokenizer and image processor, and the fields of a product that it
+reads. How much it reads of an item, how its weights are held and how it is trained are the new recipe's.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch
 from moon2.model.encoder import Encoder
 from moon2.model.encoder_folder import class_path, read_encoder_config, read_origin
 from moon2.model.moon_model import MoonModel
-from moon2.recipe import BackboneSettings, ExpertSettings, Recipe, RecipeError, TinySettings
+from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, RecipeError, TinySettings
 from moon2.run_folder import RunFolder
 
-Settings = BackboneSettings | TinySettings | ExpertSettings
+Settings = BackboneSettings | TinySettings | ExpertSettings | InputSettings
 
 
 def complete_recipe(recipe: Recipe, network: type[MoonModel]) -> Recipe:
-    """The recipe with the sections `backbone` and `experts` of the encoder that it starts from, if it names one.
+    """The recipe with `backbone`, `experts` and `input.fields` of the encoder that it starts from, if it names one.
 
     A setting of theirs that is left at its default counts as not given. `backbone.dtype` stays the recipe's own.
 
@@ -50,7 +50,9 @@ def complete_recipe(recipe: Recipe, network: type[MoonModel]) -> Recipe:
         backbone = replace(recipe.backbone, pooling=config["pooling"])
     backbone = replace(backbone, dtype=recipe.backbone.dtype)
     _require_equal("backbone", recipe.backbone, backbone, source)
-    return replace(recipe, backbone=backbone, experts=experts)
+    inputs = replace(recipe.input, fields=config["input"]["fields"])
+    _require_equal("input", recipe.input, inputs, source)
+    return replace(recipe, backbone=backbone, experts=experts, input=inputs)
 
 
 def new_encoder(recipe: Recipe, texts: Iterable[str], network: type[MoonModel]) -> Encoder:

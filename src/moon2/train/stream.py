@@ -19,6 +19,7 @@ from moon2.catalog.store import Catalog, CatalogError, UnknownProductError
 from moon2.catalog.triplets import Triplet
 from moon2.images import ImageError, ImageOpener, open_image
 from moon2.model.processor import Item, Processor
+from moon2.model.product_text import product_text
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.records import Product, Query
 from moon2.train.augmentations import draw_augmentations
@@ -80,12 +81,12 @@ class TripletStream(Dataset[TripletExample]):
     def outline(self, index: int) -> TripletOutline:
         """Example `index` without its items."""
         triplet, _, negative_id = self._draw(index)
-        titles, texts = zip(
-            self._titles(triplet.positive_id, self._augmenting(index, 0)),
-            self._titles(negative_id, self._augmenting(index, 1)),
+        own_texts, texts = zip(
+            self._texts(triplet.positive_id, self._augmenting(index, 0)),
+            self._texts(negative_id, self._augmenting(index, 1)),
             strict=True,
         )
-        return TripletOutline(triplet.positive_id, negative_id, triplet.known_positive_ids, titles, texts)
+        return TripletOutline(triplet.positive_id, negative_id, triplet.known_positive_ids, own_texts, texts)
 
     def _draw(self, index: int) -> tuple[Triplet, np.random.Generator, str | None]:
         """The triplet, the generator of its image transforms, and its negative."""
@@ -106,8 +107,8 @@ class TripletStream(Dataset[TripletExample]):
         """A generator of its own: with or without augmentations, everything else is drawn alike."""
         return np.random.default_rng((self.seed, 3, index, product))
 
-    def _titles(self, id: str | None, augmenting: np.random.Generator) -> tuple[str, str]:
-        """A product's own title, and the text that is drawn for it."""
+    def _texts(self, id: str | None, augmenting: np.random.Generator) -> tuple[str, str]:
+        """A product's own text, and the one that is drawn for it."""
         try:
             product = self.catalog.product(id) if id is not None else None
         except UnknownProductError:
@@ -116,7 +117,8 @@ class TripletStream(Dataset[TripletExample]):
             return "", ""
         pictureless = replace(product, expanded_images=())
         drawn = draw_augmentations(pictureless, self.augmentations, augmenting, self._warn)
-        return product.title.strip(), f"{drawn.product.title.strip()}\n{drawn.added_text}".strip()
+        own, other = (product_text(one, self.processor.settings) for one in (product, drawn.product))
+        return own, f"{other}\n{drawn.added_text}".strip()
 
     def _product(self, id: str, random: np.random.Generator, augmenting: np.random.Generator) -> Item:
         """A product's item, perhaps augmented."""

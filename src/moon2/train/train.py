@@ -25,6 +25,7 @@ from moon2.files import exclusive_lock
 from moon2.recipe import Recipe, require
 from moon2.run_folder import ADAPTER, RunFolder
 from moon2.train.plan import Plan
+from moon2.train.texts import tokenizer_texts, warn_about_texts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -183,11 +184,13 @@ def prepare_run(
     if settings.evaluate_every:
         held_out = hold_out(triplets, catalog.ids("train"), settings.validation_queries, settings.seed)
         triplets = held_out.training
-    texts = [*_tokenizer_texts(catalog, triplets)]
+    texts = [*tokenizer_texts(catalog, triplets, recipe.input)]
     if _is_first_process():
         more = chain(augmentation_texts(catalog, recipe.augmentations), fingerprint(recipe))
         run.begin(recipe, _fingerprint(texts, triplets, more), resume=resume)
     encoder = new_encoder(recipe, texts, network)
+    if _is_first_process():
+        warn_about_texts(catalog, encoder.processor)
     freeze(encoder.model, settings.freeze)
     if recipe.lora.rank:
         add_lora(encoder.model, recipe.lora, settings.seed)
@@ -338,10 +341,11 @@ def finish_run(
 def untrained_encoder(recipe: Recipe, catalog: Catalog) -> Encoder:
     """The encoder that training by this recipe begins with."""
     from moon2.model.moon_model import MoonModel
-    from moon2.train.start import new_encoder
+    from moon2.train.start import complete_recipe, new_encoder
 
+    recipe = complete_recipe(recipe, MoonModel)
     triplets = training_triplets(catalog, recipe.training.seed)
-    return new_encoder(recipe, _tokenizer_texts(catalog, triplets), MoonModel)
+    return new_encoder(recipe, tokenizer_texts(catalog, triplets, recipe.input), MoonModel)
 
 
 def training_lock(out: Path) -> AbstractContextManager[None]:
@@ -351,12 +355,6 @@ def training_lock(out: Path) -> AbstractContextManager[None]:
 
 def _is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
-
-
-def _tokenizer_texts(catalog: Catalog, triplets: Iterable[Triplet]) -> Iterator[str]:
-    """The titles and queries on which the tokenizer of the `tiny` backbone is trained."""
-    yield from (row["title"] for row in catalog.rows("train", ["title"]) if row["title"])
-    yield from (triplet.query.text for triplet in triplets if triplet.query.text)
 
 
 def _fingerprint(texts: Iterable[str], triplets: Iterable[Triplet], more: Iterable[str]) -> str:

@@ -79,7 +79,7 @@ def embed_products(
         text_only: list[tuple[int, Product]] = []
         images_only: list[tuple[int, Product]] = []
         for row, product in enumerate(chunk, start):
-            group = images_only if not product.title.strip() else both if product.images else text_only
+            group = images_only if not encoder.product_text(product) else both if product.images else text_only
             group.append((row, product))
         if both:
             vectors = encoder.encode_views([product for _, product in both], batch_size=batch_size, skip_bad=True)

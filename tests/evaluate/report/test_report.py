@@ -142,7 +142,7 @@ def test_intervals_are_drawn_as_whiskers(catalog: Catalog, evaluation: Evaluatio
     text = page(catalog, replace(evaluation, intervals=intervals, accuracy_intervals=accuracies))
     assert text.count('class="whisker"') == 2
     assert "over the queries" in text and "over the products" in text
-    assert "base colour: title and photo 75.0, title 75.0" in text
+    assert "base colour: text and photo 75.0, text 75.0" in text
 
 
 def test_examples_mark_what_is_relevant(catalog: Catalog, evaluation: Evaluation) -> None:
@@ -176,7 +176,7 @@ def test_shares_of_experts_are_drawn_and_the_busiest_is_no_expert(catalog: Catal
     assert "Experts by view" not in page(catalog, evaluation)
     use = {"mm": [0.3, 0.7], "i": [0.1, 0.9], "t": [0.62, 0.38]}
     text = page(catalog, replace(evaluation, expert_use=use, expert_use_products=64))
-    assert "expert 0: title 62.0, photo 10.0, title and photo 30.0" in text
+    assert "expert 0: text 62.0, photo 10.0, text and photo 30.0" in text
     assert "64 products" in text and "equal shares, 50 %" in text
     load = next(figure for figure in text.split("<figure") if "Load of each expert" in figure)
     assert load.count("<polyline") == 4 and "largest" not in load

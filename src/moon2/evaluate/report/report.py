@@ -29,9 +29,9 @@ DIRECTION_WORDS = {
     "i→mm": "a photo finds products",
     "mm→mm": "words and photo find products",
     "t→i": "words find photos",
-    "i→t": "a photo finds titles",
+    "i→t": "a photo finds texts",
 }
-VIEW_WORDS = {"mm": "title and photo", "i": "photo", "t": "title"}
+VIEW_WORDS = {"mm": "text and photo", "i": "photo", "t": "text"}
 TEMPLATES = Environment(
     loader=PackageLoader("moon2.evaluate.report", "."),
     autoescape=True,
