@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import random
+import struct
 import subprocess
 import sys
 import textwrap
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFile, features
+from PIL import ExifTags, Image, ImageFile, features
 from support.photos import synthetic_photo
 
 from moon2.images import FORMATS, ImageError, contact_sheet, open_image
@@ -63,6 +66,66 @@ def test_transparent_parts_become_white() -> None:
 
 def test_grey_with_transparency_becomes_white() -> None:
     assert open_image(encoded(Image.new("LA", (2, 2), (0, 0)))).getpixel((0, 0)) == WHITE
+
+
+def png_of_sixteen_bits(values: np.ndarray, colour_type: int, key: tuple[int, ...]) -> bytes:
+    """A PNG with a colour that counts as transparent; PIL writes none of 16 bits a channel."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = values.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    parts = ((b"IHDR", header), (b"tRNS", struct.pack(f">{len(key)}H", *key)), (b"IDAT", zlib.compress(rows)))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in (*parts, (b"IEND", b"")))
+
+
+@pytest.mark.parametrize("side", [16, 400])
+def test_a_colour_that_counts_as_transparent_becomes_white(side: int) -> None:
+    marked = Image.new("RGB", (side, side), (10, 20, 30))
+    marked.paste(RED, (0, 0, side, side // 2))
+    grey, bilevel = marked.convert("L"), Image.new("1", (side, side), 0)
+    sixteen = np.full((side, side), 60_000, np.uint16)
+    sixteen[side // 2 :] = 300
+    key = {"RGB": (10, 20, 30), "L": grey.getpixel((0, side - 1)), "1": 0}
+    files = [encoded(image, transparency=key[image.mode]) for image in (marked, grey, bilevel)]
+    files.append(png_of_sixteen_bits(sixteen, 0, (300,)))
+    files.append(png_of_sixteen_bits(np.stack([sixteen] * 3, axis=-1), 2, (300, 300, 300)))
+    for file in files:
+        for opened in (open_image(file), open_image(file, read_at=FewPixels(100))):
+            assert opened.getpixel((0, opened.height - 1)) == WHITE
+    assert open_image(files[0]).getpixel((0, 0)) == RED
+
+
+def test_a_big_endian_tiff_of_sixteen_bits_keeps_its_shades() -> None:
+    shades = np.array([[0, 32_768, 65_535]], ">u2")
+    tags = ((256, 3), (257, 1), (258, 16), (259, 1), (262, 1), (273, 110), (277, 1), (278, 1))
+    entries = b"".join(struct.pack(">HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    file = b"MM\0*" + struct.pack(">IH", 8, len(tags)) + entries + b"\0" * 4 + shades.tobytes()
+    assert [open_image(file).getpixel((x, 0))[0] for x in range(3)] == [0, 128, 255]
+
+
+def test_a_tiff_of_floats_is_scaled_and_its_holes_are_black() -> None:
+    heights = np.array([[0.0, 25.0, 50.0, np.nan, np.inf]], np.float32)
+    opened = open_image(encoded(Image.fromarray(heights), "TIFF"))
+    assert [opened.getpixel((x, 0))[0] for x in range(5)] == [0, 127, 255, 0, 0]
+
+
+@pytest.mark.parametrize("path", ["pipe", "/dev/zero"])
+def test_a_pipe_or_device_is_refused_and_not_waited_for(path: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ImageError, match="is a pipe or a device"):
+        open_image(tmp_path / path)
+
+
+def test_damaged_exif_costs_itself_alone() -> None:
+    file = encoded(Image.new("RGB", (8, 4), RED), "JPEG")
+    damaged = b"\xff\xe1\x00\x0eExif\0\0MM\x00*\xff\xff"
+    assert open_image(file[:2] + damaged + file[2:]).size == (8, 4)
+    unknown = Image.Exif()
+    unknown[ExifTags.Base.Orientation] = 65_535
+    assert open_image(encoded(Image.new("RGB", (8, 4), RED), "JPEG", exif=unknown)).size == (8, 4)
 
 
 def test_orientation_flag_is_applied() -> None:

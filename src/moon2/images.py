@@ -14,6 +14,8 @@ import base64
 import binascii
 import io
 import math
+import os
+import stat
 import warnings
 from collections.abc import Sequence
 from os import PathLike, fspath
@@ -38,6 +40,16 @@ DRAFT_MARGIN = 1.5
 # What shops and phones use (a phone's MPO opens as JPEG). Pillow knows forty more, among them EPS, which it hands to
 # Ghostscript, an interpreter of programs. JPEG and PNG stand first, so that for them no further plug-in is loaded.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+# What each orientation of EXIF asks for.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 ImageSource: TypeAlias = "str | PathLike[str] | bytes | bytearray | Image.Image | NDArray[Any] | Tensor | BinaryIO"
 """What `open_image` reads: a path, a data URI, the bytes of an image file, a file-like object that holds them, a PIL
@@ -77,7 +89,8 @@ def open_image(source: ImageSource, where: str = "image", read_at: ReadingSize |
             any other, and any where nothing is given, comes at its own.
 
     Raises:
-        ImageError: missing, a URL, of another format or type, cut short, empty, or of more than 64 million pixels.
+        ImageError: missing, a URL, a pipe or device, of another format or type, cut short, empty, or of more than 64
+            million pixels.
     """
     if isinstance(source, Image.Image):
         return _decode(source, where, read_at)
@@ -111,6 +124,8 @@ def is_clearly_larger(size: tuple[int, int], reading: tuple[int, int]) -> bool:
 
 def _open_file(file: Any, where: str, read_at: ReadingSize | None) -> Image.Image:
     try:
+        if isinstance(file, str) and not _is_ordinary(file):
+            raise ImageError(f"{where}: is a pipe or a device, which may never end; give an ordinary file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             Image.preinit()  # without it, opening by the name *.png would load every plug-in to look for JPEG
@@ -135,7 +150,7 @@ def _open_file(file: Any, where: str, read_at: ReadingSize | None) -> Image.Imag
 
 def _scaled_jpeg(image: JpegImageFile, read_at: ReadingSize) -> Image.Image:
     """At its reading size, not yet upright, decoded at no more than it takes; or as it is, if that is not far off."""
-    is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    is_turned = _turn(image) in (5, 6, 7, 8)
     upright_size = image.size[::-1] if is_turned else image.size
     reading = read_at(*upright_size)
     if not is_clearly_larger(upright_size, reading):
@@ -149,11 +164,11 @@ def _scaled_jpeg(image: JpegImageFile, read_at: ReadingSize) -> Image.Image:
 def _decode(image: Image.Image, where: str, read_at: ReadingSize | None = None) -> Image.Image:
     try:
         image.load()  # fails here rather than later when the file is cut short
-        is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        upright = image if is_upright else ImageOps.exif_transpose(image)
+        turn = _turn(image)
+        upright = _eight_bits(image if turn is None else image.transpose(TURNS[turn]))
         if read_at is not None and is_clearly_larger(upright.size, reading := read_at(*upright.size)):
             if upright.has_transparency_data:
-                upright = upright if upright.mode in ("RGBA", "LA") else upright.convert("RGBA")
+                upright = upright if upright.mode in ("RGBA", "LA") else _with_alpha(upright)
             elif upright.mode not in ("RGB", "L"):  # palettes have no colour between two of theirs
                 upright = _opaque(upright)
             upright = upright.resize(reading, read_at.resample)
@@ -164,18 +179,58 @@ def _decode(image: Image.Image, where: str, read_at: ReadingSize | None = None) 
         raise _unreadable(error, where) from None
 
 
+def _turn(image: Image.Image) -> int | None:
+    """The orientation that EXIF states, a key of `TURNS`; None where it is upright, or what is stated is damaged."""
+    try:
+        stated = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged EXIF costs itself, not the image; its reader raises anything
+        return None
+    return stated if stated in TURNS else None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Numbers of more bits become L, or LA where one of them stands for transparency; other images stay as they are.
+
+    16 bits are scaled by their own range, other numbers so that the least is black and the largest white.
+    """
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image).astype(np.float32)
+    finite = np.isfinite(values)
+    low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (0.0, 0.0)
+    if not high and finite.any():
+        low, high = float(values.min(where=finite, initial=np.inf)), float(values.max(where=finite, initial=-np.inf))
+    scaled = (values - low) * (255.0 / max(high - low, 1e-6))
+    grey = Image.fromarray(np.where(finite, scaled, 0.0).clip(0, 255).astype(np.uint8))
+    key = image.info.get("transparency")
+    if not isinstance(key, int):
+        return grey
+    return Image.merge("LA", (grey, Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))))
+
+
 def _opaque(image: Image.Image) -> Image.Image:
     """A copy in RGB."""
-    if image.mode in ("RGBA", "LA", "PA") or (image.mode == "P" and "transparency" in image.info):
+    image = _eight_bits(image)
+    if image.has_transparency_data:
         # Shops show cut-out products on white; black, PIL's own choice, would change what the image says.
         background = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(background, image.convert("RGBA")).convert("RGB")
-    if image.mode in ("I", "I;16", "F"):
-        extrema: Any = (0, 65535) if image.mode == "I;16" else image.getextrema()
-        low, high = (float(value) for value in extrema)
-        scale = 255.0 / max(high - low, 1e-6)
-        return image.point(lambda value: (value - low) * scale).convert("L").convert("RGB")
+        return Image.alpha_composite(background, _with_alpha(image)).convert("RGB")
     return image.convert("RGB")
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    """RGBA of an image that has transparency in any form."""
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
+        image = image.copy()
+        image.info["transparency"] = tuple(value >> 8 for value in key)  # PIL scales a PNG of 16 bits, but not its key
+    return image.convert("RGBA")
+
+
+def _is_ordinary(path: str) -> bool:
+    """Whether reading it ends; folders and what is missing are told by opening them."""
+    mode = os.stat(path).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 def _from_array(source: NDArray[Any] | Tensor, where: str, read_at: ReadingSize | None) -> Image.Image:
