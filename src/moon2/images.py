@@ -201,7 +201,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if not high and finite.any():
         low, high = float(values.min(where=finite, initial=np.inf)), float(values.max(where=finite, initial=-np.inf))
     scaled = (values - low) * (255.0 / max(high - low, 1e-6))
-    grey = Image.fromarray(np.where(finite, scaled, 0.0).clip(0, 255).astype(np.uint8))
+    grey = Image.fromarray(np.rint(np.where(finite, scaled, 0.0)).clip(0, 255).astype(np.uint8))
     key = image.info.get("transparency")
     if not isinstance(key, int):
         return grey

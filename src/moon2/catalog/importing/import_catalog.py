@@ -48,6 +48,9 @@ _PUBLIC: dict[str, Callable[[str, str | None, ColumnMapping, LogMapping], ShopTa
     "fashion-products": public_datasets.open_fashion_products,
 }
 
+SMALLEST_SIDE = 16
+"""Of copies: less shows no product."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -93,6 +96,7 @@ def import_catalog(
     subset: str | None = None,
     encoding: str | None = None,
     refer: bool = False,
+    max_side: int = 0,
     fetch: bool = False,
     allow_private_hosts: bool = False,
     title: str | None = None,
@@ -125,6 +129,7 @@ def import_catalog(
         subset: configuration of a hub dataset; sheet of an Excel file
         encoding: of text files, such as cp1250 or gb18030; found by their bytes when not given
         refer: leave image files where they are and store only their paths
+        max_side: store JPEG copies of this many pixels a side in the place of larger images, such as 512; 0: never
         fetch: download the images that are URLs into the catalog
         allow_private_hosts: with --fetch, download from private networks and this machine too
         title: title of the dataset card; the name of SOURCE when not given
@@ -135,6 +140,10 @@ def import_catalog(
         CatalogError: the source cannot be read, a column is missing, OUT is in use, no product could be used, or
             options exclude each other; also, once the products are imported, if no row of `log` could be used.
     """
+    if max_side and refer:
+        raise CatalogError(f"{source}: --max_side stores copies, --refer leaves images outside; choose one")
+    if max_side and max_side < SMALLEST_SIDE:
+        raise CatalogError(f"{source}: --max_side is {max_side}; give {SMALLEST_SIDE} pixels or more, or 0")
     if fetch and refer:
         raise CatalogError(f"{source}: --fetch puts images into the catalog, --refer leaves them outside; choose one")
     if allow_private_hosts and not fetch:
@@ -153,6 +162,7 @@ def import_catalog(
         out=out,
         title=title or Path(source).stem,
         refer=refer,
+        max_side=max_side,
         fetch=fetch,
         allow_private_hosts=allow_private_hosts,
         overwrite=overwrite,
@@ -176,6 +186,7 @@ def import_tables(
     out: Path,
     title: str,
     refer: bool = False,
+    max_side: int = 0,
     fetch: bool = False,
     allow_private_hosts: bool = False,
     overwrite: bool = False,
@@ -196,7 +207,7 @@ def import_tables(
             fetcher = None
             if fetch:
                 fetcher = stack.enter_context(ImageFetcher(allow_private_hosts=allow_private_hosts, cache=cache))
-            importer = Importer(writer, not refer, fetcher)
+            importer = Importer(writer, not refer, fetcher, max_side)
             add_products(importer, table, columns)
             if not importer.products:
                 why = f"; the first: {importer.first_reject}" if importer.first_reject else "; the table has no rows"

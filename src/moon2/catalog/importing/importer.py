@@ -20,6 +20,7 @@ from moon2.catalog.importing.cells import to_text
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.download import FetchError, ImageFetcher
 from moon2.catalog.importing.image_cells import read_images
+from moon2.catalog.importing.small_copies import small_copy
 from moon2.catalog.importing.sources import BadRow, Row, Source
 from moon2.catalog.schema import Dropped, Reject
 from moon2.catalog.store import CatalogWriter
@@ -42,9 +43,17 @@ class Fault(NamedTuple):
 
 
 class Importer:
-    """Checks rows, hands them to the writer, and counts what is left out."""
+    """Checks rows, hands them to the writer, and counts what is left out.
 
-    def __init__(self, writer: CatalogWriter, embed: bool, fetcher: ImageFetcher | None) -> None:
+    Args:
+        writer: of the catalog.
+        embed: put image files into the catalog; off, their paths.
+        fetcher: downloads images by URL; None leaves them URLs.
+        max_side: of the images put into the catalog, in pixels; 0 leaves them as they are.
+    """
+
+    def __init__(self, writer: CatalogWriter, embed: bool, fetcher: ImageFetcher | None, max_side: int = 0) -> None:
+        self.max_side = max_side
         self.writer, self.embed, self.fetcher = writer, embed, fetcher
         self.products = self.interactions = self.rejected = self.dropped = self.unfetched = 0
         self.reasons: Counter[str] = Counter()
@@ -110,11 +119,15 @@ class Importer:
         for i, image in enumerate(images):
             name = f"{where}: image {i}"
             try:
-                if isinstance(image, str):
-                    readable.append(downloads[image].result() if image in downloads else image)
+                source = downloads[image].result() if isinstance(image, str) and image in downloads else image
+                if isinstance(source, str):
+                    readable.append(source)
+                elif self.max_side:
+                    readable.append(small_copy(source, name, self.max_side))
                 else:
-                    open_image(image, name)
-                    readable.append(image.read_bytes() if isinstance(image, Path) and self.embed else image)
+                    if source is image:  # what was downloaded has been opened
+                        open_image(source, name)
+                    readable.append(source.read_bytes() if isinstance(source, Path) and self.embed else source)
             except FetchError as error:
                 faults.append(
                     Fault("image", "image_not_fetched", f"{name} ({image!s:.200}) could not be fetched: {error}")
