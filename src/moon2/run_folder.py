@@ -90,6 +90,13 @@ class RunFolder:
         shutil.rmtree(self.best, ignore_errors=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
 
+    def forget_after(self, step: int) -> None:
+        """Removes checkpoints and best weights of later steps, which turned out not to be good."""
+        for folder in (self.checkpoints, self.best):
+            for path, number in _steps(folder):
+                if number > step:
+                    shutil.rmtree(path)
+
     def remove(self) -> None:
         """Removes what a run has; anything else in the folder stays."""
         for folder in (self.tensorboard, self.checkpoints, self.best, self.model, self.adapter):

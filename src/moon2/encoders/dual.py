@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenize
 from moon2.encoders.protocol import EncoderAdapter
 from moon2.model.encoder import Vectors
 from moon2.model.encoder_folder import EncoderError
+from moon2.model.finite import first_not_finite
 
 
 class DualEncoder(EncoderAdapter):
@@ -44,6 +45,8 @@ class DualEncoder(EncoderAdapter):
                     f"{source}: a {config.model_type} model does not embed text and images apart; give a CLIP or "
                     f"SigLIP checkpoint, or an encoder that moon2 trained"
                 )
+            if bad := first_not_finite(model.named_parameters()):
+                raise EncoderError(f"{source}: weight {bad} is NaN or infinite; download or train the model again")
             tokenizer = AutoTokenizer.from_pretrained(source)
             # The other backend is torchvision, which this project does without.
             image_processor = AutoImageProcessor.from_pretrained(source, backend="pil")

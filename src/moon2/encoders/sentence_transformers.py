@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from moon2.encoders.protocol import EncoderAdapter
 from moon2.model.encoder import Vectors
 from moon2.model.encoder_folder import EncoderError
+from moon2.model.finite import first_not_finite
 
 
 class SentenceTransformerEncoder(EncoderAdapter):
@@ -39,6 +40,8 @@ class SentenceTransformerEncoder(EncoderAdapter):
                 f"{source}: cannot be loaded ({reason}); if it brings Python of its own that you trust, add "
                 f"--trust_remote_code"
             ) from None
+        if bad := first_not_finite(self.model.named_parameters()):
+            raise EncoderError(f"{source}: weight {bad} is NaN or infinite; download or train the model again")
         self._takes_pairs = any(
             isinstance(kind, tuple) and {"text", "image"} <= {*kind} for kind in self.model.modalities
         )

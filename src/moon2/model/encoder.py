@@ -27,6 +27,7 @@ from moon2.errors import UserError
 from moon2.model.backbone import build_backbone
 from moon2.model.encoder_folder import EncoderError, class_path, network_of, read_encoder_config, read_origin
 from moon2.model.families import family_of
+from moon2.model.finite import first_not_finite
 from moon2.model.item_batch import ItemBatch
 from moon2.model.lora import merged
 from moon2.model.moon_model import MoonModel
@@ -119,7 +120,7 @@ class Encoder:
             dtype: number format to hold the weights in; as they were saved when not given.
 
         Raises:
-            EncoderError: there is none, or the folder is something else or incomplete.
+            EncoderError: there is none, the folder is something else or incomplete, or a weight is not finite.
         """
         folder, config = read_encoder_config(source)
         if inputs is not None:
@@ -132,6 +133,8 @@ class Encoder:
             )
         try:
             return cls._load(folder, config, device or ("cuda" if torch.cuda.is_available() else "cpu"), network)
+        except EncoderError:
+            raise
         # Exception itself, because that is what the libraries for weights and tokenizers raise at a damaged file.
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
@@ -149,6 +152,11 @@ class Encoder:
             backbone = AutoModel.from_config(backbone_config, dtype=getattr(torch, config["dtype"]))
             model = network(backbone, family, ExpertSettings(**config["experts"]), config["pooling"])
         load_torch_model(model, folder, strict=True, safe=True)
+        if bad := first_not_finite(model.named_parameters()):
+            raise EncoderError(
+                f"{folder}: weight {bad} is NaN or infinite, so every vector would be; its training diverged: train it "
+                f"again with a lower training.learning_rate"
+            )
         family.prepare(model.backbone)
         tokenizer = AutoTokenizer.from_pretrained(folder, config=backbone_config)
         image_processor = family.image_processor(folder, backbone_config, inputs.max_pixels)
@@ -163,7 +171,13 @@ class Encoder:
         Args:
             folder: made if it is not there.
             weights: in the place of the network's own, such as those gathered from several devices.
+
+        Raises:
+            EncoderError: a weight is NaN or infinite; nothing is written.
         """
+        state = weights or self.model.state_dict()
+        if bad := first_not_finite(state.items()):
+            raise EncoderError(f"{folder}: not saved, because weight {bad} is NaN or infinite; lower the learning rate")
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         backbone = self.model.backbone
@@ -185,7 +199,7 @@ class Encoder:
         self.processor.image_processor.save_pretrained(target)
         card = self.card or "---\nlibrary_name: moon2\n---\n\nA moon2 encoder.\n"
         (target / "README.md").write_text(card, encoding="utf-8")
-        save_torch_state_dict(merged(self.model, weights or self.model.state_dict()), target)
+        save_torch_state_dict(merged(self.model, state), target)
         # By this sentence-transformers finds the class that wraps the folder for it.
         module = {"idx": 0, "name": "0", "path": "", "type": "moon2.encoders.sentence_module.MoonModule"}
         (target / "modules.json").write_text(json.dumps([module], indent=1))

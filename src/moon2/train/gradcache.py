@@ -54,6 +54,10 @@ def add_gradients(
         step: how many optimizer steps were done.
         processes: that train together.
         precision: in which the network runs.
+
+    Returns:
+        The loss, without gradient: NaN where a vector has no length. Weights so large that norms overflow give such
+        vectors, and a loss that stands still at an ordinary value.
     """
     views = needed_views(recipe.alignment)
     chunks = batch.chunks
@@ -73,14 +77,16 @@ def add_gradients(
 
     # 2. The loss, and how it changes with each of them.
     share = _joined(parts[: len(batch.chunks)])
+    gathered = processes.gather(share, batch.counts, batch.order)
     result = loss(
-        processes.gather(share, batch.counts, batch.order),
+        gathered,
         batch.masks.to(processes.device),
         model.dual_alignment,
         recipe,
         step,
     )
     result.loss.backward()
+    has_length = (gathered.vectors["mm"].detach().norm(dim=-1) > 0.5) | ~gathered.has("mm")
     slopes = [[_slope(leaf) for leaf in tensors] for tensors in leaves]
 
     # 3. On to the weights.
@@ -94,7 +100,7 @@ def add_gradients(
         pairs = [(out, slope) for out, slope in zip(outputs, slopes[number], strict=True) if out.requires_grad]
         if pairs:
             torch.autograd.backward([out for out, _ in pairs], [slope for _, slope in pairs])
-    return result
+    return StepResult(torch.where(has_length.all(), result.loss.detach(), torch.nan), result.log)
 
 
 def _differentiable(views: Views) -> list[Tensor]:

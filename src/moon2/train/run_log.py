@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 from moon2.files import write_text_atomic
 from moon2.recipe import TrainingSettings
 from moon2.run_folder import RunFolder
+from moon2.train.divergence import require_finite_steps
 from moon2.train.loading import Loader
 
 # A log file gets a line now and then, a terminal a moving bar.
@@ -84,8 +85,11 @@ class RunLog:
 
         Args:
             step: steps done, this one included.
-            parts: scalars; NaN where the batch had no such part.
+            parts: scalars, among them "loss" and "grad_norm"; NaN where the batch had no such part.
             triplets: in the batch.
+
+        Raises:
+            DivergenceError: a line is due, and one of its losses or gradients is not finite.
         """
         for name, value in parts.items():
             self._parts.setdefault(name, []).append(value.detach())
@@ -96,6 +100,7 @@ class RunLog:
             or not step % self.settings.log_every
             or not step % self.settings.save_every
         ):
+            self.require_finite(step)
             means = {name: float(torch.stack(values).float().nanmean()) for name, values in self._parts.items()}
             line = {name: value for name, value in means.items() if not math.isnan(value)}
             seconds = max(time.monotonic() - self._clock, 1e-9)
@@ -106,6 +111,15 @@ class RunLog:
             shown = {"loss": f"{means['loss']:.3f}", "triplets/s": f"{line['triplets_per_second']:.1f}"}
             self._bar.set_postfix(shown, refresh=False)
             self._parts, self._triplets, self._clock = {}, 0, time.monotonic()
+
+    def require_finite(self, step: int) -> None:
+        """Checks the steps since the last line; for what is done between two of them.
+
+        Raises:
+            DivergenceError: see `require_finite_steps`.
+        """
+        if self._parts:
+            require_finite_steps(self._parts["loss"], self._parts["grad_norm"], step)
 
     def write(self, step: int, line: Mapping[str, float]) -> None:
         """Writes one line as it is."""

@@ -99,6 +99,7 @@ def train(
             the catalog has none; or it contradicts the encoder that it starts from.
         CatalogError, BackboneError, EncoderError: the data, the backbone or that encoder cannot be used.
         FolderInUseError: another process is training in `out`.
+        DivergenceError: a loss, a gradient or a weight is no longer a number.
     """
     if plan:
         from moon2.train.dry_step import plan_run
@@ -125,13 +126,19 @@ def run_training(
         network: class of the network, `MoonModel` when not given; a peer to compare with gives its own.
         loss: of the views of a batch, `triplet_loss` when not given; likewise.
     """
+    from moon2.train.divergence import DivergenceError
     from moon2.train.processes import Processes
 
     started = time.monotonic()
     run = RunFolder(out)
     with Processes.start() as processes, training_lock(out):
         prepared = prepare_run(recipe, catalog, run, resume=resume, network=network)
-        _optimize(prepared, run, loss, processes)
+        try:
+            _optimize(prepared, run, loss, processes)
+        except DivergenceError as error:
+            if processes.is_first:
+                run.forget_after(error.last_good)
+            raise
         return finish_run(prepared, run, time.monotonic() - started, processes)
 
 
@@ -212,6 +219,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
     """Trains the encoder in place, from the newest checkpoint on if there is one."""
     import torch
 
+    from moon2.train.divergence import require_finite_weights
     from moon2.train.gradcache import add_gradients, chunk_layout
     from moon2.train.hard_negatives import mine_hard_negatives, read_hard_negatives, spans, write_hard_negatives
     from moon2.train.loading import make_loader
@@ -286,7 +294,12 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
             log.add_step(number + 1, parts, batch.size)
 
             is_last = number + 1 == settings.steps
-            if prepared.held_out is not None and (is_last or not (number + 1) % settings.evaluate_every):
+            scores_now = prepared.held_out is not None and (is_last or not (number + 1) % settings.evaluate_every)
+            saves_now = is_last or not (number + 1) % settings.save_every
+            if scores_now or saves_now:
+                log.require_finite(number + 1)
+                require_finite_weights(model, number + 1, processes)
+            if prepared.held_out is not None and scores_now:
                 with log.paused(), precision:
                     scores = validate(encoder, prepared.catalog, prepared.held_out)
                 log.write(number + 1, {f"eval/{name}": value for name, value in scores.items()})
@@ -295,7 +308,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
                     weights = processes.whole_weights(model)
                     if processes.is_first:
                         run.save_best(number + 1, scores["score"], partial(_save_model, prepared, weights))
-            if is_last or not (number + 1) % settings.save_every:
+            if saves_now:
                 state = processes.training_state(model, optimizer)
                 if processes.is_first:
                     run.save_checkpoint(number + 1, partial(save, state))

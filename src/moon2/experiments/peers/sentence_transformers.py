@@ -78,6 +78,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder) -> None:
             save_steps=settings.save_every,
             save_total_limit=2,
             logging_steps=1,
+            logging_nan_inf_filter=False,  # or a run that diverged would log the last loss that was a number
             seed=settings.seed,
             report_to=[],
         ),
