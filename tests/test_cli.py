@@ -284,7 +284,7 @@ def test_a_full_machine_is_one_line(failing: Any, capsys: pytest.CaptureFixture[
     line = error_line(capsys, "shop", "--out", tmp_path)
     assert line == "moon2: the device's memory is full; lower --training.batch_size or --input.max_pixels"
     failing(OSError(errno.ENOSPC, "No space left on device", "data/file"))
-    assert "data/file: No space left on device; choose another folder" in error_line(capsys, "shop", "--out", tmp_path)
+    assert "data/file: the disk is full; make room on it" in error_line(capsys, "shop", "--out", tmp_path)
     failing(PermissionError(errno.EACCES, "Permission denied", "data/file"))
     assert "data/file: Permission denied" in error_line(capsys, "shop", "--out", tmp_path)
 

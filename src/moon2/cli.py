@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from moon2.errors import UserError
-from moon2.files import DISK_FULL
+from moon2.files import is_disk_full
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -289,8 +289,11 @@ def _user_message(error: Exception) -> str | None:
     """The line for the user; None for a fault of moon2, which keeps its traceback."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, *DISK_FULL):
-        return f"{error.filename or 'writing a file'}: {error.strerror}; choose another folder, or make room for it"
+    if is_disk_full(error):
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        return f"{where}the disk is full; make room on it or choose another folder. What was there before is kept"
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.filename or 'writing a file'}: {error.strerror}; choose another folder"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported to be known
         return "the device's memory is full; lower --training.batch_size or --input.max_pixels"
     return None

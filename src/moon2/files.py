@@ -1,4 +1,4 @@
-"""Writing that neither a kill nor a second process can spoil: whole files, whole folders, one writer a folder."""
+"""Writing that neither a kill, a full disk nor a second process can spoil: whole files, whole folders, one writer."""
 
 from __future__ import annotations
 
@@ -21,11 +21,31 @@ class FolderInUseError(UserError):
     """Another process is writing the same folder, or nothing can be written there."""
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, says that a disk has no room."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, OSError) and chain.errno in DISK_FULL:
+            return True
+        # Libraries written in Rust, and errors of other processes, keep it in words alone.
+        if any(f"{kind} {number}" in str(chain) for number in DISK_FULL for kind in ("os error", "Errno")):
+            return True
+        chain = chain.__cause__ or chain.__context__
+    return False
+
+
 def write_text_atomic(path: Path, text: str) -> None:
-    """Writes UTF-8 text. A process that is killed leaves the whole new text or the whole old one."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    """Writes UTF-8 text. A process that is killed leaves the whole new text or the whole old one.
+
+    Raises:
+        OSError: it cannot be written; the old text stays.
+    """
+    write_atomic(path, text.encode())
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """The same for bytes."""
+    _write(path, path.with_name(f"{path.name}.new"), data)
 
 
 def write_shared_atomic(path: Path, data: bytes) -> None:
@@ -35,12 +55,46 @@ def write_shared_atomic(path: Path, data: bytes) -> None:
         OSError: it cannot be written; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{uuid4().hex}.new")
+    _write(path, path.with_name(f"{path.name}.{uuid4().hex}.new"), data)
+
+
+def _write(path: Path, fresh: Path, data: bytes) -> None:
     try:
         fresh.write_bytes(data)
         fresh.replace(path)
     except OSError:
         fresh.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def files_replaced(target: Path, last: str, stale: str) -> Iterator[Path]:
+    """Gives a folder to write files into, which then take their places in `target`; others there stay.
+
+    After an exception, such as a full disk, `target` is as it was. A process that is killed while files take their
+    places leaves no file `last`, by which a whole folder is known.
+
+    Args:
+        target: made if it is not there.
+        last: the file that is moved last.
+        stale: a pattern of files that belong to what is replaced, and are removed.
+    """
+    fresh = target / ".new"
+    is_new = not target.exists()
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        fresh.mkdir(parents=True)
+        yield fresh
+        (target / last).unlink(missing_ok=True)
+        for path in target.glob(stale):
+            path.unlink()
+        for path in sorted(fresh.iterdir(), key=lambda path: path.name == last):
+            if path.is_dir():
+                shutil.rmtree(target / path.name, ignore_errors=True)
+            path.replace(target / path.name)
+        fresh.rmdir()
+    except BaseException:
+        shutil.rmtree(target if is_new else fresh, ignore_errors=True)
         raise
 
 

@@ -175,8 +175,12 @@ def _add(folder: Path, step: int, save: Callable[[Path], object], kept: int) -> 
     name = f"step-{step:08d}"
     fresh = folder / f"{name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    save(fresh)
+    try:
+        fresh.mkdir(parents=True)
+        save(fresh)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)  # what a full disk cut short would keep it full
+        raise
     shutil.rmtree(folder / name, ignore_errors=True)
     fresh.rename(folder / name)
     for path, _ in _steps(folder)[:-kept]:

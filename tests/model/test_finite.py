@@ -40,12 +40,12 @@ def test_a_moon2_encoder(shard_size: str, small_encoder_folder: Path, tmp_path: 
     save_torch_state_dict(spoiled(small_encoder_folder), tmp_path / "model", max_shard_size=shard_size)
     assert (len(list((tmp_path / "model").glob("*.safetensors"))) > 1) == (shard_size == "40KB")
     for load in (Encoder.from_pretrained, load_encoder):
-        with pytest.raises(EncoderError, match="weight .* is NaN or infinite, so every vector would be"):
+        with pytest.raises(EncoderError, match=r"weight .* is NaN or infinite, so every vector would be"):
             load(tmp_path / "model")
 
 
 def test_a_dual_encoder(dual_checkpoints: dict[str, Path], tmp_path: Path) -> None:
     shutil.copytree(dual_checkpoints["clip"], tmp_path / "clip")
     save_file(spoiled(tmp_path / "clip"), tmp_path / "clip" / "model.safetensors", {"format": "pt"})
-    with pytest.raises(EncoderError, match="weight .* is NaN or infinite"):
+    with pytest.raises(EncoderError, match=r"weight .* is NaN or infinite"):
         load_encoder(tmp_path / "clip")

@@ -21,6 +21,7 @@ from moon2.experiments.tables import (
     verdict,
 )
 from moon2.experiments.variants import OURS, Variant, ablations, peers
+from moon2.files import write_text_atomic
 from moon2.recipe import Recipe
 
 Budget = Literal["tokens", "seconds"]
@@ -177,7 +178,7 @@ def _installed(variants: list[Variant]) -> list[Variant]:
 def _write(experiment: Experiment, name: str, parts: list[str], failed: int) -> str:
     text = "\n".join(parts).strip()
     file = experiment.folder / name
-    file.write_text(text + "\n", encoding="utf-8")
+    write_text_atomic(file, text + "\n")
     if failed:
         raise ExperimentError(
             f"{failed} runs failed, the lines above say why; {file} has the tables of the others, and the same command "

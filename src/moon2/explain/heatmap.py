@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from moon2.errors import UserError
@@ -47,7 +48,7 @@ def heatmap(
     from moon2.explain.draw.page import render_page
     from moon2.explain.draw.png import draw_png
     from moon2.explain.explain import explain
-    from moon2.files import write_text_atomic
+    from moon2.files import write_atomic, write_text_atomic
     from moon2.records import Product
     from moon2.run_folder import RunFolder
 
@@ -55,7 +56,9 @@ def heatmap(
     explanation = explain(encoder, Product("shown", text, images=image), query, layer)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() == ".png":
-        draw_png(explanation).save(out, format="PNG")
+        drawn = io.BytesIO()
+        draw_png(explanation).save(drawn, format="PNG")
+        write_atomic(out, drawn.getvalue())
     else:
         write_text_atomic(out, render_page(explanation))
     return out

@@ -24,6 +24,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.initialization import no_init_weights
 
 from moon2.errors import UserError
+from moon2.files import files_replaced
 from moon2.model.backbone import build_backbone
 from moon2.model.encoder_folder import EncoderError, class_path, network_of, read_encoder_config, read_origin
 from moon2.model.families import family_of
@@ -174,12 +175,11 @@ class Encoder:
 
         Raises:
             EncoderError: a weight is NaN or infinite; nothing is written.
+            OSError, SafetensorError: it cannot be written, as on a full disk; what the folder held stays.
         """
         state = weights or self.model.state_dict()
         if bad := first_not_finite(state.items()):
             raise EncoderError(f"{folder}: not saved, because weight {bad} is NaN or infinite; lower the learning rate")
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
         backbone = self.model.backbone
         config: dict[str, object] = {
             "model_type": "moon2",
@@ -195,16 +195,17 @@ class Encoder:
         if len(self.dimensions) > 1:
             # The names by which other libraries know that vectors may be cut, and to what.
             config |= {"is_matryoshka": True, "matryoshka_dimensions": self.dimensions}
-        self.processor.tokenizer.save_pretrained(target)
-        self.processor.image_processor.save_pretrained(target)
-        card = self.card or "---\nlibrary_name: moon2\n---\n\nA moon2 encoder.\n"
-        (target / "README.md").write_text(card, encoding="utf-8")
-        save_torch_state_dict(merged(self.model, state), target)
-        # By this sentence-transformers finds the class that wraps the folder for it.
-        module = {"idx": 0, "name": "0", "path": "", "type": "moon2.encoders.sentence_module.MoonModule"}
-        (target / "modules.json").write_text(json.dumps([module], indent=1))
-        # Last, because a folder with a config is taken for a whole encoder.
-        (target / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True, default=str))
+        with files_replaced(Path(folder), last="config.json", stale="model*.safetensors*") as target:
+            self.processor.tokenizer.save_pretrained(target)
+            self.processor.image_processor.save_pretrained(target)
+            card = self.card or "---\nlibrary_name: moon2\n---\n\nA moon2 encoder.\n"
+            (target / "README.md").write_text(card, encoding="utf-8")
+            save_torch_state_dict(merged(self.model, state), target)
+            # By this sentence-transformers finds the class that wraps the folder for it.
+            module = {"idx": 0, "name": "0", "path": "", "type": "moon2.encoders.sentence_module.MoonModule"}
+            (target / "modules.json").write_text(json.dumps([module], indent=1))
+            # Last, because a folder with a config is taken for a whole encoder.
+            (target / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True, default=str))
 
     def encode(
         self,

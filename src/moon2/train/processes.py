@@ -193,7 +193,9 @@ class Processes:
 
 def save_state(state: dict[str, Any], folder: Path) -> None:
     """Writes what `Processes.training_state` gave the first process; `Processes.load` reads it."""
-    torch.save(state, folder / STATE_FILE)
+    # Of a file that Python opened, a full disk is told as what it is.
+    with (folder / STATE_FILE).open("wb") as file:
+        torch.save(state, file)
 
 
 class _GatherRows(torch.autograd.Function):
