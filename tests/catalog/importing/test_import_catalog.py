@@ -58,7 +58,10 @@ def test_a_csv_with_image_files_becomes_a_catalog(tmp_path: Path, image_bytes: E
     assert shirt.images == (image_bytes("navy", "JPEG"),)
     assert lamp.images == ("https://shop.example/2.jpg",)
     assert result.catalog.ids("test") == ["2"]
-    assert str(result).endswith("out: 2 products, 0 log entries; nothing was put aside")
+    assert str(result).splitlines() == [
+        f"{tmp_path / 'out'}: 2 products, 0 log entries; nothing was put aside",
+        "  products with title 2, image 2, price 1, category 2",
+    ]
 
 
 def test_image_files_may_stay_where_they_are(tmp_path: Path, image_bytes: Encode) -> None:
@@ -76,11 +79,11 @@ def test_image_files_may_stay_where_they_are(tmp_path: Path, image_bytes: Encode
         ("duplicate_id", {"id": "good", "title": "Skirt"}),
         ("text_too_long", {"id": "1", "title": "x" * 2_001}),
         ("broken_encoding", {"id": "1", "title": "caf\ufffd"}),
-        ("bad_price", {"id": "1", "title": "Shirt", "price": "cheap"}),
-        ("bad_price", {"id": "1", "title": "Shirt", "price": "-3"}),
         ("bad_split", {"id": "1", "title": "Shirt", "split": "holdout"}),
-        ("unreadable_image", {"id": "1", "title": "Shirt", "images": [b"not an image"]}),
-        ("unreadable_image", {"id": "1", "title": "Shirt", "images": [b""]}),
+        ("no_id", {"id": "NULL", "title": "Shirt"}),
+        ("no_title", {"id": "1", "title": "nan"}),
+        ("unreadable_image", {"id": "1", "images": [b"not an image"]}),
+        ("unreadable_image", {"id": "1", "images": [b""]}),
     ],
 )
 def test_a_bad_row_is_put_aside_with_its_reason(tmp_path: Path, reason: str, row: dict[str, Any]) -> None:
@@ -105,6 +108,110 @@ def test_a_truncated_image_is_unreadable(tmp_path: Path, image_bytes: Encode) ->
     assert result.catalog.ids() == ["1"]
     assert result.reasons == {"unreadable_image": 2}
     assert "nowhere.jpg): there is no such file" in result.catalog.rejects()[1].message
+
+
+def test_an_image_that_is_not_there_costs_neither_the_product_nor_its_log_rows(
+    tmp_path: Path, image_bytes: Encode
+) -> None:
+    (tmp_path / "red.png").write_bytes(image_bytes("red"))
+    images = [
+        "red.png",
+        "gone.png",
+        "no_selection",
+        "NULL",
+        "-",
+        "../red.png",
+        "https://shop.example/1.png",
+        "",
+        "pipe.png",
+    ]
+    os.mkfifo(tmp_path / "pipe.png")
+    shop = [
+        ("id", "title", "image"),
+        *((i, f"Shirt {i}", image) for i, image in enumerate(images)),
+        ("x", "", "gone.png"),
+    ]
+    log = [("query", "purchased_ids"), *((f"shirt {i}", i) for i in range(len(images)))]
+    log_path = write_csv(tmp_path / "log.csv", log)
+    result = run(write_csv(tmp_path / "shop.csv", shop), tmp_path / "out", log=log_path)
+    assert (result.products, result.interactions, result.rejected, result.dropped) == (9, 9, 1, 6)
+    assert [len(product.images) for product in result.catalog.products()] == [1, 0, 0, 0, 0, 0, 1, 0, 0]
+    rejects = {reject.id: reject for reject in result.catalog.rejects()}
+    assert {id: (reject.dropped, reject.reason) for id, reject in rejects.items()} == {
+        "1": ("image", "unreadable_image"),
+        **dict.fromkeys(("2", "3", "4"), ("image", "no_image")),
+        "5": ("image", "image_outside"),
+        "8": ("image", "unreadable_image"),
+        "x": ("row", "unreadable_image"),
+    }
+    assert "gone.png): there is no such file; the product is kept without it" in rejects["1"].message
+    assert "pipe.png): is a pipe or a device" in rejects["8"].message
+
+
+def test_an_import_says_what_it_understood(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [
+        ("Artikelnummer", "Marke", "Bezeichnung", "Titel", "Preis (EUR)", "Bild", "Lager"),
+        ("1", "Kante", "Wanderschuh", "x", "1.299", "gone.jpg", "5"),
+        ("2", "Kante", "Stiefel", "x", "89,90", "", "7"),
+    ]
+    with caplog.at_level("INFO", logger="moon2"):
+        result = run(write_csv(tmp_path / "shop.csv", rows), tmp_path / "out", columns=ColumnMapping(category=""))
+    understood, warning = caplog.messages
+    assert understood.splitlines() == [
+        "shop.csv:",
+        "  id ← Artikelnummer",
+        "  title ← Bezeichnung",
+        "    Titel could be it too; if so, name it with --columns.title",
+        "  description: no column; name it with --columns.description",
+        "  category: no column; name it with --columns.category",
+        f"  images ← Bild (paths are relative to {tmp_path})",
+        "  price ← Preis (EUR) (decimal sign ',')",
+        "  attributes ← brand (Marke)",
+        "  not used: Titel, Lager",
+    ]
+    assert "shop.csv: not one product has an image, though Bild should name them" in warning
+    assert "the folder of relative paths is --columns.image_root" in warning
+    assert result.having == {"title": 2, "image": 0, "price": 2, "category": 0}
+    assert result.catalog.product("1").price == 1299
+
+
+def test_doubts_about_columns_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [("id", "name"), ("1", "4711"), ("1", "4712")]
+    with caplog.at_level("INFO", logger="moon2"):
+        run(write_csv(tmp_path / "shop.csv", rows), tmp_path / "out")
+    assert "1 of the first 2 ids repeat an earlier one" in caplog.text
+    assert "no title of the first 2 has a letter; name the right column with --columns.title" in caplog.text
+    assert "not one product has an image, because no column was taken for images" in caplog.text
+
+
+def test_a_dry_run_shows_three_products_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], image_bytes: Encode
+) -> None:
+    (tmp_path / "red.png").write_bytes(image_bytes("red"))
+    products = [(i, f"Mat {i}", "Home > Mats", "red", "cheap" if i == 1 else "5", "red.png") for i in range(5)]
+    shop = write_csv(tmp_path / "shop.csv", [("sku", "name", "category", "colour", "price", "image"), *products])
+    log = write_csv(tmp_path / "log.csv", [("query", "purchased_id", "day"), ("mat", 1, "")])
+    before = sorted(tmp_path.rglob("*"))
+    command = ["import", shop, "--as", "csv", "--out", tmp_path / "out", "--log", log, "--dry_run"]
+    assert main([*map(str, command)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert shown[-12:] == [
+        "  attributes ← colour",
+        "log.csv, the search log:",
+        "  text ← query",
+        "  positives ← purchased_id",
+        "  not used: day",
+        "the first products:",
+        '  0: "Mat 0", Home > Mats, 5.00, 1 image, colour: red',
+        '  1: "Mat 1", Home > Mats, 1 image, colour: red',
+        '  2: "Mat 2", Home > Mats, 5.00, 1 image, colour: red',
+        "left out: shop.csv row 2: product '1': price 'cheap' is not a number of at least 0; write it like 1299.50; "
+        "the product is kept without its price",
+        "of the first 5 rows: 5 products; 0 rows put aside, 1 parts dropped (bad_price 1); "
+        "products with title 5, image 5, price 4, category 5",
+        "nothing was written",
+    ]
 
 
 def test_a_fault_in_one_image_or_the_description_costs_only_that(tmp_path: Path, image_bytes: Encode) -> None:

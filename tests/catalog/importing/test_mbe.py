@@ -97,10 +97,9 @@ def test_json_lines_with_images_and_an_image_query(tmp_path: Path, image_bytes: 
     lines = [*(json.dumps(row, ensure_ascii=False) for row in rows), "{broken"]
     (tmp_path / "mbe_test.jsonl").write_text("\n".join(lines), encoding="utf-8")
     result = run(tmp_path / "mbe_test.jsonl", tmp_path / "out")
-    [search] = result.catalog.interactions("test")
-    assert search.query.image == image_bytes("blue")
+    assert [search.query.image for search in result.catalog.interactions("test")] == [image_bytes("blue")] * 2
     assert result.catalog.product("a1").images == (image_bytes("navy"),)
-    assert result.reasons == {"unreadable_image": 2, "bad_row": 2, "unknown_product": 1}
+    assert result.reasons == {"unreadable_image": 2, "bad_row": 2}
 
 
 def test_mbe2_rows_with_a_negative(tmp_path: Path) -> None:

@@ -51,12 +51,13 @@ def fashion200k(tmp_path: Path, image_bytes: Encode) -> Path:
 def test_photos_of_one_folder_are_one_product(tmp_path: Path, fashion200k: Path) -> None:
     result = run(fashion200k, tmp_path / "out", "fashion200k")
     catalog = result.catalog
-    assert (catalog.ids("train"), catalog.ids("test")) == (["51727804"], ["70000001"])
+    assert (catalog.ids("train"), catalog.ids("test")) == (["51727804", "80000002"], ["70000001"])
     dress = catalog.product("51727804")
     assert len(dress.images) == 2
     # The title is the caption of the photo with the best detection score.
     assert (dress.title, dress.description) == ("green a-line dress", "green linen dress")
     assert dress.category == ("women", "dresses", "casual and day dresses")
+    assert catalog.product("80000002").images == ()
     assert result.reasons == {"bad_row": 2, "in_both_splits": 1, "unreadable_image": 1}
 
 

@@ -1,17 +1,45 @@
-"""What stands in one cell of a foreign table: text, several values, ids, or the name of a split."""
+"""What stands in one cell of a foreign table: text, nothing, several values, ids, or the name of a split."""
 
 from __future__ import annotations
 
+import ast
+import html
 import json
 import math
+import re
+import warnings
 from typing import Any
 
 from moon2.records import RecordError
 
 SPLIT_NAMES = {
-    **dict.fromkeys(("", "train", "training"), "train"),
+    **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "dev", "val", "valid", "validation", "eval", "testing"), "test"),
 }
+# What programs write where there is nothing: databases, pandas, JavaScript, spreadsheets and their errors.
+_NOTHING = r"null nil nan nat none undefined (null) <na> \n n/a n.a. #n/a #name? #ref! #value! #div/0! - -- --- – —"
+EMPTY_WORDS = frozenset(_NOTHING.split())
+# A name such as "Na" is none of them.
+EMPTY_CAPITALS = frozenset(("NA",))
+# Longer texts are not searched for lists.
+MAX_LIST_CHARACTERS = 1_000_000
+
+# Only the tags of HTML are taken out; a parser of HTML would take "Size <M, >L" for a tag too.
+_BLOCKS = (
+    "address|article|aside|blockquote|body|br|button|caption|center|dd|details|div|dl|dt|fieldset|figcaption|figure|"
+    "footer|form|h[1-6]|head|header|hr|html|iframe|img|input|legend|li|link|main|meta|nav|ol|option|p|pre|section|"
+    "select|source|summary|table|tbody|td|tfoot|th|thead|tr|ul|video"
+)
+_INLINE = "a|abbr|b|big|cite|code|del|em|font|i|ins|label|mark|s|small|span|strike|strong|sub|sup|tt|u"
+_UNSEEN = re.compile(r"<!--.*?-->|<(script|style|title)\b[^<>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+_BLOCK_TAG = re.compile(rf"</?(?:{_BLOCKS})(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_INLINE_TAG = re.compile(rf"</?(?:{_INLINE})(?:\s[^<>]*)?/?>", re.IGNORECASE)
+# Without the semicolon, "cut&region" would hold a ®.
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+
+_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+# What Python and numpy print and Python's own reader does not take: ['a' 'b'], array([…], dtype=…), np.str_('a'), nan.
+_PRINTED = re.compile(rf"({_QUOTED})(\s+(?=['\"]))?|\b(?:nan|null)\b|\barray\(|\bnp\.\w+\(|,\s*dtype=[^()]*|[()]")
 
 
 def to_text(value: Any) -> str:
@@ -25,30 +53,110 @@ def to_text(value: Any) -> str:
     return str(value)
 
 
-def as_list(value: Any) -> list[Any]:
-    """The values of a cell that may hold one or several."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = from_json(value)
+def is_empty(value: Any) -> bool:
+    """Whether a cell holds nothing: nothing at all, or a word for it such as NULL, nan, N/A or a dash."""
+    text = to_text(value).strip()
+    return not text or text in EMPTY_CAPITALS or (len(text) <= 9 and text.casefold() in EMPTY_WORDS)
+
+
+def to_words(value: Any) -> str:
+    """A cell as words for people: "" where it `is_empty`, a list joined, entities and tags of HTML decoded.
+
+    Tags that end a line become spaces, and so does white space of any kind where something was decoded.
+    """
     if isinstance(value, (list, tuple)):
-        return [item for item in value if item is not None]
-    return [] if to_text(value) == "" else [value]
+        return " ".join(filter(None, map(to_words, value)))
+    text = to_text(value)
+    if is_empty(text):
+        return ""
+    if "&" not in text and "<" not in text:
+        return text.strip()
+    decoded = text
+    for _ in range(2):  # feeds escape HTML, and some shops escape it twice
+        decoded = _ENTITY.sub(lambda entity: html.unescape(entity[0]), _without_tags(decoded))
+    decoded = _without_tags(decoded)
+    return text.strip() if decoded == text else "" if is_empty(decoded) else " ".join(decoded.split())
 
 
-def from_json(text: str) -> Any:
-    """The value of JSON text; the text itself if it is no JSON, too deep, or holds numbers with too many digits."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+def _without_tags(text: str) -> str:
+    return _INLINE_TAG.sub("", _BLOCK_TAG.sub(" ", _UNSEEN.sub(" ", text))) if "<" in text else text
+
+
+def as_list(value: Any) -> list[Any]:
+    """The values of a cell that may hold one or several; lists within it are kept as such.
+
+    A text is read as JSON, as Python or numpy print a list, or as bare words in brackets.
+    """
+    if isinstance(value, str):
+        value = from_text(value)
+    if hasattr(value, "tolist"):  # numpy's
+        value = value.tolist()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [item for item in value if isinstance(item, (list, tuple, dict, bytes)) or not is_empty(item)]
+    return [value] if isinstance(value, (dict, bytes)) or not is_empty(value) else []
+
+
+def flat(values: list[Any]) -> list[Any]:
+    """The values of nested lists, one after another."""
+    return [
+        item for value in values for item in (flat(as_list(value)) if isinstance(value, (list, tuple)) else [value])
+    ]
+
+
+def from_text(text: str) -> Any:
+    """The list or dictionary that a text spells; the text itself where it spells none, or one too long or too deep."""
+    stripped = text.strip()
+    closing = {"[": "]", "(": ")", "{": "}", "a": ")"}.get(stripped[:1])
+    if closing is None or not stripped.endswith(closing) or len(stripped) > MAX_LIST_CHARACTERS:
         return text
+    if stripped[0] == "a" and not stripped.startswith("array("):
+        return text
+    try:
+        return json.loads(stripped)
+    except (ValueError, RecursionError):
+        pass
+    printed = _as_python(stripped)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of a single backslash, as in 'images\red.jpg'
+            value = ast.literal_eval(printed)
+            if isinstance(value, set):  # in the order in which it was written
+                value = ast.literal_eval(f"[{printed[1:-1]}]")
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        value = None
+    if isinstance(value, (list, tuple, dict)):
+        return value
+    bare = re.fullmatch(r"[\[{]([^\[\]{}'\":]*)[\]}]", stripped)
+    if bare is None:
+        return text
+    if "," in bare[1]:
+        return [part.strip() for part in bare[1].split(",")]
+    return [part.removesuffix(".") for part in bare[1].split()]  # numpy prints 12.0 as 12.
+
+
+def _as_python(text: str) -> str:
+    brackets: list[bool] = []  # whether each one that is open is Python's, or opens a call such as array(
+
+    def change(printed: re.Match[str]) -> str:
+        if printed[1]:
+            return f"{printed[1]}, " if printed[2] else printed[1]
+        if printed[0] == ")":
+            return ")" if not brackets or brackets.pop() else ""
+        if printed[0].endswith("("):
+            brackets.append(printed[0] == "(")
+            return "(" if brackets[-1] else ""
+        return "None" if printed[0] in ("nan", "null") else ""
+
+    return _PRINTED.sub(change, text)
 
 
 def to_split(value: Any) -> str:
-    """train or test.
+    """train or test; train where the cell is empty.
 
     Raises:
         RecordError: reason `bad_split`.
     """
     name = to_text(value).strip().casefold()
-    if name not in SPLIT_NAMES:
+    if not is_empty(name) and name not in SPLIT_NAMES:
         raise RecordError("bad_split", f"split {name!r:.60} is neither train nor test")
-    return SPLIT_NAMES[name]
+    return SPLIT_NAMES.get(name, "train")

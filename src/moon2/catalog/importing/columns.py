@@ -1,7 +1,7 @@
 """Which column of a table means what: from the tables of any shop to the fields of the records.
 
-A mapping names columns. The columns that it does not name are found by their usual names (`sku`, `productDisplayName`,
-`image_path` …). A named column that does not exist is an error, which lists the columns of the table.
+A mapping names columns. The columns that it does not name are found by their usual names (`sku`, `Bezeichnung`,
+`image_path` …, see `usual_names.yaml`). A named column that does not exist is an error, which lists the columns.
 """
 
 from __future__ import annotations
@@ -10,25 +10,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from moon2.catalog.importing.usual_names import UsualNames, usual_names
 from moon2.catalog.schema import CatalogError
 
-# Without case, spaces and punctuation; the first that the table has is taken.
-USUAL_NAMES = {
-    "id": "id productid sku itemid asin articleid goodsid uid",
-    "title": "title name productdisplayname producttitle productname itemname itemtitle doctitle",
-    "description": "description productdescription longdescription desc body",
-    "category": "category categories categorypath productcategory googleproductcategory producttype taxonomy",
-    "images": "image images imagepath imagepaths imageurl imageurls imagelink img photo photos picture docimage",
-    "price": "price saleprice finalprice amount",
-    "split": "split",
-}
-USUAL_CATEGORY_COLUMNS = (("mastercategory", "subcategory", "articletype"), ("category1", "category2", "category3"))
-USUAL_ATTRIBUTES = (
-    "attributes specifications brand colour color basecolour basecolor gender material fabric pattern size season "
-    "style usage agegroup"
+FIELDS = ("id", "title", "description", "category", "images", "price", "split")
+USUAL_CATEGORY_COLUMNS = (
+    ("mastercategory", "subcategory", "articletype"),
+    ("category1", "category2", "category3"),
+    ("maincategory", "subcategory"),
 )
+# "attribute:colour" is an attribute, whatever colour is called.
+ATTRIBUTE_PREFIX = re.compile(r"(?:attributes?|attr|specs?)\s*[:.]\s*(?=\S)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,23 +31,29 @@ class ColumnMapping:
 
     id: str | None = None
     """Unique product id."""
-    title: str | None = None
-    """The shop's title."""
+    title: str | Sequence[str] | None = None
+    """The shop's title; several columns, such as `[brand, name]`, are joined without what is empty or said twice."""
     description: str | None = None
     """Longer text."""
     category: str | Sequence[str] | None = None
-    """One column with a path or a list, or several columns from root to leaf."""
-    category_separator: str = ">"
-    """Separator of the path, if the category is one column of text."""
+    """One column with a path or a list, or several columns from root to leaf; of several paths, the first is kept."""
+    category_separator: str | None = None
+    """Separator of the path, if the category is one column; "" splits nothing. When not given, `>` `»` `→` `|` are, and
+    `/` where the column's other paths show it."""
     attributes: str | Sequence[str] | None = None
     """Columns: JSON objects and key-value pairs give all their keys, other columns their name and value; "rest" takes
     every column with no other meaning."""
     images: str | Sequence[str] | None = None
-    """Columns of paths, URLs, bytes, {bytes, path}, or lists of those (as text: JSON, or separated by `|` `;`)."""
+    """Columns of paths, URLs, bytes, structures with one of them, or lists of those (as text: JSON, Python's, or
+    separated by `|` `;`)."""
     image_root: str | Path | None = None
     """Folder of relative image paths; the folder of the table when not given."""
+    outside_images: bool = False
+    """Read relative image paths that lead out of that folder too, by `..` or by a link."""
     price: str | None = None
-    """A number, with or without a currency sign."""
+    """A number, with or without a currency; of a range, its lower end is taken."""
+    decimal: Literal[".", ","] | None = None
+    """Decimal sign of prices, which decides what 1.299 is. When not given, the column's other prices decide."""
     split: str | None = None
     """train or test (dev, val and validation count as test); all is train when there is no such column."""
 
@@ -63,25 +63,35 @@ class ColumnMapping:
         Raises:
             CatalogError: a named column is missing, or no column is the id, or none is the title or the image.
         """
-        usual = UsualNames(columns)
-        fields = usual.fill(self, USUAL_NAMES)
+        usual, names = UsualNames(columns), usual_names("products")
+        fields = usual.fill(self, {field: names[field] for field in FIELDS})
         if self.category is None:
-            several = (usual.find_all(names) for names in USUAL_CATEGORY_COLUMNS)
+            several = (usual.find_all(plain) for plain in USUAL_CATEGORY_COLUMNS)
             fields["category"] = next(filter(None, several), fields["category"])
-        fields["category"], fields["images"] = _as_tuple(fields["category"]), _as_tuple(fields["images"])
-        fields["attributes"] = _as_tuple(self.attributes)
-        taken = {fields[name] for name in ("id", "title", "description", "price", "split")}
-        taken.update(fields["category"], fields["images"])
+        if self.images is None:
+            more = [*usual.find_numbered(names["images"]), *usual.find_every(names["more images"])]
+            fields["images"] = tuple(dict.fromkeys(filter(None, (fields["images"], *more))))
+        if not isinstance(fields["title"], str):
+            fields["title"] = as_names(fields["title"])
+        fields["category"], fields["images"] = as_names(fields["category"]), as_names(fields["images"])
+        fields["attributes"] = as_names(self.attributes)
+        taken = {name for field in FIELDS if field != "title" for name in as_names(fields[field])}
+        # The brand may be a part of the title and an attribute too.
+        taken.update(as_names(fields["title"]) if isinstance(fields["title"], str) else ())
         if self.attributes is None:
-            attributes = map(usual.find, USUAL_ATTRIBUTES.split())
-            fields["attributes"] = tuple(dict.fromkeys(name for name in attributes if name and name not in taken))
+            found = [usual.find(plain) for plain in usual_names("attributes").values()]
+            found += [column for column in columns if ATTRIBUTE_PREFIX.match(column)]
+            fields["attributes"] = tuple(dict.fromkeys(name for name in found if name and name not in taken))
         elif fields["attributes"] == ("rest",) and "rest" not in columns:
             fields["attributes"] = ("rest", *(name for name in columns if name not in taken))
         check_columns(fields, columns, where)
         if not fields["id"]:
             raise CatalogError(f"{where}: which column is the id? Name it with --columns.id; {name_columns(columns)}")
         if not fields["title"] and not fields["images"]:
-            raise CatalogError(f"{where}: which column is the title or the image? Name one; {name_columns(columns)}")
+            raise CatalogError(
+                f"{where}: which column is the title or the image? Name it with --columns.title or --columns.images; "
+                f"{name_columns(columns)}"
+            )
         return replace(self, **fields)
 
 
@@ -89,29 +99,8 @@ USUAL_COLUMNS = ColumnMapping()
 """Every column by its usual name."""
 
 
-class UsualNames:
-    """Finds columns by their usual names."""
-
-    def __init__(self, columns: Sequence[str]) -> None:
-        self.by_name = {plain_name(column): column for column in reversed(columns)}
-
-    def fill(self, mapping: object, names: Mapping[str, str]) -> dict[str, Any]:
-        """Field → column, by its usual names where the mapping leaves it open."""
-        given = {field: getattr(mapping, field) for field in names}
-        return {field: self.find(names[field]) if column is None else column for field, column in given.items()}
-
-    def find(self, names: str) -> str:
-        return next((self.by_name[name] for name in names.split() if name in self.by_name), "")
-
-    def find_all(self, names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(self.by_name[name] for name in names) if all(name in self.by_name for name in names) else ()
-
-
-def plain_name(column: str) -> str:
-    return re.sub(r"[\W_]", "", column.casefold())
-
-
-def _as_tuple(names: str | Sequence[str] | None) -> tuple[str, ...]:
+def as_names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The names of one or several columns; () where there is none."""
     return (names,) if isinstance(names, str) and names else tuple(names or ())
 
 
@@ -120,7 +109,8 @@ def name_columns(columns: Sequence[str]) -> str:
 
 
 def check_columns(fields: Mapping[str, Any], columns: Sequence[str], where: str) -> None:
+    """Raises a `CatalogError` where a field names a column that the table lacks."""
     for field, names in fields.items():
-        for name in (names,) if isinstance(names, str) else names:
-            if name and name not in columns and not (field == "attributes" and name == "rest"):
+        for name in as_names(names):
+            if name not in columns and not (field == "attributes" and name == "rest"):
                 raise CatalogError(f"{where}: has no column {name!r}, named as {field}; {name_columns(columns)}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from typing import Any
 
-from moon2.catalog.importing.cells import as_list, to_text
+from moon2.catalog.importing.cells import as_list, flat, to_text
 
 _SEPARATORS = re.compile(r"([,;|\s]+)")
 # An id that holds separators has at most so many parts.
@@ -75,7 +75,7 @@ class IdMatcher:
         """
         products: dict[str, None] = {}
         unknown: dict[str, None] = {}
-        values = as_list(cell)
+        values = flat(as_list(cell))
         for value in values:
             text = to_text(value).strip()
             whole = self.find(text)

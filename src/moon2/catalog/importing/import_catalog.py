@@ -9,9 +9,11 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from moon2.catalog.importing import mbe, public_datasets
@@ -20,12 +22,15 @@ from moon2.catalog.importing.download import ImageFetcher
 from moon2.catalog.importing.importer import Importer
 from moon2.catalog.importing.layouts import layout_of, open_source
 from moon2.catalog.importing.log_columns import USUAL_LOG_COLUMNS, LogMapping
-from moon2.catalog.importing.log_rows import add_log, open_log
+from moon2.catalog.importing.log_rows import OpenLog, add_log, open_log
+from moon2.catalog.importing.product_fields import ProductReader
 from moon2.catalog.importing.product_rows import add_products
-from moon2.catalog.importing.sources import LogTable, ShopTables
+from moon2.catalog.importing.sources import HEAD_ROWS, LogTable, ShopTables, Source, first_rows
+from moon2.catalog.importing.understood import log_understood, product_line, products_understood
 from moon2.catalog.schema import CatalogError
 from moon2.catalog.store import Catalog, CatalogWriter
 from moon2.files import exclusive_lock
+from moon2.records import Product
 
 Layout = Literal[
     "auto",
@@ -61,15 +66,17 @@ class ImportResult:
     Attributes:
         catalog: the new catalog, opened.
         products: number of products.
+        having: how many of them have a title, an image, a price, a category.
         interactions: number of events of the search log.
         rejected: rows put aside, of products and log together.
-        dropped: images, descriptions and products of log entries that were left out of rows.
+        dropped: fields, images and products of log entries that were left out of rows.
         reasons: number of cases by reason; they sum to `rejected` + `dropped`.
         unfetched: images that are URLs, which training and evaluation cannot read.
     """
 
     catalog: Catalog
     products: int
+    having: dict[str, int]
     interactions: int
     rejected: int
     dropped: int
@@ -78,11 +85,42 @@ class ImportResult:
 
     def __str__(self) -> str:
         counts = f"{self.catalog.folder}: {self.products:,} products, {self.interactions:,} log entries"
+        see = ": see rejects.parquet" if self.reasons else ""
+        return f"{counts}; {self.losses()}{see}\n  {self.fields()}"
+
+    def fields(self) -> str:
+        """How many products have each of the fields that are optional."""
+        return "products with " + ", ".join(f"{name} {count:,}" for name, count in self.having.items())
+
+    def losses(self) -> str:
+        """What was left out, counted."""
         if not self.reasons:
-            return f"{counts}; nothing was put aside"
+            return "nothing was put aside"
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.items())
-        left_out = f"{self.rejected:,} rows put aside, {self.dropped:,} parts dropped"
-        return f"{counts}; {left_out} ({reasons}): see rejects.parquet"
+        return f"{self.rejected:,} rows put aside, {self.dropped:,} parts dropped ({reasons})"
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What an import would do, told from the first rows of the products.
+
+    Attributes:
+        understood: which column means what, a line each.
+        products: the first of the products, at most three.
+        rejects: what was left out of the first rows, at most three messages.
+        counts: what became of the first rows.
+    """
+
+    understood: list[str]
+    products: list[Product]
+    rejects: list[str]
+    counts: str
+
+    def __str__(self) -> str:
+        products = (f"  {product_line(product)}" for product in self.products)
+        left_out = (f"left out: {message}" for message in self.rejects)
+        lines = (*self.understood, "the first products:", *products, *left_out, self.counts, "nothing was written")
+        return "\n".join(lines)
 
 
 def import_catalog(
@@ -102,12 +140,15 @@ def import_catalog(
     title: str | None = None,
     licence: str = "unknown",
     overwrite: bool = False,
-) -> ImportResult:
+    dry_run: bool = False,
+) -> ImportResult | DryRun:
     """Import a shop's products and search log as a catalog.
 
-    Columns are found by their usual names; name the others. Rows that cannot be used are put aside with a
-    reason in OUT/rejects.parquet. Images that are URLs stay URLs, which training cannot read, unless you
-    give --fetch. If an import is killed, the next one does not download the same images again.
+    Columns are found by their usual names in a dozen languages; name the others. --dry_run shows what was
+    understood and writes nothing. A field or image that cannot be read costs itself, a row without any
+    title or image is put aside; OUT/rejects.parquet gives the reasons. Images that are URLs stay URLs,
+    which training cannot read, unless you give --fetch. If an import is killed, the next one does not
+    download the same images again.
 
     Public datasets are read in their own layout, from the hub or a local copy: mbe, mbe2 (the benchmarks of
     MOON and MOON2.0), fashion200k, m5product, fashion-products. If the columns of MBE's queries are not
@@ -135,6 +176,7 @@ def import_catalog(
         title: title of the dataset card; the name of SOURCE when not given
         licence: licence on the dataset card, such as cc-by-4.0
         overwrite: replace the catalog at OUT
+        dry_run: show what is understood of the columns, and three products; write and download nothing
 
     Raises:
         CatalogError: the source cannot be read, a column is missing, OUT is in use, no product could be used, or
@@ -157,6 +199,8 @@ def import_catalog(
         tables.logs = [LogTable(open_source(log, layout_of(log), encoding=encoding), log_columns)]
     if licence != "unknown":
         tables.licence = licence
+    if dry_run:
+        return _dry_run(tables, refer)
     result = import_tables(
         tables,
         out=out,
@@ -197,30 +241,76 @@ def import_tables(
         CatalogError: a column is missing, `out` holds something, no product could be used, or the disk is full.
         FolderInUseError: another process is writing `out`.
     """
-    table = tables.products
-    columns = tables.columns.resolve(table.columns, table.name)
-    logs = [open_log(log) for log in tables.logs]
+    shop = _understand(tables)
+    logger.info("\n".join(shop.lines))
     cache = out.absolute().with_name(f".{out.absolute().name}.fetched")
-    with exclusive_lock(out, "`moon2 import`"):
+    with exclusive_lock(out, "`moon2 import`"), ExitStack() as stack:
         writer = CatalogWriter(out, title=title, licence=tables.licence, overwrite=overwrite)
-        with writer, ExitStack() as stack:
-            fetcher = None
-            if fetch:
-                fetcher = stack.enter_context(ImageFetcher(allow_private_hosts=allow_private_hosts, cache=cache))
-            importer = Importer(writer, not refer, fetcher, max_side)
-            add_products(importer, table, columns)
-            if not importer.products:
-                why = f"; the first: {importer.first_reject}" if importer.first_reject else "; the table has no rows"
-                raise CatalogError(f"{table.name}: no product could be used{why}")
-            for log in logs:
-                add_log(importer, log)
+        fetcher = None
+        if fetch:
+            fetcher = stack.enter_context(ImageFetcher(allow_private_hosts=allow_private_hosts, cache=cache))
+        result = _write(shop, writer, Importer(writer, not refer, fetcher, max_side))
         shutil.rmtree(cache, ignore_errors=True)
+    if not result.having["image"]:
+        columns = ", ".join(shop.reader.mapping.images or ())
+        why = (
+            f"though {columns} should name them: {writer.folder / 'rejects.parquet'} says why; the folder of relative "
+            f"paths is --columns.image_root"
+            if columns
+            else "because no column was taken for images; if there is one, name it with --columns.images"
+        )
+        logger.warning(f"{shop.table.name}: not one product has an image, {why}")
+    return result
+
+
+@dataclass(frozen=True)
+class _Shop:
+    """Tables whose columns are understood; `lines` say how."""
+
+    table: Source
+    reader: ProductReader
+    logs: list[OpenLog]
+    lines: list[str]
+
+
+def _understand(tables: ShopTables) -> _Shop:
+    head, table = first_rows(tables.products)
+    reader = ProductReader(tables.columns.resolve(table.columns, table.name), head)
+    logs = [open_log(log) for log in tables.logs]
+    lines = [f"{table.name}:", *(f"  {line}" for line in products_understood(tables.columns, reader, table, head))]
+    for log in logs:
+        lines += [f"{log.log.table.name}, the search log:", *(f"  {line}" for line in log_understood(log.log, table))]
+    return _Shop(table, reader, logs, lines)
+
+
+def _write(shop: _Shop, writer: CatalogWriter, importer: Importer) -> ImportResult:
+    with writer:
+        add_products(importer, shop.table, shop.reader)
+        if not importer.products:
+            why = f"; the first: {importer.first_reject}" if importer.first_reject else "; the table has no rows"
+            raise CatalogError(f"{shop.table.name}: no product could be used{why}")
+        for log in shop.logs:
+            add_log(importer, log)
     return ImportResult(
-        catalog=Catalog.open(out),
+        catalog=Catalog.open(writer.folder),
         products=importer.products,
+        having=dict(importer.having),
         interactions=importer.interactions,
         rejected=importer.rejected,
         dropped=importer.dropped,
         reasons=dict(importer.reasons.most_common()),
         unfetched=importer.unfetched,
     )
+
+
+def _dry_run(tables: ShopTables, refer: bool) -> DryRun:
+    """Imports the first rows into a folder that is removed again."""
+    shop = _understand(tables)
+    table = replace(shop.table, rows=islice(shop.table.rows, HEAD_ROWS), total=None)
+    with TemporaryDirectory() as folder:
+        writer = CatalogWriter(Path(folder) / "catalog", title="")
+        result = _write(replace(shop, table=table, logs=[]), writer, Importer(writer, not refer, None))
+        products = list(islice(result.catalog.products(), 3))
+        rejects = [reject.message for reject in islice(result.catalog.rejects(), 3)]
+    counts = f"of the first {result.products + result.rejected:,} rows: {result.products:,} products; {result.losses()}"
+    return DryRun(shop.lines, products, rejects, f"{counts}; {result.fields()}")

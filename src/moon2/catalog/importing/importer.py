@@ -19,15 +19,15 @@ from tqdm.auto import tqdm
 from moon2.catalog.importing.cells import to_text
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.download import FetchError, ImageFetcher
-from moon2.catalog.importing.image_cells import read_images
+from moon2.catalog.importing.image_cells import BadImage, ImageCell, read_images
 from moon2.catalog.importing.small_copies import small_copy
 from moon2.catalog.importing.sources import BadRow, Row, Source
-from moon2.catalog.schema import Dropped, Reject
+from moon2.catalog.schema import Dropped, Reject, is_url
 from moon2.catalog.store import CatalogWriter
 from moon2.images import ImageError, open_image
-from moon2.records import RecordError
+from moon2.records import Product, RecordError
 
-ImageCell: TypeAlias = bytes | str | Path
+Image: TypeAlias = bytes | str | Path
 """Bytes, a URL, or a path."""
 _NumberedRow: TypeAlias = tuple[int, str | None, Row | BadRow]
 """The number of a row, the split that the table states for it, and what it holds."""
@@ -57,7 +57,15 @@ class Importer:
         self.writer, self.embed, self.fetcher = writer, embed, fetcher
         self.products = self.interactions = self.rejected = self.dropped = self.unfetched = 0
         self.reasons: Counter[str] = Counter()
+        self.having: Counter[str] = Counter(dict.fromkeys(("title", "image", "price", "category"), 0))
         self.first_reject = ""
+
+    def count_product(self, product: Product) -> None:
+        """Counts a product that was written, and which of its optional fields it has."""
+        self.products += 1
+        self.unfetched += sum(map(is_url, product.images))
+        has = (product.title, product.images, product.price is not None, product.category)
+        self.having.update(name for name, value in zip(self.having, has, strict=True) if value)
 
     def add_rows(
         self,
@@ -108,17 +116,16 @@ class Importer:
 
     def readable(
         self, where: str, images: Sequence[ImageCell], downloads: Downloads
-    ) -> tuple[list[ImageCell], list[Fault]]:
-        """The images that can be decoded, as the bytes of their files, and the faults of the others.
-
-        Raises:
-            RecordError: there are images, and not one can be decoded.
-        """
-        readable: list[ImageCell] = []
+    ) -> tuple[list[Image], list[Fault]]:
+        """The images that can be decoded, as the bytes of their files, and the faults of the others."""
+        readable: list[Image] = []
         faults: list[Fault] = []
         for i, image in enumerate(images):
             name = f"{where}: image {i}"
             try:
+                if isinstance(image, BadImage):
+                    faults.append(Fault("image", image.reason, f"{name}: {image.message}"))
+                    continue
                 source = downloads[image].result() if isinstance(image, str) and image in downloads else image
                 if isinstance(source, str):
                     readable.append(source)
@@ -134,8 +141,6 @@ class Importer:
                 )
             except ImageError as error:
                 faults.append(Fault("image", "unreadable_image", str(error)))
-        if faults and not readable:
-            raise RecordError(faults[0].reason, faults[0].message)
         return readable, faults
 
     def _reject(self, row: int, id: str, reason: str, message: str) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from moon2.catalog.importing.columns import UsualNames, check_columns, name_columns, plain_name
+from moon2.catalog.importing.columns import check_columns, name_columns
+from moon2.catalog.importing.usual_names import UsualNames, plain_name
 from moon2.catalog.schema import CatalogError
 
 USUAL_LOG_NAMES = {

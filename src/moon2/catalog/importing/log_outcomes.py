@@ -10,8 +10,8 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from moon2.catalog.importing.cells import to_text
-from moon2.catalog.importing.columns import plain_name
 from moon2.catalog.importing.log_columns import LogMapping
+from moon2.catalog.importing.usual_names import plain_name
 from moon2.catalog.schema import CatalogError
 from moon2.records import RecordError
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from moon2.catalog.importing.cells import to_split, to_text
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.id_matching import IdMatcher
-from moon2.catalog.importing.image_cells import read_images
-from moon2.catalog.importing.importer import Downloads, Fault, ImageCell, Importer
+from moon2.catalog.importing.image_cells import ImageCell, read_images
+from moon2.catalog.importing.importer import Downloads, Fault, Importer
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.log_outcomes import Judgement, OutcomeReader
 from moon2.catalog.importing.long_log import GatheredRow, gather
@@ -137,17 +137,13 @@ def _query(
         RecordError: nothing is left of the query.
     """
     text = to_text(row.get(mapping.text)).strip() if mapping.text else ""
-    faults: list[Fault] = []
-    try:
-        images, _ = importer.readable(f"query {id!r}", images, downloads)
-    except RecordError as error:
-        images = []
-        faults.append(Fault("image", error.reason, f"{error}; the query is kept without it"))
+    readable, faults = importer.readable(f"query {id!r}", images, downloads)
+    faults = [fault._replace(message=f"{fault.message}; the query is kept without it") for fault in faults]
     shown = to_text(row.get(mapping.product_id)).strip() if mapping.product_id else ""
     product_id = matcher.find(shown) if shown else None
     if shown and product_id is None:
         message = f"query {id!r}: the product in its photo is unknown: {matcher.explain(shown)}"
         faults.append(Fault("image", "unknown_product", f"{message}; the query is kept without it"))
-    if faults and not text and not images and product_id is None:
+    if faults and not text and not readable and product_id is None:
         raise RecordError(faults[0].reason, faults[0].message.removesuffix("; the query is kept without it"))
-    return Query(id, text, images[0] if images else None, product_id=product_id), faults
+    return Query(id, text, readable[0] if readable else None, product_id=product_id), faults

@@ -10,11 +10,12 @@ from collections.abc import Hashable, Mapping
 from typing import Any, TypeAlias
 
 from moon2.catalog.importing.cells import to_split, to_text
-from moon2.catalog.importing.columns import ColumnMapping, plain_name
+from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.image_cells import read_images
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.log_outcomes import EVENTS, Judgement, Outcome, OutcomeReader, to_flag, to_grade
 from moon2.catalog.importing.sources import BadRow, LogTable, Row
+from moon2.catalog.importing.usual_names import plain_name
 from moon2.catalog.schema import CatalogError
 from moon2.records import RecordError
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from moon2.catalog.importing.cells import to_split, to_text
-from moon2.catalog.importing.columns import ColumnMapping
+from moon2.catalog.importing.columns import ColumnMapping, as_names
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.public_datasets import fill_mapping, open_files, pairs_of
 from moon2.catalog.importing.sources import BadRow, LogTable, Row, ShopTables, Source, SplitRows
@@ -108,10 +108,11 @@ def _guess_query(columns: list[str], products: ColumnMapping) -> LogMapping:
 
 def _negative_columns(columns: list[str], mapping: ColumnMapping) -> dict[str, str]:
     """The product's columns → the columns of the row's negative product; empty if rows have no such product."""
-    prefix = next((p for p in PREFIXES if p and (mapping.title or "").startswith(p)), "")
+    title = _title(mapping)
+    prefix = next((p for p in PREFIXES if p and title.startswith(p)), "")
     for other in NEGATIVE_PREFIXES:
         negative = {f"{prefix}{name[len(other) :]}": name for name in columns if name.startswith(other)}
-        if mapping.title in negative:
+        if title in negative:
             return negative
     return {}
 
@@ -132,7 +133,7 @@ def _product_rows(table: Source, reopen: Callable[[], Source], mapping: ColumnMa
                     continue
                 # A product comes once for each search that found it. Another title under its id is listed as a fault.
                 id = to_text(product.get(mapping.id or "")).strip()
-                key = hash((id, to_text(product.get(mapping.title or ""))))
+                key = hash((id, to_text(product.get(_title(mapping)))))
                 if id and key in seen:
                     continue
                 seen.add(key)
@@ -167,9 +168,13 @@ def _search_rows(table: Source, mapping: ColumnMapping, negative: dict[str, str]
         yield split, row
 
 
+def _title(mapping: ColumnMapping) -> str:
+    return next(iter(as_names(mapping.title)), "")
+
+
 def _negative(row: Row, mapping: ColumnMapping, negative: dict[str, str]) -> Row | None:
     """The row with its negative as the product; None if it has none. A negative without an id gets one."""
-    title = row.get(negative.get(mapping.title or "", ""))
+    title = row.get(negative.get(_title(mapping), ""))
     if not to_text(title).strip():
         return None
     product: Row = {**row, **{name: row.get(other) for name, other in negative.items()}}

@@ -107,9 +107,9 @@ def open_fashion200k(source: str, subset: str | None, columns: ColumnMapping, lo
     if not files:
         raise CatalogError(f"{folder}: has no labels/*_train_detect_all.txt; Fashion200K has labels/ and women/")
     root = folder if (folder / "women").is_dir() or folder.name != "labels" else folder.parent
-    names = ["id", "title", "description", "category", "images"]
-    table = Source(folder.name, names, _fashion200k_rows(files), root)
-    return ShopTables(table, fill_mapping(columns, ColumnMapping(**{name: name for name in names})))
+    own = ColumnMapping(id="id", title="title", description="description", category="category", images="images")
+    table = Source(folder.name, ["id", "title", "description", "category", "images"], _fashion200k_rows(files), root)
+    return ShopTables(table, fill_mapping(columns, own))
 
 
 def _fashion200k_rows(files: list[Path]) -> SplitRows:

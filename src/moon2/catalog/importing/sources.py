@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +17,8 @@ from moon2.catalog.importing.log_columns import LogMapping
 
 COLUMN_ROWS = 1_000
 """Where a table has no header, its columns are those of so many rows."""
+HEAD_ROWS = 256
+"""From so many, the form of prices and categories is learned. As many of a Parquet file are in memory anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +90,10 @@ def with_columns(rows: Iterator[Row | BadRow]) -> tuple[list[str], Iterator[Row 
     first = list(itertools.islice(rows, COLUMN_ROWS))
     columns = dict.fromkeys(name for row in first if not isinstance(row, BadRow) for name in row)
     return list(columns), itertools.chain(first, rows)
+
+
+def first_rows(table: Source) -> tuple[list[Row], Source]:
+    """The first rows that can be read, and the table with all of its rows still to be read."""
+    rows = iter(table.rows)
+    head = list(itertools.islice(rows, HEAD_ROWS))
+    return [row for _, row in head if not isinstance(row, BadRow)], replace(table, rows=itertools.chain(head, rows))

@@ -1,0 +1,122 @@
+"""Category paths as shops write them: "Apparel > Shirts", "Shoes/Boots", lists, several paths in one cell.
+
+Of several paths the first is kept, extended where a later one goes on from it. A sign only splits where it is sure:
+`>` and its kin always do; `|` does where the cell has none of those, else it separates paths, as `;` does. A comma
+separates paths, and a slash the parts of one, only before or after what is known to be a root of the column's paths. So
+"Shoes/Boots" is split where "Shoes" begins other paths, and "24/7 wear" is one name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from moon2.catalog.importing.cells import as_list, from_text, to_words
+
+Path: TypeAlias = tuple[str, ...]
+
+_ARROW = re.compile(r"\s*(?:[-=]?>+|»|›|→|::|\\)\s*")
+_BAR = re.compile(r"\s*\|\s*")
+_SLASH = re.compile(r"\s*/\s*")
+# "Lamps, Lights & Fans" is one name.
+_LIST_IN_A_NAME = re.compile(r"\s(?:&|and|und|et|y|e|en|og|och|i|ve)\s", re.IGNORECASE)
+_NAME_KEYS = ("name", "title", "label", "value")
+
+
+class CategoryReader:
+    """Reads the categories of one column, or of several columns from root to leaf.
+
+    Args:
+        columns: their names.
+        separator: of the parts of a path, if it is known; "" splits nothing.
+        rows: some rows of the table, which tell the roots of its paths.
+    """
+
+    def __init__(self, columns: Sequence[str], separator: str | None, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.columns, self.separator = columns, separator
+        self.roots: frozenset[str] = frozenset()
+        if len(columns) == 1 and separator is None:
+            self.roots = _roots(text for row in rows for text in _texts(row.get(columns[0])))
+
+    def read(self, row: Mapping[str, Any]) -> Path:
+        """The path from root to leaf; () where there is none."""
+        if len(self.columns) != 1:
+            return tuple(filter(None, (to_words(row.get(column)) for column in self.columns)))
+        paths = self._paths(row.get(self.columns[0]))
+        if not paths:
+            return ()
+        return max((path for path in paths if path[: len(paths[0])] == paths[0]), key=len)
+
+    def _paths(self, cell: Any) -> list[Path]:
+        if isinstance(cell, str):
+            cell = from_text(cell)
+        if isinstance(cell, Mapping):
+            named = next((cell[key] for key in _NAME_KEYS if cell.get(key)), None)
+            return self._paths(named if named is not None else list(cell.values()))
+        if not isinstance(cell, (list, tuple)):
+            return self._split(to_words(cell))
+        paths = [path for item in as_list(cell) for path in self._paths(item)]
+        is_one_path = all(len(path) == 1 for path in paths) and not any(isinstance(item, list) for item in cell)
+        return [tuple(part for path in paths for part in path)] if paths and is_one_path else paths
+
+    def _split(self, text: str) -> list[Path]:
+        """The paths of one text."""
+        if self.separator is not None:
+            return _without_empty([text.split(self.separator) if self.separator else [text]])
+        if _ARROW.search(text):
+            pieces = re.split(r"\s*[|;\n]\s*", text)
+            return _without_empty(_ARROW.split(path) for piece in pieces for path in self._at_commas(piece))
+        if "|" in text:
+            return _without_empty([_BAR.split(text)])
+        pieces = re.split(r"\s*[;\n]\s*", text)
+        return _without_empty(self._at_slashes(piece) for piece in pieces)
+
+    def _at_commas(self, text: str) -> list[str]:
+        paths: list[str] = []
+        for piece in re.split(r",\s*", text):
+            root, *rest = _ARROW.split(piece.strip(), maxsplit=1)
+            if not paths or root.casefold() in self.roots or (rest and not _LIST_IN_A_NAME.search(root)):
+                paths.append(piece)
+            else:
+                paths[-1] += f", {piece}"
+        return paths
+
+    def _at_slashes(self, text: str) -> list[str]:
+        parts = _SLASH.split(text)
+        is_path = len(parts) > 1 and (not parts[0] or parts[0].casefold() in self.roots)
+        return parts if is_path else [text]
+
+
+def _without_empty(paths: Iterable[Sequence[str]]) -> list[Path]:
+    cleaned = (tuple(filter(None, map(to_words, path))) for path in paths)
+    return [path for path in cleaned if path]
+
+
+def _texts(cell: Any) -> list[str]:
+    """The texts of a cell, one path or part each."""
+    value = from_text(cell) if isinstance(cell, str) else cell
+    if isinstance(value, str):
+        return [to_words(value)]
+    return [to_words(item) for item in as_list(value)[:1] if isinstance(item, str)]
+
+
+def _roots(texts: Iterable[str]) -> frozenset[str]:
+    """What the paths of a column begin with, in small letters.
+
+    Sure are the beginnings of paths with sure signs, and of those with two slashes. "Shoes" in "Shoes/Boots" is a root
+    too if it is a category of its own, or if paths go on from it in two ways.
+    """
+    roots: set[str] = set()
+    ways: defaultdict[str, set[str]] = defaultdict(set)
+    for text in texts:
+        if _ARROW.search(text) or "|" in text:
+            roots.add(re.split(r"[|;\n]", _ARROW.split(text.strip(" >»›→|"))[0])[0].strip().casefold())
+        elif text:
+            root, _, rest = text.casefold().strip("/ ").partition("/")
+            ways[root.strip()].add(rest.strip())
+    for root, rests in ways.items():
+        if not root.isdigit() and (len(rests) > 1 or any("/" in rest for rest in rests)):
+            roots.add(root)
+    return frozenset(filter(None, roots))

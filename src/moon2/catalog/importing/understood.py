@@ -1,0 +1,114 @@
+"""What an import understood of a table, one line a field, for people who check it before they wait for many rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from moon2.catalog.importing.cells import to_text, to_words
+from moon2.catalog.importing.columns import FIELDS, ColumnMapping, as_names
+from moon2.catalog.importing.log_columns import LogMapping
+from moon2.catalog.importing.product_fields import ProductReader
+from moon2.catalog.importing.sources import LogTable, Source
+from moon2.catalog.importing.usual_names import UsualNames, usual_names
+from moon2.records import Product
+
+MAX_NAMES = 12
+"""So many columns are named in one line, and of the others the number."""
+
+
+def products_understood(
+    given: ColumnMapping, reader: ProductReader, table: Source, head: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Lines such as `title ← Bezeichnung`, and a line for each guess that could be wrong.
+
+    Args:
+        given: the mapping as the user gave it.
+        reader: of the same, resolved.
+        table: the products.
+        head: its first rows.
+    """
+    mapping, lines = reader.mapping, []
+    for field in FIELDS:
+        columns = as_names(getattr(mapping, field))
+        if columns:
+            note = _note(field, reader, table)
+            sign = " > " if field == "category" else " + "
+            lines.append(f"{field} ← {(sign if field != 'images' else ', ').join(columns)}{note}")
+        elif field != "split":
+            lines.append(f"{field}: no column; name it with --columns.{field}")
+        if getattr(given, field) is None:
+            lines += [f"  {doubt}" for doubt in _doubts(field, columns, mapping, table, head)]
+    names = reader.attribute_columns
+    if names:
+        lines.append(f"attributes ← {_some([c if c == name else f'{name} ({c})' for c, name in names.items()])}")
+    lines += _unused(table, [*names, *(name for field in FIELDS for name in as_names(getattr(mapping, field)))])
+    return lines
+
+
+def log_understood(log: LogTable, products: Source) -> list[str]:
+    """Lines such as `text ← Suchbegriff` for the columns of a search log, which may be the table of products itself."""
+    mapping: LogMapping = log.columns
+    columns = {field: value for field, value in asdict(mapping).items() if value and value in log.table.columns}
+    lines = [f"{field} ← {column}" for field, column in columns.items()]
+    return [*lines, *_unused(log.table, [*columns.values(), *products.columns])]
+
+
+def product_line(product: Product) -> str:
+    """A product in one line, such as `12: "Red mat", Home > Mats, 12.5, 2 images, colour: red`."""
+    images = len(product.images)
+    parts = [
+        f'"{product.title:.80}"' if product.title else "no title",
+        " > ".join(product.category),
+        "" if product.price is None else f"{product.price:,.2f}",
+        f"{images} image{'s' if images != 1 else ''}",
+        *(f"{name}: {value:.40}" for name, value in islice(product.attributes.items(), 6)),
+    ]
+    return f"{product.id}: {', '.join(filter(None, parts))}"
+
+
+def _note(field: str, reader: ProductReader, table: Source) -> str:
+    mapping = reader.mapping
+    if field == "images":
+        root = table.folder if mapping.image_root is None else Path(mapping.image_root)
+        return f" (paths are relative to {root.absolute()})"
+    if field == "price":
+        sign = mapping.decimal or reader.usual_decimal
+        return f" (decimal sign {sign!r})" if sign else ""
+    return ""
+
+
+def _doubts(
+    field: str, columns: Sequence[str], mapping: ColumnMapping, table: Source, head: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Why the guess of a field's column could be wrong."""
+    doubts = []
+    taken = {name for other in FIELDS for name in as_names(getattr(mapping, other))}
+    others = [
+        name for name in UsualNames(table.columns).find_every(usual_names("products")[field]) if name not in taken
+    ]
+    if columns and others:
+        doubts.append(f"{_some(others)} could be it too; if so, name it with --columns.{field}")
+    values = [to_text(row.get(columns[0])).strip() for row in head] if columns else []
+    if field == "title" and values and all(not any(map(str.isalpha, to_words(value))) for value in values):
+        doubts.append(f"no title of the first {len(values)} has a letter; name the right column with --columns.title")
+    repeated = sum(count - 1 for value, count in Counter(values).items() if value)
+    if field == "id" and repeated:
+        doubts.append(
+            f"{repeated} of the first {len(values)} ids repeat an earlier one, and only its first row is kept"
+        )
+    return doubts
+
+
+def _unused(table: Source, used: Sequence[str]) -> list[str]:
+    unused = [column for column in table.columns if column not in used]
+    return [f"not used: {_some(unused)}"] if unused else []
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
