@@ -19,6 +19,10 @@ from typing import Literal
 from moon2.catalog.importing import mbe, public_datasets
 from moon2.catalog.importing.columns import USUAL_COLUMNS, ColumnMapping
 from moon2.catalog.importing.download import ImageFetcher
+from moon2.catalog.importing.feeds.feed import FEED_SETTINGS, FeedSettings, feed_of
+from moon2.catalog.importing.feeds.google_merchant import open_google_merchant
+from moon2.catalog.importing.feeds.shopify import open_shopify
+from moon2.catalog.importing.feeds.woocommerce import open_woocommerce
 from moon2.catalog.importing.importer import Importer
 from moon2.catalog.importing.layouts import layout_of, open_source
 from moon2.catalog.importing.log_columns import USUAL_LOG_COLUMNS, LogMapping
@@ -40,6 +44,9 @@ Layout = Literal[
     "jsonl",
     "xlsx",
     "hub",
+    "shopify",
+    "woocommerce",
+    "google-merchant",
     "mbe",
     "mbe2",
     "fashion200k",
@@ -51,6 +58,11 @@ _PUBLIC: dict[str, Callable[[str, str | None, ColumnMapping, LogMapping], ShopTa
     "fashion200k": public_datasets.open_fashion200k,
     "m5product": public_datasets.open_m5product,
     "fashion-products": public_datasets.open_fashion_products,
+}
+_FEEDS: dict[str, Callable[[str, FeedSettings, ColumnMapping, str | None], ShopTables]] = {
+    "shopify": open_shopify,
+    "woocommerce": open_woocommerce,
+    "google-merchant": open_google_merchant,
 }
 
 SMALLEST_SIDE = 16
@@ -131,6 +143,7 @@ def import_catalog(
     log: Path | None = None,
     columns: ColumnMapping = USUAL_COLUMNS,
     log_columns: LogMapping = USUAL_LOG_COLUMNS,
+    feed: FeedSettings = FEED_SETTINGS,
     subset: str | None = None,
     encoding: str | None = None,
     refer: bool = False,
@@ -167,6 +180,7 @@ def import_catalog(
         log: table of the search log, queries and purchases: csv, parquet, json, jsonl or xlsx, by its ending
         columns: columns of the products
         log_columns: columns of the log
+        feed: how the exports of shop systems are read
         subset: configuration of a hub dataset; sheet of an Excel file
         encoding: of text files, such as cp1250 or gb18030; found by their bytes when not given
         refer: leave image files where they are and store only their paths
@@ -190,11 +204,17 @@ def import_catalog(
         raise CatalogError(f"{source}: --fetch puts images into the catalog, --refer leaves them outside; choose one")
     if allow_private_hosts and not fetch:
         raise CatalogError(f"{source}: --allow_private_hosts is for downloads; add --fetch")
-    if layout in _PUBLIC:
+    if layout not in _FEEDS and feed != FEED_SETTINGS:
+        raise CatalogError(f"{source}: --feed.… is for the layouts {', '.join(_FEEDS)}; name one with --as")
+    if layout in _FEEDS:
+        tables = _FEEDS[layout](source, feed, columns, encoding)
+    elif layout in _PUBLIC:
         tables = _PUBLIC[layout](source, subset, columns, log_columns)
     else:
         known = layout_of(source) if layout == "auto" else layout
         tables = ShopTables(open_source(source, known, subset, encoding), columns)
+        if known != "hub" and (system := feed_of(tables.products.columns)):
+            logger.warning(f"{tables.products.name}: looks like an export that --as {system} reads as a whole")
     if log is not None:
         tables.logs = [LogTable(open_source(log, layout_of(log), encoding=encoding), log_columns)]
     if licence != "unknown":

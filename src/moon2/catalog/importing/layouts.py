@@ -41,6 +41,8 @@ def layout_of(source: str | Path) -> str:
         raise CatalogError(f"{source}: is an old Excel file; save it as .xlsx, or as CSV")
     if not layouts and not path.exists() and not path.suffix and "/" in str(source):
         raise CatalogError(f"{source}: there is no such file; if it is a dataset of the hub, say so with --as hub")
+    if ending_of(path) == "xml":
+        raise CatalogError(f"{source}: of XML, feeds for Google Merchant Center are read; name it --as google-merchant")
     what = "holds files of several kinds" if layouts else "its ending does not say what it is"
     raise CatalogError(f"{source}: {what}; name it with --as, such as --as csv")
 
