@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moon2.catalog.importing.columns import ColumnMapping, UsualNames
+from moon2.catalog.importing.columns import FIELDS, ColumnMapping, as_names
 from moon2.catalog.importing.layouts import layout_of, open_source
 from moon2.catalog.importing.prices import to_price
 from moon2.catalog.importing.public_datasets import fill_mapping
 from moon2.catalog.importing.sources import ShopTables, Source, SplitRows
+from moon2.catalog.importing.usual_names import UsualNames
 from moon2.catalog.schema import CatalogError
 
 GROUP = "item_group_id"
@@ -81,8 +82,7 @@ def find_columns(table: Source, system: str, names: Mapping[str, str], needed: s
 
 def shop_tables(table: Source, rows: SplitRows, columns: ColumnMapping, mapping: ColumnMapping) -> ShopTables:
     """The rows of a feed with their mapping, in which what the user names wins."""
-    lists = [name for field in (mapping.category, mapping.attributes, mapping.images) for name in field or ()]
-    new = filter(None, [mapping.id, mapping.title, mapping.description, mapping.price, *lists])
+    new = [name for field in (*FIELDS, "attributes") for name in as_names(getattr(mapping, field))]
     products = Source(table.name, list(dict.fromkeys([*table.columns, *new])), rows, table.folder)
     return ShopTables(products, fill_mapping(columns, mapping))
 

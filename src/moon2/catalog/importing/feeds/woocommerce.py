@@ -11,7 +11,7 @@ import html
 import re
 
 from moon2.catalog.importing.cells import to_text
-from moon2.catalog.importing.columns import ColumnMapping, UsualNames
+from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.feeds.feed import (
     GROUP,
     FeedSettings,
@@ -23,6 +23,7 @@ from moon2.catalog.importing.feeds.feed import (
     split_addresses,
 )
 from moon2.catalog.importing.sources import BadRow, Row, ShopTables, Source, SplitRows
+from moon2.catalog.importing.usual_names import UsualNames
 
 _NAMES = {
     "id": "id",
