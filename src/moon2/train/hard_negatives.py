@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from moon2.catalog.schema import pairs_to_dict
 from moon2.catalog.store import Catalog
-from moon2.catalog.triplets import Triplet, style_of
+from moon2.catalog.styles import style_of
+from moon2.catalog.triplets import Triplet
 from moon2.encoders.protocol import VectorEncoder
 from moon2.recipe import TrainingSettings
 from moon2.run_folder import HARD_NEGATIVES

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from moon2.catalog.benchmark.build import BenchmarkResult, BenchmarkSettings, build_benchmark
-from moon2.catalog.benchmark.near_duplicates import fingerprint, image_pairs, title_words
+from moon2.catalog.benchmark.near_duplicates import fingerprint, image_pairs
 from moon2.catalog.generated_shop.generate import write_shop
 from moon2.catalog.store import Catalog, CatalogError, write_catalog
 from moon2.cli import main
@@ -289,8 +289,3 @@ def test_images_are_pairs_when_saved_again_and_not_otherwise(image_bytes: Callab
     # A blank image and bytes that are no image have no fingerprint.
     assert fingerprint(image_bytes("white")) is None
     assert fingerprint(b"broken") is None
-
-
-def test_words_of_titles_without_spaces() -> None:
-    assert title_words("Blue-Shirt XL") == {"blue", "shirt", "xl"}
-    assert title_words("男士衬衫 Nike") == {"男士", "士衬", "衬衫", "nike"}

@@ -26,7 +26,7 @@ from moon2.catalog.benchmark.split import Split, draw, split_nodes
 from moon2.catalog.groups import group_pairs
 from moon2.catalog.schema import SPLITS, CatalogError, Reject, is_url
 from moon2.catalog.store import Catalog, CatalogWriter
-from moon2.catalog.triplets import style_of
+from moon2.catalog.styles import style_of
 from moon2.files import exclusive_lock
 from moon2.records import Interaction
 

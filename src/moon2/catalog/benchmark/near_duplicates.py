@@ -1,14 +1,13 @@
 """Near-duplicate products by title and by image, without comparing all pairs.
 
-Titles are compared by the words they share; Chinese and Japanese, which have no spaces, by pairs of characters. Images
-are compared by a difference hash of 64 bits: whether each cell of a 9 × 8 thumbnail is brighter than its neighbour. Two
-hashes that differ in d bits agree in at least one of d + 1 bands, so only images with an equal band are compared. Shop
-photos on white have similar hashes whatever they show, so a thumbnail in colour must agree as well.
+Titles are compared by the words they share. Images are compared by a difference hash of 64 bits: whether each cell of
+a 9 × 8 thumbnail is brighter than its neighbour. Two hashes that differ in d bits agree in at least one of d + 1 bands,
+so only images with an equal band are compared. Shop photos on white have similar hashes whatever they show, so a
+thumbnail in colour must agree as well.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from moon2.catalog.triplets import near_duplicate_titles
+from moon2.catalog.titles import near_duplicate_titles, title_words
 from moon2.images import ImageError, ImageSource, open_image
 
 # Near-duplicates differ in at most so many bits of the hash, and so many levels (0 to 255) of the thumbnail, on average
@@ -28,7 +27,6 @@ MEAN_LEVELS, MAX_LEVELS = 2.5, 24
 MIN_CONTRAST = 4.0
 # Where many images have an equal band, each is compared with so many neighbours in the order of the hashes.
 MAX_COMPARED = 128
-_NO_SPACES = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +54,6 @@ def fingerprint(source: ImageSource) -> Fingerprint | None:
     bits = np.packbits((grey[:, 1:] > grey[:, :-1]).reshape(-1))
     colour = np.asarray(image.resize((8, 8), Image.Resampling.BOX), np.uint8).reshape(-1)
     return Fingerprint(int.from_bytes(bits.tobytes()), colour)
-
-
-def title_words(title: str) -> frozenset[str]:
-    """The words of a title in lower case; in a script without spaces, the pairs of neighbouring characters."""
-    words = []
-    for run in re.findall(rf"[{_NO_SPACES}]+|[^\W{_NO_SPACES}]+", title.casefold()):
-        pairs = re.match(rf"[{_NO_SPACES}]", run) and len(run) > 1
-        words += [run[i : i + 2] for i in range(len(run) - 1)] if pairs else [run]
-    return frozenset(words)
 
 
 def title_pairs(titles: Sequence[str], categories: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, int]]:
