@@ -29,7 +29,7 @@ from moon2.catalog.triplets import training_triplets
 from moon2.image_cache import ImageCache
 from moon2.images import open_image
 from moon2.model.encoder import Encoder
-from moon2.model.processor import Item
+from moon2.model.items import Item
 from moon2.recipe import InputSettings, Recipe
 from moon2.train.batches import ChunkLayout
 from moon2.train.loading import Loader

@@ -22,8 +22,8 @@ import torch
 
 from moon2.model.adapter_folder import save_adapter
 from moon2.model.encoder import Encoder
+from moon2.model.items import Item
 from moon2.model.lora import add_lora
-from moon2.model.processor import Item
 from moon2.recipe import BackboneSettings, ExpertSettings, LoraSettings, Recipe, TinySettings
 
 WORDS = [f"word {number}" for number in range(2000)]

@@ -18,7 +18,7 @@ import os
 import stat
 import warnings
 from collections.abc import Sequence
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
@@ -97,7 +97,7 @@ def open_image(source: ImageSource, where: str = "image", read_at: ReadingSize |
     if isinstance(source, str) and source.startswith("data:"):
         return _open_file(io.BytesIO(_data_uri_bytes(source, where)), where, read_at)
     if isinstance(source, (str, PathLike)):
-        path = fspath(source)
+        path = os.fsdecode(source)
         if path.startswith(("http://", "https://")):
             raise ImageError(f"{where}: {path} is a URL; download it first (moon2 import does with --fetch)")
         return _open_file(path, f"{where} ({path})", read_at)

@@ -77,7 +77,7 @@ def test_rows_of_nan_have_the_length_of_any_other_where_nothing_can_be_embedded(
 
 
 def test_what_has_nothing_to_embed_is_refused(clip: DualEncoder) -> None:
-    with pytest.raises(EncoderError, match="item 1 has nothing to embed in view i"):
+    with pytest.raises(EncoderError, match="item 1: has nothing to embed in view i"):
         clip.encode([Query("q", image=Image.new("RGB", (9, 9))), Product("p", "only words")], view="i")
     with pytest.raises(EncoderError, match="cannot embed a int"):
         clip.encode([7])

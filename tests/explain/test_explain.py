@@ -23,8 +23,8 @@ from moon2.explain.rollout import relevance
 from moon2.explain.trace import ExplainError, copy_sharing_weights, trace
 from moon2.model.families import decoder_of
 from moon2.model.item_batch import ItemBatch
+from moon2.model.items import ItemError
 from moon2.model.moon_model import DecoderInput, MoonModel
-from moon2.model.processor import ItemError
 from moon2.recipe import BackboneSettings, Recipe, TinySettings
 
 

@@ -14,7 +14,7 @@ from support.tiny_checkpoints import CHECKPOINTS
 from torch.nn import functional
 
 from moon2 import Encoder, Product, Query
-from moon2.model.processor import Item
+from moon2.model.items import Item
 from moon2.views import VIEWS
 
 BACKBONES = (*CHECKPOINTS, "tiny")

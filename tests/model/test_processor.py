@@ -14,7 +14,7 @@ from support.some_items import items_of, joint_rows, records, text_rows, views_o
 
 from moon2 import Encoder, Product, Query
 from moon2.images import ImageError
-from moon2.model.processor import Item, ItemError
+from moon2.model.items import Item, ItemError
 
 
 def test_images_stand_before_the_text_between_their_markers(

@@ -16,7 +16,7 @@ from transformers.models.smolvlm.image_processing_pil_smolvlm import get_resize_
 
 from moon2 import Encoder
 from moon2.images import open_image
-from moon2.model.processor import Item
+from moon2.model.items import Item
 from moon2.model.reading_size import QwenReadingSize, TileReadingSize
 
 BICUBIC = Image.Resampling.BICUBIC

@@ -17,8 +17,8 @@ from PIL import Image
 from moon2 import Encoder
 from moon2.model.freezing import freeze
 from moon2.model.item_batch import ItemBatch
+from moon2.model.items import Item
 from moon2.model.lora import add_lora
-from moon2.model.processor import Item
 from moon2.recipe import Recipe, load_recipe
 from moon2.train.batches import ChunkLayout, TripletExample, TripletOutline, collate
 from moon2.train.gradcache import add_gradients

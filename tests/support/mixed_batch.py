@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from moon2 import Encoder
+from moon2.model.items import Item
 from moon2.model.lora import adapters, add_lora
-from moon2.model.processor import Item
 from moon2.recipe import LoraSettings
 from moon2.train.batches import ChunkLayout, TripletExample, TripletOutline, collate
 from moon2.train.gradcache import add_gradients

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModel
 
 from moon2 import Encoder
-from moon2.model.processor import Item
+from moon2.model.items import Item
 
 
 def plain_model(encoder: Encoder, attention: str = "sdpa") -> Any:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from moon2 import Encoder, Product, Query
 from moon2.model.item_batch import ItemBatch
+from moon2.model.items import Item
 from moon2.model.moon_model import Views
-from moon2.model.processor import Item
 
 
 def records(image: Callable[..., Image.Image]) -> list[Any]:

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from moon2 import Encoder
 from moon2.catalog.store import Catalog
-from moon2.model.processor import Item
+from moon2.model.items import Item
 from moon2.recipe import Recipe
 from moon2.train import adamw_bf16
 from moon2.train.adamw_bf16 import AdamWBf16, draw_noise, round_stochastically

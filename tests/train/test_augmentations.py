@@ -19,7 +19,7 @@ from moon2 import Encoder, Product, Query
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.catalog.triplets import Triplet, training_triplets
 from moon2.images import open_image
-from moon2.model.processor import Item
+from moon2.model.items import Item
 from moon2.recipe import AugmentationSettings, ImageTransformSettings, Recipe, RecipeError
 from moon2.train import augmentations
 from moon2.train.augmentations import draw_augmentations

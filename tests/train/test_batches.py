@@ -19,7 +19,7 @@ from moon2.catalog.store import Catalog, CatalogError, write_catalog
 from moon2.catalog.triplets import Triplet, training_triplets
 from moon2.images import ReadingSize, open_image
 from moon2.model.item_batch import ItemBatch
-from moon2.model.processor import Item
+from moon2.model.items import Item
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.train.batches import (
     ChunkLayout,

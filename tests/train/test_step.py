@@ -14,7 +14,7 @@ from support.some_items import joint_rows, text_rows
 
 from moon2 import Encoder
 from moon2.model import processor
-from moon2.model.processor import Item
+from moon2.model.items import Item
 from moon2.recipe import Recipe
 from moon2.train.batches import ChunkLayout, TripletBatch, TripletExample, TripletOutline, collate
 from moon2.train.step import StepResult, needed_views, triplet_loss

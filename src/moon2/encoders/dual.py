@@ -19,6 +19,7 @@ from moon2.encoders.protocol import EncoderAdapter
 from moon2.model.encoder import Vectors
 from moon2.model.encoder_folder import EncoderError
 from moon2.model.finite import first_not_finite
+from moon2.model.reading_size import ShorterSideReadingSize
 
 
 class DualEncoder(EncoderAdapter):
@@ -29,6 +30,9 @@ class DualEncoder(EncoderAdapter):
         self.model = model
         self.tokenizer = tokenizer
         self.image_processor = image_processor
+        size = image_processor.size
+        side = size.get("shortest_edge") or max(size["height"], size["width"])
+        self.reading_size = ShorterSideReadingSize(side, Image.Resampling(image_processor.resample))
 
     @classmethod
     def from_pretrained(cls, source: str | Path, prompt: str = "") -> DualEncoder:

@@ -25,7 +25,7 @@ from moon2.encoders.load import load_own
 from moon2.images import open_image
 from moon2.model.encoder import Encoder
 from moon2.model.encoder_folder import class_path
-from moon2.model.processor import Item
+from moon2.model.items import Item
 
 
 class MoonMTEBEncoder(AbsEncoder):

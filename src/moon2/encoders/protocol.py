@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from moon2.images import ImageError, ImageSource, open_image
-from moon2.model.encoder import Vectors, logger
+from moon2.errors import UserError
+from moon2.images import ImageError, ImageSource, ReadingSize, open_image
+from moon2.model.encoder import Vectors, logger, require_items
 from moon2.model.encoder_folder import EncoderError
-from moon2.model.processor import ItemSource, is_one_item
+from moon2.model.items import ItemError, ItemSource, text_and_images
 from moon2.model.product_text import product_text
+from moon2.model.reading_size import ShorterSideReadingSize
 from moon2.recipe import InputSettings
 from moon2.records import Product, Query
 from moon2.views import VIEWS, View
+
+RIBBON = 16
+"""How many times as long as wide an image may be for an adapter."""
 
 
 class VectorEncoder(Protocol):
@@ -51,12 +56,14 @@ class EncoderAdapter(ABC):
 
     Attributes:
         inputs: which fields of a product are its text; its title alone unless it is set.
+        reading_size: to which large images are scaled while they are decoded; more than most models read.
     """
 
     def __init__(self, name: str, prompt: str = "") -> None:
         self.name = name
         self.prompt = prompt
         self.inputs = InputSettings()
+        self.reading_size: ReadingSize = ShorterSideReadingSize(768)
         self._dimension = 0
 
     @property
@@ -91,30 +98,36 @@ class EncoderAdapter(ABC):
         Raises:
             EncoderError: an item cannot be embedded and `skip_bad` is off.
         """
-        opened = [self._open(item, view, skip_bad) for item in items]
-        groups: dict[tuple[View, str], list[int]] = {}
-        for row, (item, (text, image)) in enumerate(zip(items, opened, strict=True)):
-            if not text and image is None:
-                if not skip_bad:
-                    raise EncoderError(f"item {row} has nothing to embed in view {view or 'mm'}")
+        sources = require_items(items, () if view is None else (view,), batch_size)
+        groups: dict[tuple[View, str], list[_Opened]] = {}
+        for row, item in enumerate(sources):
+            try:
+                text, image, where = self._text_and_image(item, view)
+                if not text and image is None:
+                    raise ItemError(f"has nothing to embed in view {view or 'mm'}")
+            except UserError as error:
+                _set_aside(f"item {row}: {error}", skip_bad)
                 continue
             has: View = "i" if not text else "t" if image is None else "mm"
             role = "query" if isinstance(item, Query) else "document" if isinstance(item, Product) else ""
-            groups.setdefault((has, role), []).append(row)
+            groups.setdefault((has, role), []).append((row, text, image, where))
         parts = []
-        for (has, role), rows in groups.items():
-            texts, images = [opened[row][0] for row in rows], [opened[row][1] for row in rows]
-            if has == "t":
-                parts.append((rows, self.embed_texts(texts, batch_size, role)))
-            elif has == "i":
-                parts.append((rows, self.embed_images([image for image in images if image], batch_size, role)))
-            else:
-                pairs = [image for image in images if image]
-                parts.append((rows, self.embed_pairs(texts, pairs, batch_size, role)))
+        for (has, role), group in groups.items():
+            for start in range(0, len(group), batch_size):  # images are opened batch by batch
+                batch = group[start : start + batch_size]
+                rows, texts, images = self._open(batch, skip_bad)
+                if not rows:
+                    continue
+                if has == "t":
+                    parts.append((rows, self.embed_texts(texts, batch_size, role)))
+                elif has == "i":
+                    parts.append((rows, self.embed_images(images, batch_size, role)))
+                else:
+                    parts.append((rows, self.embed_pairs(texts, images, batch_size, role)))
         if not self._dimension:
             # A model tells the length of its vectors by making one; here perhaps not one item can be embedded.
             self._dimension = (parts[0][1] if parts else self.embed_texts(["a"])).shape[1]
-        vectors = np.full((len(opened), self._dimension), np.nan, np.float32)
+        vectors = np.full((len(sources), self._dimension), np.nan, np.float32)
         for rows, part in parts:
             vectors[rows] = part
         return vectors
@@ -133,26 +146,44 @@ class EncoderAdapter(ABC):
         vectors["t"][without_image & np.array([bool(product.images) for product in products], dtype=bool)] = np.nan
         return vectors
 
-    def _open(self, item: ItemSource, view: View | None, skip_bad: bool) -> tuple[str, Image.Image | None]:
-        text, image, where = "", None, "image"
-        if isinstance(item, str):
-            text = item
-        elif isinstance(item, Product):
-            text, image, where = self.product_text(item), next(iter(item.images), None), f"product {item.id!r}"
-        elif isinstance(item, Query):
-            text, image, where = f"{self.prompt}{item.text}" if item.text else "", item.image, f"query {item.id!r}"
-        elif is_one_item(item):
-            image = cast(ImageSource, item)
-        else:
-            raise EncoderError(f"cannot embed a {type(item).__name__}; give text, an image, a Product or a Query")
-        text = "" if view == "i" else text.strip()
-        if view == "t" or image is None:
-            return text, None
-        try:
-            return text, open_image(image, where)
-        except ImageError as error:
-            if not skip_bad:
-                raise EncoderError(str(error)) from None
-            logger.warning("%s", error)
-            # The text alone would be another vector under the name of both.
-            return "", None
+    def _text_and_image(self, item: ItemSource, view: View | None) -> tuple[str, ImageSource | None, str]:
+        """What is read of an item in a view, the image unopened, and how messages call it."""
+        text, images, where = text_and_images(item)
+        if isinstance(item, Product):
+            text = self.product_text(item)
+        elif isinstance(item, Query) and text:
+            text = f"{self.prompt}{text}"
+        return "" if view == "i" else text.strip(), None if view == "t" or not images else images[0], where
+
+    def _open(self, batch: Sequence[_Opened], skip_bad: bool) -> tuple[list[int], list[str], list[Image.Image]]:
+        """The rows of a batch that can be embedded, with their texts and images; all have an image, or none has."""
+        rows, texts, opened = [], [], []
+        for row, text, image, where in batch:
+            if image is not None:
+                try:
+                    opened.append(_within_ribbon(open_image(image, where, self.reading_size)))
+                except ImageError as error:
+                    # The text alone would be another vector under the name of both.
+                    _set_aside(f"item {row}: {error}", skip_bad)
+                    continue
+            rows.append(row)
+            texts.append(text)
+        return rows, texts, opened
+
+
+_Opened: TypeAlias = "tuple[int, str, ImageSource | None, str]"
+"""Row, text, image, and how messages call it."""
+
+
+def _set_aside(problem: str, skip_bad: bool) -> None:
+    if not skip_bad:
+        raise EncoderError(f"{problem}; fix or leave it out, or pass skip_bad=True for a row of NaN")
+    logger.warning("set aside %s", problem)
+
+
+def _within_ribbon(image: Image.Image) -> Image.Image:
+    """The middle of an image more than 16 times as long as wide: processors that scale the shorter side up would make
+    gigabytes of it, and crop it then."""
+    longest = RIBBON * min(image.size)
+    left, top = (max(0, (side - longest) // 2) for side in image.size)
+    return image.crop((left, top, image.width - left, image.height - top)) if left or top else image

@@ -14,7 +14,7 @@ from sentence_transformers.base.modules import InputModule
 
 from moon2.encoders.load import load_own
 from moon2.model.encoder import Encoder
-from moon2.model.processor import ItemSource
+from moon2.model.items import ItemSource
 
 
 class MoonModule(InputModule):

@@ -11,7 +11,7 @@ from moon2.catalog.store import Catalog
 from moon2.encoders.protocol import VectorEncoder
 from moon2.errors import UserError
 from moon2.model.encoder import Encoder
-from moon2.model.processor import Item
+from moon2.model.items import Item
 from moon2.views import VIEWS, View
 
 PRODUCTS = 64

@@ -13,7 +13,7 @@ from moon2.explain.token_layout import token_grids, word_spans
 from moon2.explain.trace import ExplainError, Trace, trace
 from moon2.model.encoder import Encoder, Vectors
 from moon2.model.families import decoder_of
-from moon2.model.processor import ItemSource
+from moon2.model.items import ItemSource
 
 
 def explain(

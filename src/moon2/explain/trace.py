@@ -22,8 +22,8 @@ from moon2.explain.gradient import input_contributions
 from moon2.explain.rollout import Numbers
 from moon2.model.encoder import Encoder, Vectors
 from moon2.model.families import Grid, decoder_of
+from moon2.model.items import Item
 from moon2.model.moon_model import DecoderInput, MoonModel
-from moon2.model.processor import Item
 
 Mask = NDArray[np.bool_]
 RECORDED_ATTENTION = "moon2_recorded"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -30,13 +32,19 @@ from moon2.model.encoder_folder import EncoderError, class_path, network_of, rea
 from moon2.model.families import family_of
 from moon2.model.finite import first_not_finite
 from moon2.model.item_batch import ItemBatch
+from moon2.model.items import Item, ItemError, ItemSource, item_length, item_list
 from moon2.model.lora import merged
 from moon2.model.moon_model import MoonModel
-from moon2.model.processor import Item, ItemSource, Processor, is_one_item, item_length
+from moon2.model.processor import Processor
 from moon2.objective.matryoshka import shortened
 from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe
 from moon2.records import Product
 from moon2.views import VIEWS, View
+
+if hasattr(os, "register_at_fork"):
+    # A process that is forked has none of its parent's threads, and OpenMP waits for them forever. It needs none with
+    # one thread, which is also what suits a pool of such processes.
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 Vectors = NDArray[np.float32]
 logger = logging.getLogger(__name__)
@@ -233,11 +241,8 @@ class Encoder:
         Raises:
             EncoderError: an item cannot be embedded; names the first, and why. Or `dimension` is not 1 to D.
         """
-        if view is not None and view not in VIEWS:
-            raise EncoderError(f"view is {view!r}; it must be one of {', '.join(VIEWS)}, or None for all an item has")
-        wanted: View = view or "mm"
-        sources: Sequence[ItemSource] = [items] if is_one_item(items) else list(_iterable(items))
-        return self._encode(sources, (wanted,), dimension, batch_size, show_progress, skip_bad)[wanted]
+        wanted: View = "mm" if view is None else view
+        return self._encode(items, (wanted,), dimension, batch_size, show_progress, skip_bad)[wanted]
 
     @property
     def fields(self) -> Sequence[str]:
@@ -265,7 +270,7 @@ class Encoder:
 
     def encode_views(
         self,
-        products: Sequence[ItemSource],
+        products: Iterable[ItemSource] | ItemSource,
         views: Collection[View] = VIEWS,
         *,
         dimension: int | None = None,
@@ -286,7 +291,7 @@ class Encoder:
 
     def _encode(
         self,
-        sources: Sequence[ItemSource],
+        items: Iterable[ItemSource] | ItemSource,
         views: tuple[View, ...],
         dimension: int | None,
         batch_size: int,
@@ -294,6 +299,7 @@ class Encoder:
         skip_bad: bool,
         lacking_is_bad: bool = True,
     ) -> dict[View, Vectors]:
+        sources = require_items(items, views, batch_size)
         length = self.dimension if dimension is None else self._known_length(dimension)
         vectors = {view: np.full((len(sources), length), np.nan, dtype=np.float32) for view in views}
         problems: list[str] = []
@@ -303,11 +309,11 @@ class Encoder:
         with torch.inference_mode(), tqdm(total=len(sources), unit="item", disable=not show_progress) as bar:
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
-                rows, items = self._open(sources, batch, views, lacking_is_bad, problems)
+                rows, opened = self._open(sources, batch, views, lacking_is_bad, problems)
                 if problems and not skip_bad:
                     raise EncoderError(f"{problems[0]}; fix or leave it out, or pass skip_bad=True for a row of NaN")
                 if rows:
-                    self._embed(vectors, rows, items, views)
+                    self._embed(vectors, rows, opened, views)
                 bar.update(len(batch))
         for problem in problems:
             logger.warning("set aside %s", problem)
@@ -315,7 +321,7 @@ class Encoder:
 
     def _known_length(self, dimension: int) -> int:
         """A length to cut to, unless vectors are not that long; warns once of one that was not trained."""
-        if not 1 <= dimension <= self.dimension:
+        if not isinstance(dimension, (int, np.integer)) or not 1 <= dimension <= self.dimension:
             raise EncoderError(f"dimension is {dimension}; it must be 1 to {self.dimension}, the length of the vectors")
         if dimension not in {*self.dimensions, *self._warned}:
             self._warned.add(dimension)
@@ -364,7 +370,20 @@ class Encoder:
         return packed.to(self.device)
 
 
-def _iterable(items: object) -> Iterable[ItemSource]:
-    if not isinstance(items, Iterable):
-        raise EncoderError(f"cannot embed a {type(items).__name__}; give text, images, Products, or a list of them")
-    return items
+def require_items(
+    items: Iterable[ItemSource] | ItemSource, views: Collection[View], batch_size: int
+) -> list[ItemSource]:
+    """What an encoder is given, as a list.
+
+    Raises:
+        EncoderError: it is no item and no list of them, there is no such view, or the batch size is not 1 or more.
+    """
+    for view in views:
+        if view not in VIEWS:
+            raise EncoderError(f"view is {view!r}; it must be one of {', '.join(VIEWS)}, or None for all an item has")
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise EncoderError(f"batch_size is {batch_size!r}; it must be a whole number of 1 or more")
+    try:
+        return item_list(items)
+    except ItemError as error:
+        raise EncoderError(str(error)) from None

@@ -8,10 +8,8 @@ after another into a single sequence, so no work is spent on padding, and attent
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from os import PathLike
-from typing import Any, TypeAlias, TypeGuard, cast
 
 import torch
 from PIL import Image
@@ -19,40 +17,19 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from moon2.errors import UserError
-from moon2.images import ImageOpener, ImageSource, is_image_array, open_image
+from moon2.images import ImageOpener, open_image
 from moon2.model.backbone_types import BackboneConfig
 from moon2.model.families import Family, Grid, ImageProcessor, ImageTensor
 from moon2.model.item_batch import ImageBatch, ItemBatch
+from moon2.model.items import Item, ItemError, ItemSource, require_whole_characters, text_and_images
 from moon2.model.packed_attention import Packing
-from moon2.model.product_text import fitted_text, product_text
+from moon2.model.product_text import fitted_text
 from moon2.recipe import InputSettings
-from moon2.records import Product, Query
+from moon2.records import Product
 from moon2.views import VIEWS, View
 
 # The number that the row of a blank image has in the place of an item's.
 FILLER = -1
-
-
-class ItemError(UserError):
-    """Something given to be embedded cannot be; the message says what it is and what can be given."""
-
-
-@dataclass
-class Item:
-    """What the model sees of one record: its text, its opened images (RGB; large ones at their reading size), or both.
-
-    `added_text` follows the text and is cut at a length of its own: the enriched title, in training only.
-    """
-
-    text: str = ""
-    images: list[Image.Image] = field(default_factory=list)
-    added_text: str = ""
-
-
-ItemSource: TypeAlias = "str | ImageSource | Mapping[str, Any] | Product | Query | Item"
-"""What can be embedded. A string is text, or an image if it is a data URI; a `Path`, bytes, a file-like object, a PIL
-image, an array or a tensor is an image; a dictionary has "text", "image" (one or a list), or both."""
 
 
 @dataclass
@@ -120,8 +97,9 @@ class Processor:
             ImageError: an image cannot be read.
         """
         if isinstance(source, Item):
+            require_whole_characters(source.text, "item")
             return source
-        text, images, where = _text_and_images(source)
+        text, images, where = text_and_images(source)
         if isinstance(source, Product):
             text = self.product_text(source)
         if not text.strip() and not images:
@@ -315,40 +293,3 @@ class _Layout:
 def _key(image: Image.Image) -> bytes:
     """Equal for equal images."""
     return hashlib.blake2b(image.tobytes(), key=repr(image.size).encode()).digest()
-
-
-def is_one_item(source: object) -> TypeGuard[ItemSource]:
-    """Whether it is one `ItemSource`, not an iterable of them."""
-    one = (str, bytes, bytearray, PathLike, Image.Image, Mapping, Product, Query, Item)
-    return isinstance(source, one) or is_image_array(source) or hasattr(source, "read")
-
-
-def item_length(source: ItemSource, settings: InputSettings) -> tuple[int, int]:
-    """Number of images and characters, by which items of similar length are put together."""
-    if isinstance(source, str):
-        return 0, len(source)
-    if isinstance(source, Product):
-        return len(source.images), len(product_text(source, settings))
-    return 1, len(source.text) if isinstance(source, (Query, Item)) else 0
-
-
-def _text_and_images(source: ItemSource) -> tuple[str, tuple[ImageSource, ...], str]:
-    """Text, images, and how messages call it."""
-    if isinstance(source, Product):
-        return "", source.images, f"product {source.id!r}"
-    if isinstance(source, Query):
-        return source.text, () if source.image is None else (source.image,), f"query {source.id!r}"
-    if isinstance(source, Mapping):
-        if unknown := set(source) - {"text", "image"}:
-            raise ItemError(f"cannot embed a dictionary with {sorted(map(str, unknown))[0]!r}; give text and image")
-        image = source.get("image")
-        several = image if isinstance(image, (list, tuple)) else () if image is None else (image,)
-        return str(source.get("text") or ""), tuple(several), "item"
-    if isinstance(source, str) and not source.startswith("data:image/"):
-        return source, (), "text"
-    if is_one_item(source):
-        return "", (cast(ImageSource, source),), "image"
-    raise ItemError(
-        f"cannot embed a {type(source).__name__}; give text, an image (path, bytes, PIL image, array), a Product, a "
-        f'Query or {{"text": …, "image": …}}'
-    )

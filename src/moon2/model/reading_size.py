@@ -58,3 +58,23 @@ class TileReadingSize:
 
     def _even(self, length: float) -> int:
         return max(2, 2 * math.ceil(int(length) / 2))
+
+
+@dataclass(frozen=True)
+class ShorterSideReadingSize:
+    """The shorter side at most `side` pixels: enough for a model whose own processor scales and crops afterwards.
+
+    Attributes:
+        side: in pixels.
+        resample: see `ReadingSize`.
+    """
+
+    side: int
+    resample: Image.Resampling = Image.Resampling.BICUBIC
+
+    def __call__(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in pixels, of the image and as it is read."""
+        shorter = min(width, height)
+        if shorter <= self.side:
+            return width, height
+        return width * self.side // shorter, height * self.side // shorter

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from moon2.model.item_batch import ItemBatch
-from moon2.model.processor import Item, Processor, ReadItem
+from moon2.model.items import Item
+from moon2.model.processor import Processor, ReadItem
 
 
 @dataclass

@@ -18,7 +18,8 @@ from torch.utils.data import Dataset
 from moon2.catalog.store import Catalog, CatalogError, UnknownProductError
 from moon2.catalog.triplets import Triplet
 from moon2.images import ImageError, ImageOpener, open_image
-from moon2.model.processor import Item, Processor
+from moon2.model.items import Item
+from moon2.model.processor import Processor
 from moon2.model.product_text import product_text
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.records import Product, Query

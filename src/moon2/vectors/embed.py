@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from moon2.catalog.store import Catalog
 from moon2.encoders.protocol import VectorEncoder
-from moon2.model.processor import ItemSource
+from moon2.model.items import ItemSource
 from moon2.records import Product, Query
 from moon2.vectors.table import VectorTable
 from moon2.views import VIEWS, View

@@ -15,7 +15,7 @@ from moon2 import Encoder
 from moon2.catalog.store import Catalog
 from moon2.encoders.load import load_own
 from moon2.experiments.peers import single_loss
-from moon2.model.processor import Item
+from moon2.model.items import Item
 from moon2.recipe import Recipe, RecipeError
 from moon2.run_folder import RunFolder
 

@@ -12,7 +12,7 @@ from PIL import Image
 from moon2 import Encoder
 from moon2.catalog.store import Catalog
 from moon2.experiments.peers.single_loss import single_loss, train
-from moon2.model.processor import Item
+from moon2.model.items import Item
 from moon2.recipe import Recipe, RecipeError
 from moon2.train.batches import ChunkLayout, TripletExample, TripletOutline, collate
 from moon2.train.step import StepResult
