@@ -55,6 +55,13 @@ class Scored(NamedTuple):
     scores: np.ndarray
 
 
+class Exact(NamedTuple):
+    """The rows, int64 and ascending, of products whose id is the query, and of those whose title is."""
+
+    by_id: np.ndarray
+    by_title: np.ndarray
+
+
 class LexicalIndex:
     """BM25 over the texts of products. It never changes: `updated` gives another. Made by `build` and `open`.
 
@@ -149,13 +156,12 @@ class LexicalIndex:
         scores = self.scores(query)
         return best(scores if allowed is None else np.where(allowed, scores, 0), limit)
 
-    def exact(self, query: str) -> np.ndarray:
-        """[n] int64: the rows whose id is the query, then those whose title is; case, accents and spacing aside."""
+    def exact(self, query: str) -> Exact:
+        """What the query names, case, accents and spacing aside."""
         key = _key(query)
         if key == _key(""):
-            return np.zeros(0, np.int64)
-        by_id, by_title = (np.flatnonzero(column == key) for column in self._keys.T)
-        return np.concatenate([by_id, np.setdiff1d(by_title, by_id)])
+            return Exact(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        return Exact(*(np.flatnonzero(column == key) for column in self._keys.T))
 
 
 def best(scores: np.ndarray, limit: int) -> Scored:
@@ -179,7 +185,7 @@ def _key(text: str) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-class _Scorer(bm25s.BM25):
+class _Scorer(bm25s.BM25):  # type: ignore[misc]
     """The library's BM25, built from numbered words at once instead of product by product: ten times as fast."""
 
     def __init__(self, k1: float = 1.2, b: float = 0.75, method: str = "lucene", **options: object) -> None:
