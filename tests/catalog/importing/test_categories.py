@@ -61,6 +61,7 @@ def test_a_category_is_a_path_however_it_is_written(cell: object) -> None:
 def test_several_columns_are_one_path() -> None:
     reader = CategoryReader(["a", "b", "c"], None)
     assert reader.read({"a": "Apparel", "b": "NULL", "c": "Shirts/Tops"}) == ("Apparel", "Shirts/Tops")
+    assert reader.read({"a": "Apparel > Shirts", "b": "Shirts", "c": "Casual"}) == ("Apparel", "Shirts", "Casual")
 
 
 @pytest.mark.parametrize("cell", ["", None, "nan", "NULL", "-", "[]", "[None]", " > "])

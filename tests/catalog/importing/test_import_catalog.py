@@ -162,10 +162,9 @@ def test_an_import_says_what_it_understood(tmp_path: Path, caplog: pytest.LogCap
         "  id ← Artikelnummer",
         "  title ← Bezeichnung",
         "    Titel could be it too; if so, name it with --columns.title",
-        "  description: no column; name it with --columns.description",
-        "  category: no column; name it with --columns.category",
         f"  images ← Bild (paths are relative to {tmp_path})",
         "  price ← Preis (EUR) (decimal sign ',')",
+        "  no column for description, category; if there is one, name it, as in --columns.description NAME",
         "  attributes ← brand (Marke)",
         "  not used: Titel, Lager",
     ]
@@ -176,11 +175,12 @@ def test_an_import_says_what_it_understood(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_doubts_about_columns_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    rows = [("id", "name"), ("1", "4711"), ("1", "4712")]
+    rows = [("id", "name", "our special price"), ("1", "4711", "5"), ("1", "4712", "5")]
     with caplog.at_level("INFO", logger="moon2"):
         run(write_csv(tmp_path / "shop.csv", rows), tmp_path / "out")
-    assert "1 of the first 2 ids repeat an earlier one" in caplog.text
+    assert "of the first 2 ids 1 came before" in caplog.text
     assert "no title of the first 2 has a letter; name the right column with --columns.title" in caplog.text
+    assert "price: our special price could be it; name it with --columns.price" in caplog.text
     assert "not one product has an image, because no column was taken for images" in caplog.text
 
 

@@ -43,7 +43,8 @@ class CategoryReader:
     def read(self, row: Mapping[str, Any]) -> Path:
         """The path from root to leaf; () where there is none."""
         if len(self.columns) != 1:
-            return tuple(filter(None, (to_words(row.get(column)) for column in self.columns)))
+            parts = [part for column in self.columns for part in _ARROW.split(to_words(row.get(column))) if part]
+            return tuple(part for part, before in zip(parts, ["", *parts], strict=False) if part != before)
         paths = self._paths(row.get(self.columns[0]))
         if not paths:
             return ()

@@ -20,6 +20,11 @@ USUAL_CATEGORY_COLUMNS = (
     ("mastercategory", "subcategory", "articletype"),
     ("category1", "category2", "category3"),
     ("maincategory", "subcategory"),
+    ("category", "subcategory"),
+    ("kategorie", "unterkategorie"),
+    ("categorie", "souscategorie"),
+    ("categoria", "subcategoria"),
+    ("departamento", "subcategoria"),
 )
 # "attribute:colour" is an attribute, whatever colour is called.
 ATTRIBUTE_PREFIX = re.compile(r"(?:attributes?|attr|specs?)\s*[:.]\s*(?=\S)", re.IGNORECASE)

@@ -42,7 +42,8 @@ def _read(
     except RecordError as error:
         if error.reason == "no_content" and (image_faults or faults):
             lost = (image_faults or faults)[0]
-            raise RecordError(lost.reason, lost.message.partition("; the product is kept")[0]) from None
+            message = f"{lost.message.partition('; the product is kept')[0]}, and neither a title nor an image is left"
+            raise RecordError(lost.reason, message) from None
         raise
     kept = "; the product is kept without it"
     return product, [*faults, *(fault._replace(message=f"{fault.message}{kept}") for fault in image_faults)]

@@ -14,7 +14,7 @@ from moon2.catalog.importing.columns import FIELDS, ColumnMapping, as_names
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.product_fields import ProductReader
 from moon2.catalog.importing.sources import LogTable, Source
-from moon2.catalog.importing.usual_names import UsualNames, usual_names
+from moon2.catalog.importing.usual_names import UsualNames, plain_name, usual_names
 from moon2.records import Product
 
 MAX_NAMES = 12
@@ -33,16 +33,18 @@ def products_understood(
         head: its first rows.
     """
     mapping, lines = reader.mapping, []
+    missing = []
     for field in FIELDS:
         columns = as_names(getattr(mapping, field))
         if columns:
-            note = _note(field, reader, table)
-            sign = " > " if field == "category" else " + "
-            lines.append(f"{field} ← {(sign if field != 'images' else ', ').join(columns)}{note}")
+            sign = ", " if field == "images" else " > " if field == "category" else " + "
+            lines.append(f"{field} ← {sign.join(columns)}{_note(field, reader, table)}")
         elif field != "split":
-            lines.append(f"{field}: no column; name it with --columns.{field}")
+            missing.append(field)
         if getattr(given, field) is None:
-            lines += [f"  {doubt}" for doubt in _doubts(field, columns, mapping, table, head)]
+            lines += _doubts(field, columns, mapping, table, head)
+    if missing:
+        lines.append(f"no column for {', '.join(missing)}; if there is one, name it, as in --columns.{missing[0]} NAME")
     names = reader.attribute_columns
     if names:
         lines.append(f"attributes ← {_some([c if c == name else f'{name} ({c})' for c, name in names.items()])}")
@@ -53,9 +55,9 @@ def products_understood(
 def log_understood(log: LogTable, products: Source) -> list[str]:
     """Lines such as `text ← Suchbegriff` for the columns of a search log, which may be the table of products itself."""
     mapping: LogMapping = log.columns
-    columns = {field: value for field, value in asdict(mapping).items() if value and value in log.table.columns}
-    lines = [f"{field} ← {column}" for field, column in columns.items()]
-    return [*lines, *_unused(log.table, [*columns.values(), *products.columns])]
+    fields = {field: set(as_names(value)) & set(log.table.columns) for field, value in asdict(mapping).items()}
+    lines = [f"{field} ← {', '.join(sorted(columns))}" for field, columns in fields.items() if columns]
+    return [*lines, *_unused(log.table, [*products.columns, *(c for columns in fields.values() for c in columns)])]
 
 
 def product_line(product: Product) -> str:
@@ -85,22 +87,24 @@ def _note(field: str, reader: ProductReader, table: Source) -> str:
 def _doubts(
     field: str, columns: Sequence[str], mapping: ColumnMapping, table: Source, head: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Why the guess of a field's column could be wrong."""
+    """Why the guess of a field's column could be wrong, indented below it; or which column could be the field."""
     doubts = []
     taken = {name for other in FIELDS for name in as_names(getattr(mapping, other))}
-    others = [
-        name for name in UsualNames(table.columns).find_every(usual_names("products")[field]) if name not in taken
-    ]
+    usual = usual_names("products")[field]
+    others = [name for name in UsualNames(table.columns).find_every(usual) if name not in taken]
     if columns and others:
-        doubts.append(f"{_some(others)} could be it too; if so, name it with --columns.{field}")
+        doubts.append(f"  {_some(others)} could be it too; if so, name it with --columns.{field}")
+    if not columns and field != "split":
+        # "Preço promocional site" holds a usual name, but no more than that is known.
+        long = [name for name in usual.split() if len(name) >= 4]
+        near = [c for c in table.columns if c not in taken and any(name in plain_name(c) for name in long)]
+        doubts += [f"{field}: {_some(near)} could be it; name it with --columns.{field}"] if near else []
     values = [to_text(row.get(columns[0])).strip() for row in head] if columns else []
     if field == "title" and values and all(not any(map(str.isalpha, to_words(value))) for value in values):
-        doubts.append(f"no title of the first {len(values)} has a letter; name the right column with --columns.title")
+        doubts.append(f"  no title of the first {len(values)} has a letter; name the right column with --columns.title")
     repeated = sum(count - 1 for value, count in Counter(values).items() if value)
     if field == "id" and repeated:
-        doubts.append(
-            f"{repeated} of the first {len(values)} ids repeat an earlier one, and only its first row is kept"
-        )
+        doubts.append(f"  of the first {len(values)} ids {repeated} came before; only the first row of an id is kept")
     return doubts
 
 
