@@ -27,8 +27,15 @@ from moon2.files import replace_folder
 from moon2.vectors.compounds import parts_of
 from moon2.vectors.words import same_text, words
 
+K1, B = 1.2, 0.75
+"""How soon more of the same word stops to count, and how much a long text is held against it."""
 PRODUCTS, SCORES = "products.parquet", "scores"
 _WORDS = pa.large_list(pa.int32())
+
+
+def searched_words(text: str, vocabulary: Collection[str]) -> list[str]:
+    """What a query is looked up by, and a product is found by: words, and the parts of those that are compounds."""
+    return [form for word in words(text) for form in (word, *parts_of(word, vocabulary))]
 
 
 class LexicalIndexError(UserError):
@@ -139,8 +146,7 @@ class LexicalIndex:
     def scores(self, query: str) -> np.ndarray:
         """[products] float32: BM25 of every product, 0 where it has none of the query's words."""
         vocabulary = self._scorer.vocab_dict
-        asked = [form for word in words(query) for form in (word, *parts_of(word, vocabulary))]
-        numbers = [vocabulary[word] for word in asked if word in vocabulary]
+        numbers = [vocabulary[word] for word in searched_words(query, vocabulary) if word in vocabulary]
         if not numbers:
             return np.zeros(len(self), np.float32)
         return self._scorer.get_scores_from_ids(numbers)
@@ -188,7 +194,7 @@ def _key(text: str) -> int:
 class _Scorer(bm25s.BM25):  # type: ignore[misc]
     """The library's BM25, built from numbered words at once instead of product by product: ten times as fast."""
 
-    def __init__(self, k1: float = 1.2, b: float = 0.75, method: str = "lucene", **options: object) -> None:
+    def __init__(self, k1: float = K1, b: float = B, method: str = "lucene", **options: object) -> None:
         super().__init__(k1=k1, b=b, method=method, **options)
         nothing = np.zeros(0, np.float32)
         self.scores = {"data": nothing, "indices": nothing, "indptr": np.zeros(1, np.int64), "num_docs": 0}

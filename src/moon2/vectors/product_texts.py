@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Collection, Iterator
+from typing import Literal
 
 from moon2.catalog.schema import pairs_to_dict
 from moon2.catalog.store import Catalog
+from moon2.records import Product
 from moon2.vectors.lexical import ProductText
 
 TextFields = Literal["title", "all"]
@@ -20,10 +21,16 @@ def product_texts(catalog: Catalog, fields: TextFields, ids: Collection[str] | N
     for row in catalog.rows(None, COLUMNS):
         if wanted is None or row["id"] in wanted:
             title = row["title"] or ""
-            yield ProductText(row["id"], title, title if fields == "title" else _all_text(row))
+            parts = (*(row["category"] or ()), *pairs_to_dict(row["attributes"]).values(), row["description"])
+            yield ProductText(row["id"], title, title if fields == "title" else _joined(title, *parts))
 
 
-def _all_text(row: Mapping[str, Any]) -> str:
-    attributes = pairs_to_dict(row["attributes"]).values()
-    parts = (row["title"], *(row["category"] or ()), *attributes, row["description"])
+def product_text(product: Product, fields: TextFields) -> str:
+    """The text of one product."""
+    if fields == "title":
+        return product.title
+    return _joined(product.title, *product.category, *product.attributes.values(), product.description)
+
+
+def _joined(*parts: str | None) -> str:
     return "\n".join(filter(None, parts))
