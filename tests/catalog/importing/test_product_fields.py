@@ -12,7 +12,10 @@ from moon2.catalog.importing.product_fields import ProductReader
 
 def read(row: dict[str, Any], has_image: bool = False, **columns: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     reader = ProductReader(ColumnMapping(**columns).resolve(list(row), "shop.csv"), [row])
-    fields, faults = reader.read(row, has_image)
+    product, faults = reader.read(row, (b"image",) if has_image else ())
+    fields = {
+        name: getattr(product, name) for name in ("id", "title", "description", "category", "attributes", "price")
+    }
     return fields, [(fault.dropped, fault.reason) for fault in faults]
 
 

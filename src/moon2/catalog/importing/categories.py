@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from moon2.catalog.importing.cells import as_list, from_text, to_words
@@ -39,13 +40,18 @@ class CategoryReader:
         self.roots: frozenset[str] = frozenset()
         if len(columns) == 1 and separator is None:
             self.roots = _roots(text for row in rows for text in _texts(row.get(columns[0])))
+        self._path_of_text = lru_cache(maxsize=10_000)(self._path)  # many products share a category
 
     def read(self, row: Mapping[str, Any]) -> Path:
         """The path from root to leaf; () where there is none."""
         if len(self.columns) != 1:
             parts = [part for column in self.columns for part in _ARROW.split(to_words(row.get(column))) if part]
             return tuple(part for part, before in zip(parts, ["", *parts], strict=False) if part != before)
-        paths = self._paths(row.get(self.columns[0]))
+        cell = row.get(self.columns[0])
+        return self._path_of_text(cell) if isinstance(cell, str) else self._path(cell)
+
+    def _path(self, cell: Any) -> Path:
+        paths = self._paths(cell)
         if not paths:
             return ()
         return max((path for path in paths if path[: len(paths[0])] == paths[0]), key=len)

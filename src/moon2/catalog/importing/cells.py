@@ -55,8 +55,8 @@ def to_text(value: Any) -> str:
 
 def is_empty(value: Any) -> bool:
     """Whether a cell holds nothing: nothing at all, or a word for it such as NULL, nan, N/A or a dash."""
-    text = to_text(value).strip()
-    return not text or text in EMPTY_CAPITALS or (len(text) <= 9 and text.casefold() in EMPTY_WORDS)
+    text = (value if isinstance(value, str) else to_text(value)).strip()
+    return len(text) <= 9 and (not text or text in EMPTY_CAPITALS or text.casefold() in EMPTY_WORDS)
 
 
 def to_words(value: Any) -> str:
@@ -66,7 +66,7 @@ def to_words(value: Any) -> str:
     """
     if isinstance(value, (list, tuple)):
         return " ".join(filter(None, map(to_words, value)))
-    text = to_text(value)
+    text = value if isinstance(value, str) else to_text(value)
     if is_empty(text):
         return ""
     if "&" not in text and "<" not in text:

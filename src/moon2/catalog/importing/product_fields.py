@@ -12,10 +12,12 @@ from moon2.catalog.importing.columns import ATTRIBUTE_PREFIX, ColumnMapping, as_
 from moon2.catalog.importing.importer import Fault
 from moon2.catalog.importing.prices import Decimal, decimal_of, to_price
 from moon2.catalog.importing.usual_names import attribute_names, plain_name
+from moon2.images import ImageSource
 from moon2.records import Product, RecordError
 
 # Of the columns of `attributes="rest"`, longer values are prose and no attributes.
 MAX_REST_CHARACTERS = 200
+KEPT = "; the product is kept without"
 _WORD = re.compile(r"\w+")
 _PAIR = re.compile(r"\s*([^:=;|\n]{1,60}?)\s*[:=]\s*([^;|\n]+?)\s*")
 
@@ -40,12 +42,15 @@ class ProductReader:
         self.takes_rest = columns[:1] == ("rest",) and not any("rest" in row for row in rows)
         self.attribute_columns = attribute_columns(columns[1:] if self.takes_rest else columns)
 
-    def read(self, row: Mapping[str, Any], has_image: bool) -> tuple[dict[str, Any], list[Fault]]:
-        """The fields of a `Product`, except its images, and the faults of those that are left out.
+    def read(self, row: Mapping[str, Any], images: Sequence[ImageSource]) -> tuple[Product, list[Fault]]:
+        """The product of one row, and the faults of the fields that it is kept without.
 
         Args:
             row: the cells by column.
-            has_image: of the product; it is then kept without its title, where that cannot be read.
+            images: of the product; with one, it is kept without a title that cannot be read.
+
+        Raises:
+            RecordError: it has no id, or neither a title nor an image.
         """
         mapping = self.mapping
         id = to_text(row.get(mapping.id or "")).strip()
@@ -62,10 +67,16 @@ class ProductReader:
         if not fields["title"] and (said := self._empty_title(row)):
             faults.append(_fault(id, "title", "no_title", f"product {id!r}: title {said!r} stands for nothing"))
         try:
-            Product(**fields, images=("",) if has_image else ())
-        except RecordError:  # rarely
-            faults += _leave_out_broken(id, fields, has_image)
-        return fields, faults
+            return Product(**fields, images=tuple(images)), faults
+        except RecordError:
+            faults += _leave_out_broken(fields, bool(images))
+        try:
+            return Product(**fields, images=tuple(images)), faults
+        except RecordError as error:
+            if error.reason != "no_content" or not faults:
+                raise
+            message = f"{faults[0].message.partition(KEPT)[0]}, and neither a title nor an image is left"
+            raise RecordError(faults[0].reason, message) from None
 
     def _title(self, row: Mapping[str, Any]) -> str:
         if len(self.title_columns) == 1:
@@ -119,9 +130,9 @@ def attribute_columns(columns: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _leave_out_broken(id: str, fields: dict[str, Any], has_image: bool) -> list[Fault]:
+def _leave_out_broken(fields: dict[str, Any], has_image: bool) -> list[Fault]:
     """Empties the fields that no record may hold, such as one with broken characters, and says which."""
-    faults = []
+    id, faults = fields["id"], []
     blank = {"description": "", "category": (), **({"title": ""} if has_image else {})}
     for name, nothing in blank.items():
         try:
@@ -139,7 +150,7 @@ def _leave_out_broken(id: str, fields: dict[str, Any], has_image: bool) -> list[
 
 
 def _fault(id: str, field: str, reason: str, message: str) -> Fault:
-    return Fault("field", reason, f"{message}; the product is kept without its {field}")
+    return Fault("field", reason, f"{message}{KEPT} its {field}")
 
 
 def _joinable(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from moon2.catalog.importing.cells import to_split
 from moon2.catalog.importing.image_cells import read_images
 from moon2.catalog.importing.importer import Downloads, Fault, Importer
-from moon2.catalog.importing.product_fields import ProductReader
+from moon2.catalog.importing.product_fields import KEPT, ProductReader
 from moon2.catalog.importing.sources import Row, Source
 from moon2.records import Product, RecordError
 
@@ -32,18 +32,14 @@ def _read(
     """The product of one row, and the faults of the fields and images that it is kept without.
 
     Raises:
-        RecordError: nothing is left to embed, no title and no image, or it has no id.
+        RecordError: it has no id, or neither a title nor an image is left.
     """
-    cells = read_images(row, reader.mapping, table.folder)
-    images, image_faults = importer.readable(f"product {id!r}", cells, downloads)
-    fields, faults = reader.read(row, bool(images))
+    images, lost = importer.readable(f"product {id!r}", read_images(row, reader.mapping, table.folder), downloads)
     try:
-        product = Product(images=tuple(images), **fields)
+        product, faults = reader.read(row, images)
     except RecordError as error:
-        if error.reason == "no_content" and (image_faults or faults):
-            lost = (image_faults or faults)[0]
-            message = f"{lost.message.partition('; the product is kept')[0]}, and neither a title nor an image is left"
-            raise RecordError(lost.reason, message) from None
+        if error.reason == "no_content" and lost:
+            message = f"{lost[0].message}, and neither a title nor an image is left"
+            raise RecordError(lost[0].reason, message) from None
         raise
-    kept = "; the product is kept without it"
-    return product, [*faults, *(fault._replace(message=f"{fault.message}{kept}") for fault in image_faults)]
+    return product, [*faults, *(fault._replace(message=f"{fault.message}{KEPT} it") for fault in lost)]
