@@ -44,6 +44,7 @@ class Source:
         rows: its rows.
         folder: of relative image paths.
         total: number of rows; None when unknown.
+        made_of: of a column that a reader has made, the columns of the file that it is made of.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Source:
     rows: SplitRows
     folder: Path = field(default_factory=Path)
     total: int | None = None
+    made_of: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass

@@ -38,7 +38,9 @@ def products_understood(
         columns = as_names(getattr(mapping, field))
         if columns:
             sign = ", " if field == "images" else " > " if field == "category" else " + "
-            lines.append(f"{field} ← {sign.join(columns)}{_note(field, reader, table)}")
+            made_of = [origin for name in columns for origin in table.made_of.get(name, ())]
+            shown = ", ".join(made_of) or sign.join(columns)
+            lines.append(f"{field} ← {shown}{_note(field, reader, table)}")
         elif field != "split":
             missing.append(field)
         if getattr(given, field) is None:
@@ -47,7 +49,8 @@ def products_understood(
         lines.append(f"no column for {', '.join(missing)}; if there is one, name it, as in --columns.{missing[0]} NAME")
     names = reader.attribute_columns
     if names:
-        lines.append(f"attributes ← {_some([c if c == name else f'{name} ({c})' for c, name in names.items()])}")
+        shown_names = [c if c == name else f"{name} ({c})" for c, name in names.items()]
+        lines.append(f"attributes ← {_some([o for c in shown_names for o in table.made_of.get(c, [c])])}")
     lines += _unused(table, [*names, *(name for field in FIELDS for name in as_names(getattr(mapping, field)))])
     return lines
 
@@ -109,7 +112,8 @@ def _doubts(
 
 
 def _unused(table: Source, used: Sequence[str]) -> list[str]:
-    unused = [column for column in table.columns if column not in used]
+    origins = {origin for name in used for origin in table.made_of.get(name, ())}
+    unused = [column for column in table.columns if column not in used and column not in origins]
     return [f"not used: {_some(unused)}"] if unused else []
 
 

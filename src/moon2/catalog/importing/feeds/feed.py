@@ -80,10 +80,22 @@ def find_columns(table: Source, system: str, names: Mapping[str, str], needed: s
     return found
 
 
-def shop_tables(table: Source, rows: SplitRows, columns: ColumnMapping, mapping: ColumnMapping) -> ShopTables:
-    """The rows of a feed with their mapping, in which what the user names wins."""
+def shop_tables(
+    table: Source,
+    rows: SplitRows,
+    columns: ColumnMapping,
+    mapping: ColumnMapping,
+    made_of: Mapping[str, Iterable[str]],
+) -> ShopTables:
+    """The rows of a feed with their mapping, in which what the user names wins.
+
+    Args:
+        made_of: new column → the columns of the export that it is made of; "" is none.
+    """
     new = [name for field in (*FIELDS, "attributes") for name in as_names(getattr(mapping, field))]
-    products = Source(table.name, list(dict.fromkeys([*table.columns, *new])), rows, table.folder)
+    names = list(dict.fromkeys([*table.columns, *new]))
+    origins = {name: list(filter(None, columns)) for name, columns in made_of.items()}
+    products = Source(table.name, names, rows, table.folder, made_of=origins)
     return ShopTables(products, fill_mapping(columns, mapping))
 
 

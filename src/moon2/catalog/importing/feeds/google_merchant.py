@@ -85,7 +85,13 @@ def open_google_merchant(
         }
 
     rows = ((split, row if isinstance(row, BadRow) else product(row)) for split, row in table.rows)
-    return shop_tables(table, rows, columns, mapping)
+    made_of = {
+        "category path": [names["type"], names["google"]],
+        "attributes": [names[name] for name in _ATTRIBUTES],
+        "images": [names["image"], *more],
+        "current price": [names["sale"], names["price"]],
+    }
+    return shop_tables(table, rows, columns, mapping, made_of)
 
 
 def _one(cell: Any) -> Any:

@@ -45,6 +45,8 @@ _NAMES = {
     "status": "status",
     **{f"option{n} {part}": f"option{n}{part}" for n in (1, 2, 3) for part in ("name", "value")},
 }
+_PATHS = ("category", "google", "type")
+_ATTRIBUTES = ("vendor", "gender", "age_group", "tags", "status")
 _METAFIELD = re.compile(r"(.+?) \((?:product|variant)\.metafields\..+\)")
 
 
@@ -65,7 +67,7 @@ def open_shopify(source: str, settings: FeedSettings, columns: ColumnMapping, en
         images=("images",),
         price="lowest price",
     )
-    return shop_tables(table, export.rows(table.rows), columns, mapping)
+    return shop_tables(table, export.rows(table.rows), columns, mapping, export.made_of())
 
 
 class _Export:
@@ -73,6 +75,18 @@ class _Export:
         self.settings = settings
         self.names = find_columns(table, "Shopify", _NAMES, "handle title")
         self.metafields = {name: match[1] for name in table.columns if (match := _METAFIELD.fullmatch(name))}
+
+    def made_of(self) -> dict[str, list[str]]:
+        """New column → the columns of the export that it is made of."""
+        attributes = [self.names[name] for name in _ATTRIBUTES]
+        options = [self.names[f"option{n} {part}"] for n in (1, 2, 3) for part in ("name", "value")]
+        return {
+            "id": [self.names["sku"]] if self.settings.variants else [self.names["handle"]],
+            "category path": [self.names[name] for name in _PATHS],
+            "attributes": [*attributes, *self.metafields, *options],
+            "images": [self.names["image"], self.names["variant_image"], self.names["position"]],
+            "lowest price": [self.names["price"]],
+        }
 
     def rows(self, rows: SplitRows) -> SplitRows:
         """One row a product, or one a variant."""
@@ -107,7 +121,7 @@ class _Export:
         return [row for row in group if any(self._text(row, name) for name in ("sku", "price", "option1 value"))]
 
     def _product(self, handle: str, group: list[Row]) -> Row:
-        paths = [text for name in ("category", "google", "type") for text in self._texts(group, name)[:1]]
+        paths = [text for name in _PATHS for text in self._texts(group, name)[:1]]
         paths = sorted((path for path in paths if not path.isdigit()), key=lambda path: -len(path_of(path)))
         category, others = category_fields(paths, self.settings)
         status = "".join(self._texts(group, "status")[:1]).casefold()

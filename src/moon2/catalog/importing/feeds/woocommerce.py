@@ -61,7 +61,7 @@ def open_woocommerce(source: str, settings: FeedSettings, columns: ColumnMapping
         images=("image list",),
         price="current price",
     )
-    return shop_tables(table, export.rows(table.rows), columns, mapping)
+    return shop_tables(table, export.rows(table.rows), columns, mapping, export.made_of())
 
 
 class _Export:
@@ -71,6 +71,18 @@ class _Export:
         known = UsualNames(table.columns)
         pairs = (known.find_all((f"attribute{n}name", f"attribute{n}values")) for n in range(1, len(table.columns)))
         self.attribute_columns = [pair for pair in pairs if pair]
+
+    def made_of(self) -> dict[str, list[str]]:
+        """New column → the columns of the export that it is made of."""
+        names, pairs = self.names, self.attribute_columns
+        return {
+            "sku or id": [names["sku"], names["id"], names["parent"], names["type"]],
+            "text": [names["description"], names["summary"]],
+            "category path": [names["categories"]],
+            "attributes": [names["brand"], names["tags"], names["published"], *(c for pair in pairs for c in pair)],
+            "image list": [names["images"]],
+            "current price": [names["sale"], names["price"]],
+        }
 
     def rows(self, rows: SplitRows) -> SplitRows:
         """One row a product, or one a variation and a product without variations."""
