@@ -23,7 +23,28 @@ import pyarrow.parquet as pq
 from moon2.catalog.importing.import_catalog import import_catalog
 
 COLUMNS = ("sku", "name", "description", "category", "brand", "colour", "price", "image")
-WORDS = "soft warm light dry red blue navy green cotton wool linen steel brass oak shirt lamp mat shoe pan hose".split()
+WORDS = [
+    "soft",
+    "warm",
+    "light",
+    "dry",
+    "red",
+    "blue",
+    "navy",
+    "green",
+    "cotton",
+    "wool",
+    "linen",
+    "steel",
+    "brass",
+    "oak",
+    "shirt",
+    "lamp",
+    "mat",
+    "shoe",
+    "pan",
+    "hose",
+]
 
 
 def write_table(path: Path, rows: int) -> None:
@@ -34,7 +55,7 @@ def write_table(path: Path, rows: int) -> None:
         writer.writerow(COLUMNS)
         for number in range(rows):
             words = rng.choices(WORDS, k=30)
-            text = f"<p>{' '.join(words)}, 5\" wide &amp; soft</p>"
+            text = f'<p>{" ".join(words)}, 5" wide &amp; soft</p>'
             path_of = f"Home > {words[0].title()} > {words[1].title()}"
             price = f"{rng.randrange(1, 900)},{rng.randrange(100):02d} €"
             image = f"https://cdn.example/{number}.jpg"
@@ -46,7 +67,6 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     rows = parser.parse_args().rows
     logging.disable(logging.WARNING)
-    os.environ["TQDM_DISABLE"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "shop.csv"
         write_table(table, rows)

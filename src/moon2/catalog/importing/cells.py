@@ -21,6 +21,7 @@ _NOTHING = r"null nil nan nat none undefined (null) <na> \n n/a n.a. #n/a #name?
 EMPTY_WORDS = frozenset(_NOTHING.split())
 # A name such as "Na" is none of them.
 EMPTY_CAPITALS = frozenset(("NA",))
+_CLOSING = {"[": "]", "(": ")", "{": "}", "a": ")"}
 # Longer texts are not searched for lists.
 MAX_LIST_CHARACTERS = 1_000_000
 
@@ -44,6 +45,8 @@ _PRINTED = re.compile(rf"({_QUOTED})(\s+(?=['\"]))?|\b(?:nan|null)\b|\barray\(|\
 
 def to_text(value: Any) -> str:
     """A cell as text: None and NaN are "", a whole number has no decimals (pandas turns ids into 1163.0)."""
+    if type(value) is str:  # as most are
+        return value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -106,7 +109,7 @@ def flat(values: list[Any]) -> list[Any]:
 def from_text(text: str) -> Any:
     """The list or dictionary that a text spells; the text itself where it spells none, or one too long or too deep."""
     stripped = text.strip()
-    closing = {"[": "]", "(": ")", "{": "}", "a": ")"}.get(stripped[:1])
+    closing = _CLOSING.get(stripped[:1])
     if closing is None or not stripped.endswith(closing) or len(stripped) > MAX_LIST_CHARACTERS:
         return text
     if stripped[0] == "a" and not stripped.startswith("array("):

@@ -22,6 +22,7 @@ Decimal: TypeAlias = Literal[".", ",", ""]
 _NUMBER = re.compile(r"(?<![\w.,])[.,]\d+|\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?(?!\d)|\d+(?:[.,]\d+)*")
 # A whole price ends in a dash in much of Europe, in "/-" in India.
 _DASH = re.compile(r"(?<=\d)(?:([.,])\s?(?:-{1,2}|–|—)|:-|/-)")
+_FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 _NOTE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _RANGE = re.compile(
     r"(?:^|[^\w.])(?:[-–—~〜〰]|\.\.\.?|…|to|bis|à|a|al|hasta|até|do|tot|til|till|и)(?:$|[^\w.])|[-–—~〜…]"
@@ -75,7 +76,7 @@ def _plain(text: str) -> str:
     """With digits, spaces and signs of ASCII, and without notes in brackets."""
     text = unicodedata.normalize("NFKC", text).translate({ord("’"): "'", ord("`"): "'", ord("٫"): ".", ord("٬"): ","})
     if not text.isascii():
-        text = "".join(str(unicodedata.digit(char)) if char.isdigit() else char for char in text)
+        text = _FOREIGN_DIGIT.sub(lambda digit: str(unicodedata.digit(digit[0])), text)
     return " ".join(_NOTE.sub(" ", text).split())
 
 
