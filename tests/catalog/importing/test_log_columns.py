@@ -59,3 +59,18 @@ def test_a_flag_beside_the_id_of_a_product_makes_a_long_log() -> None:
 )
 def test_a_column_of_ids_that_were_bought_makes_a_wide_log(given: dict[str, str], columns: str) -> None:
     assert not LogMapping(**given).resolve(columns.split(), "log.csv").is_long
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Suchbegriff;Artikelnummer;gekauft",
+        "requête;id produit;acheté",
+        "検索語;商品番号;購入",
+        "zapytanie;kod produktu;kupiono",
+    ],
+)
+def test_usual_names_of_other_languages_are_found(header: str) -> None:
+    columns = header.split(";")
+    mapping = LogMapping().resolve(columns, "log.csv")
+    assert [mapping.text, mapping.exposures, mapping.purchased] == columns

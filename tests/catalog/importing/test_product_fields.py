@@ -70,6 +70,7 @@ def test_attributes_of_other_languages_have_the_names_that_mining_knows() -> Non
         "Size": "-",
     }
     assert read(row)[0]["attributes"] == {"brand": "Kante", "colour": "rot & blau", "sleeve": "long"}
+    assert read({"id": "1", "title": "Hemd", "Marke": {"id": 7, "name": "Oslo"}})[0]["attributes"] == {"brand": "Oslo"}
     # Two columns never share one name.
     row = {"id": "1", "title": "Hemd", "Farbe": "rot", "colour": "red"}
     assert read(row, attributes=("Farbe", "colour"))[0]["attributes"] == {"Farbe": "rot", "colour": "red"}

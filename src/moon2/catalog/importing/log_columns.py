@@ -11,34 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from moon2.catalog.importing.columns import check_columns, name_columns
-from moon2.catalog.importing.usual_names import UsualNames, plain_name
+from moon2.catalog.importing.usual_names import UsualNames, plain_name, usual_names
 from moon2.catalog.schema import CatalogError
-
-USUAL_LOG_NAMES = {
-    "id": "queryid searchid qid id",
-    "text": "querytext query text searchterm searchterms searchquery searchphrase search keywords keyword phrase term "
-    "q suchbegriff suchanfrage recherche busqueda",
-    "image": "queryimage queryimageurl queryimagepath",
-    "product_id": "queryimageproductid queryproductid",
-    "positives": "positiveids positives purchasedid purchasedids purchasedproductid purchasedproductids relevantids "
-    "positiveid boughtid boughtids purchaseid purchaseids",
-    "negatives": "negativeids negatives ignoredids negativeid ignoredid",
-    "exposures": "exposures exposureids exposedids exposedid exposed shownids shown impressionids",
-    "split": "split",
-}
-# Ids in a wide log; beside the id of one product, they say what became of it.
-WIDE_OR_LONG = {"positives": "purchases purchased bought", "clicked": "clickedids clickedid clickedproductids clicks"}
-USUAL_LONG_NAMES = {
-    "exposures": "productid itemid sku asin articleid goodsid docid documentid pid product item shownid exposedid "
-    "shownproductid artikelnummer artikelnr",
-    "session": "sessionid session visitid visit",
-    "purchased": "purchased ispurchased purchase ispurchase purchases bought isbought converted isconverted conversion "
-    "conversions ordered isordered orders sold transactions quantity qty orderquantity gekauft achete comprado",
-    "event": "eventtype event eventname action actiontype interaction interactiontype behavior behaviour behaviortype "
-    "behaviourtype",
-    "grade": "grade grades relevance relevancegrade relevancelabel esci escilabel judgment judgement gain label",
-}
-USUAL_CLICKS = "clicked isclicked click isclick clicks addedtocart addtocart carted cart"
 
 
 @dataclass(frozen=True)
@@ -91,14 +65,14 @@ class LogMapping:
         Raises:
             CatalogError: a named column is missing, or no column is the query, or none is a product.
         """
-        usual = UsualNames(columns)
-        fields = usual.fill(self, USUAL_LOG_NAMES)
+        usual, names = UsualNames(columns), usual_names("logs")
+        fields = usual.fill(self, names)
         own = {fields[name] for name in ("id", "text", "image", "product_id", "split")}
         free = UsualNames([column for column in columns if column not in own])
         fields |= self._long(free, fields) or self._wide(free, fields, where)
         if not fields["positives"] and self.id is None:
             # In a long log, "id" numbers the rows.
-            fields["id"] = usual.find(USUAL_LOG_NAMES["id"].removesuffix(" id"))
+            fields["id"] = usual.find(" ".join(name for name in names["id"].split() if name != "id"))
         check_columns(fields, columns, where)
         if not fields["positives"] and not fields["exposures"]:
             raise CatalogError(
@@ -111,30 +85,31 @@ class LogMapping:
 
     def _long(self, usual: UsualNames, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields of a log with one row a product shown; empty if it is a wide one."""
-        outcomes_named = any((self.purchased, self.event, self.grade))
+        names, outcomes_named = usual_names("long logs"), any((self.purchased, self.event, self.grade))
         if fields["positives"] and not outcomes_named:
             return {}
-        found = outcomes_named or any(usual.find(USUAL_LONG_NAMES[name]) for name in ("event", "grade"))
-        product = (self.positives if outcomes_named else "") or usual.find(USUAL_LONG_NAMES["exposures"])
+        found = outcomes_named or any(usual.find(names[name]) for name in ("event", "grade"))
+        product = (self.positives if outcomes_named else "") or usual.find(names["exposures"])
         product = product or (fields["exposures"] if found else "")
-        if self.exposures and (product or found or not usual.find(WIDE_OR_LONG["positives"])):
+        if self.exposures and (product or found or not usual.find(usual_names("wide logs")["positives"])):
             product = self.exposures
         if not product:
             return {}
-        long = usual.fill(self, {name: names for name, names in USUAL_LONG_NAMES.items() if name != "exposures"})
+        long = usual.fill(self, {name: names[name] for name in names if name not in ("exposures", "clicked")})
         clicked = self.clicked
         if clicked is None:
-            clicked = tuple(filter(None, dict.fromkeys(map(usual.find, USUAL_CLICKS.split()))))
+            clicked = tuple(usual.find_every(names["clicked"]))
         return long | {"exposures": product, "clicked": clicked, "positives": "", "negatives": ""}
 
     def _wide(self, usual: UsualNames, fields: dict[str, Any], where: str) -> dict[str, Any]:
         """The fields of a log with one row a query."""
-        wide = {name: "" for name in USUAL_LONG_NAMES if name != "exposures"}
+        names = usual_names("wide logs")
+        wide = {name: "" for name in usual_names("long logs") if name not in ("exposures", "clicked")}
         wide |= {name: getattr(self, name) for name in ("positives", "clicked") if getattr(self, name) is not None}
         positives, negatives, exposures = (fields[name] for name in ("positives", "negatives", "exposures"))
         if not positives and self.positives is None:
-            positives = usual.find(WIDE_OR_LONG["positives"])
-        clicked = usual.find(WIDE_OR_LONG["clicked"]) if self.clicked is None else self.clicked
+            positives = usual.find(names["positives"])
+        clicked = usual.find(names["clicked"]) if self.clicked is None else self.clicked
         if not positives and clicked:
             if self.click_is != "positive":
                 raise CatalogError(
@@ -144,7 +119,7 @@ class LogMapping:
             positives, clicked = clicked, ""
         if self.exposures is None:
             # Exposures contain the purchases too: read as negatives, they would contradict every row.
-            if plain_name(negatives) in USUAL_LOG_NAMES["exposures"].split():
+            if plain_name(negatives) in usual_names("logs")["exposures"].split():
                 exposures = negatives
             elif negatives or self.negatives == "" or exposures in {fields["product_id"], positives}:
                 exposures = ""

@@ -106,7 +106,9 @@ class ProductReader:
                 value = _pairs(value)
             if isinstance(value, (list, tuple)) and all(isinstance(pair, Mapping) for pair in value):
                 value = dict(filter(None, map(_key_and_value, value)))
-            if isinstance(value, Mapping):
+            if isinstance(value, Mapping) and name != "attributes" and "name" in value:
+                pairs = {name: to_words(value["name"])}  # such as {id: 7, name: Oslo} for a brand
+            elif isinstance(value, Mapping):
                 pairs = {to_words(key): _attribute_text(item) for key, item in value.items()}
             elif self.takes_rest and (isinstance(value, (bytes, list)) or len(to_text(value)) > MAX_REST_CHARACTERS):
                 continue

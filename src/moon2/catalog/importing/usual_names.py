@@ -85,5 +85,6 @@ def _joined(names: Iterable[Sequence[str]]) -> str:
 @cache
 def _table() -> dict[str, dict[str, dict[str, list[str]]]]:
     text = files("moon2.catalog.importing").joinpath("usual_names.yaml").read_text(encoding="utf-8")
-    table: dict[str, dict[str, dict[str, list[str]]]] = yaml.safe_load(text)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
+    table: dict[str, dict[str, dict[str, list[str]]]] = yaml.load(text, loader)
     return table
