@@ -99,13 +99,18 @@ def import_catalog(
     which training cannot read, unless you give --fetch. If an import is killed, the next one does not
     download the same images again.
 
-    Public datasets are read in their own layout, from the hub or a local copy: mbe, mbe2 (the benchmarks of
-    MOON and MOON2.0), fashion200k, m5product, fashion-products. If the columns of MBE's queries are not
-    found, name them: --log_columns.text NAME, or "" to leave the queries out.
+    The ending of a file says what it is; exports of shop systems are named: shopify, woocommerce,
+    google-merchant (tabs or XML). So are public datasets, from the hub or a local copy: mbe, mbe2 (the
+    benchmarks of MOON and MOON2.0), fashion200k, m5product, fashion-products. docs/import.md has an example
+    of each, and the rules of reading. If the columns of MBE's queries are not found, name them:
+    --log_columns.text NAME, or "" to leave the queries out.
 
     examples:
-      moon2 import products.csv --as csv --out data/mine --columns.title product_name
-      moon2 import products.parquet --as parquet --out data/mine --log searches.csv
+      moon2 import products.csv --out data/mine --columns.title product_name --dry_run
+      moon2 import products.parquet --out data/mine --log searches.csv
+      moon2 import artikel.xlsx --out data/mine --subset Artikel
+      moon2 import products_export.csv --as shopify --out data/mine --fetch
+      moon2 import feed.xml --as google-merchant --out data/mine --fetch
       moon2 import ashraq/fashion-product-images-small --as fashion-products --out data/fashion
       moon2 import downloads/MBE --as mbe --out data/mbe --fetch --log_columns.text query
 
