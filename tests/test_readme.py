@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from moon2.catalog.generated_shop.generate import generate_shop
+from moon2.catalog.importing.import_catalog import import_catalog
 from moon2.cli import COMMANDS, make_parser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -122,6 +123,17 @@ def test_a_command_in_the_prose_can_be_understood(
     args = words[len(command.split()) :]
     if args:
         make_parser(getattr(import_module(module), name), command).parse_args(args)
+
+
+def test_the_commands_of_the_import_guide_can_be_understood() -> None:
+    guide = (REPOSITORY / "docs" / "import.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in commands(block)]
+    layouts = set()
+    for line in lines:
+        args = shlex.split(line)[2:]
+        layouts.add(make_parser(import_catalog, "import").parse_args(args)["layout"])
+    assert {"auto", "hub", "shopify", "woocommerce", "google-merchant", "mbe"} <= layouts
 
 
 def test_every_file_the_readme_links_or_names_is_there() -> None:
