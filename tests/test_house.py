@@ -20,8 +20,8 @@ FLOORS = (  # from the top down; folders and files of one floor do not import ea
     ("objective",),
     ("records", "run_folder", "image_cache"),
     ("recipe", "images"),
-    ("views", "files"),
-    ("errors",),
+    ("views", "files", "progress"),
+    ("errors", "meant"),
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 LAZY = {"Encoder": "model"}

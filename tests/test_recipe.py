@@ -90,9 +90,37 @@ def test_a_recipe_that_comes_with_moon2_is_read() -> None:
         assert load_recipe(path) != Recipe(), path.name
 
 
-def test_objectives_are_named_with_their_shares(tmp_path: Path) -> None:
-    recipe = load_recipe(write(tmp_path, "alignment:\n  objectives: {t→mm: 2, i→t: 1}\n"))
+def test_a_table_of_objectives_names_those_that_are_trained(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, "alignment:\n  objectives: {t→mm: 2, i2t: 1}\n  balance: fixed\n"))
     assert recipe.alignment.shares == {Objective("t", "mm"): 2, Objective("i", "t"): 1}
+    assert load_recipe(write(tmp_path, recipe.to_yaml())) == recipe
+
+
+@pytest.mark.parametrize("name", ["t→i", "t2i", "t->i"])
+def test_one_share_is_changed_and_the_others_stay(name: str, tmp_path: Path) -> None:
+    fixed = ["alignment.balance=fixed", f"alignment.objectives.{name}=8"]
+    assert load_recipe(None, fixed).alignment.objectives == {"t→mm": 1, "i→mm": 1, "mm→mm": 1, "i→t": 1, "t→i": 8}
+    path = write(tmp_path, "alignment:\n  objectives: {t->i: 3, i→t: 2}\n")
+    assert load_recipe(path, fixed).alignment.objectives == {"t→i": 8, "i→t": 2}
+    assert "t→i" not in load_recipe(None, [f"alignment.objectives.{name}=0"]).alignment.objectives
+
+
+def test_shares_that_nothing_would_read_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"alignment\.balance is 'guarded'; it must be fixed, which alone reads"):
+        load_recipe(None, ["alignment.objectives.t2i=8"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "meant"),
+    [("training.stps=3", "training.steps"), ("trainin.steps=3", "training.steps"), ("input.field=[a]", "input.fields")],
+)
+def test_the_setting_that_was_meant_is_named(setting: str, meant: str, tmp_path: Path) -> None:
+    name, _, value = setting.partition("=")
+    section, _, key = name.partition(".")
+    path = write(tmp_path, f"{section}:\n  {key}: {value}\n")
+    for options in ((path,), (None, [setting])):
+        with pytest.raises(RecipeError, match=rf"did you mean '{meant}'\?"):
+            load_recipe(*options)
 
 
 def test_bfloat16_weights_are_trained_by_their_own_optimizer() -> None:
@@ -108,6 +136,9 @@ def test_a_mistaken_override_is_named() -> None:
 def test_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"none\.yaml: there is no such recipe"):
         load_recipe(tmp_path / "none.yaml")
+    write(tmp_path, "")
+    with pytest.raises(RecipeError, match=r"did you mean '.*/recipe\.yaml'\?"):
+        load_recipe(tmp_path / "recpie.yaml")
 
 
 def test_reading_a_recipe_imports_no_torch() -> None:

@@ -24,8 +24,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
+from moon2 import progress
 from moon2.errors import UserError
 from moon2.files import is_disk_full
+from moon2.meant import did_you_mean, did_you_mean_option
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -46,6 +48,7 @@ COMMANDS = {  # in the order in which they are used
 }
 FLATTENED = ("recipe", "settings")
 """Parameters whose fields are options without a prefix."""
+QUIET = "--quiet"
 RESUMABLE = ("demo", "augment", "compare", "ablate")
 """Commands that continue where they were stopped when they are given again."""
 QUIET_LIBRARIES = ("torch", "transformers", "accelerate", "huggingface_hub", "tensorboard")
@@ -64,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keeps its traceback.
     """
     args = list(sys.argv[1:] if arguments is None else arguments)
-    _set_up_terminal()
+    quiet = QUIET in args
+    args = [word for word in args if word != QUIET]
+    _set_up_terminal(quiet=quiet)
     try:
         _run(args)
     except SystemExit as stop:  # argparse ends this way after help
@@ -90,7 +95,8 @@ def _run(args: list[str]) -> None:
         path = command if re.fullmatch(r"moon2(\.\w+)+:\w+", command) else COMMANDS.get(command)
         if path is None:
             kind = "option" if command.startswith("-") else "command"
-            raise UsageError(f"there is no {kind} {command!r}; commands are {', '.join(COMMANDS)}: see `moon2 --help`")
+            near = did_you_mean(command, COMMANDS) or f"; commands are {', '.join(COMMANDS)}:"
+            raise UsageError(f"there is no {kind} {command!r}{near} see `moon2 --help`")
         result = call(path, args[len(command.split()) :], command)
         if result is not None:
             print(result)
@@ -117,8 +123,9 @@ def call(path: str, args: Sequence[str], command: str) -> object:
         values = vars(parser.instantiate(parser.parse_args([*files, *typed])))
     except ArgumentError as error:
         where = f"{' '.join(files)}: " if files and _fails_alone(parser, files, str(error)) else ""
-        raise UsageError(f"{command}: {where}{_in_typed_words(error)}; see `moon2 {command} --help`") from None
-    del values["config"]
+        near = did_you_mean_option(str(error), (action.dest for action in parser._actions)) or ";"
+        raise UsageError(f"{command}: {where}{_in_typed_words(error)}{near} see `moon2 {command} --help`") from None
+    del values["config"], values["quiet"]
     for name, parameter in _parameters(function).items():
         if name in FLATTENED:
             fields = parameter.annotation.__dataclass_fields__
@@ -157,6 +164,8 @@ def make_parser(function: Callable[..., object], command: str) -> ArgumentParser
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML file of options; those typed here win over it")
+    # `main` takes it away; it is here to be explained.
+    parser.add_argument("--quiet", action="store_true", help="say nothing but warnings, errors and the result")
     for name, parameter in _parameters(function).items():
         kind, default, option = parameter.annotation, parameter.default, _option(name)
         if is_dataclass(kind):
@@ -242,6 +251,7 @@ def _overview() -> str:
             *lines,
             "",
             "Begin with `moon2 demo`. `moon2 COMMAND --help` explains a command; `moon2 --version` tells the version.",
+            "`--quiet` with any command: nothing but warnings, errors and the result.",
         ]
     )
 
@@ -261,18 +271,17 @@ class _TerminalHandler(logging.Handler):
     """Log records as lines on standard error, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
-
         prefix = "moon2: " if record.levelno >= logging.WARNING else ""
-        tqdm.write(prefix + record.getMessage(), file=sys.stderr)
+        progress.write_line(prefix + record.getMessage())
 
 
-def _set_up_terminal() -> None:
+def _set_up_terminal(*, quiet: bool) -> None:
     # transformers reads these when it is imported; the tokenizer's threads only warn about the data loader's processes.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logger = logging.getLogger("moon2")
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    progress.set_quiet(quiet)
     if not any(isinstance(handler, _TerminalHandler) for handler in logger.handlers):
         logger.addHandler(_TerminalHandler())
     if not sys.warnoptions:

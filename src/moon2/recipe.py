@@ -14,6 +14,7 @@ from typing import Literal
 import yaml
 
 from moon2.errors import UserError
+from moon2.meant import did_you_mean_file, did_you_mean_option
 from moon2.views import OBJECTIVES, Objective, parse_objective
 
 PARTS = ("vision", "projector", "embeddings", "decoder")
@@ -153,7 +154,8 @@ class AlignmentSettings:
     temperature_intra: float = 0.05
     """ε̃, of the losses between one product's image and its text."""
     objectives: dict[str, float] = field(default_factory=lambda: {str(objective): 1.0 for objective in OBJECTIVES})
-    """The objectives that are trained, each with its share of the loss; only `balance: fixed` reads the shares."""
+    """The objectives that are trained, each with its share of the loss. Shares that differ want `balance: fixed`. A
+    table of them replaces all; `--alignment.objectives.t2i 8` changes one (t2i is t→i), and 0 leaves it out."""
     balance: Literal["paper", "guarded", "fixed"] = "guarded"
     """How objectives are weighed: by the dual-alignment matrix, `paper` as printed or `guarded` with a floor under
     each, or `fixed` by the shares in `objectives`."""
@@ -170,10 +172,16 @@ class AlignmentSettings:
         for name in ("load_balance_weight", "sparsity_weight"):
             require(getattr(self, name) >= 0, f"alignment.{name}", getattr(self, name), "0 or more")
         require(0 <= self.floor_share <= 1, "alignment.floor_share", self.floor_share, "0 to 1")
-        known = {str(objective) for objective in OBJECTIVES}
-        usable = set(self.objectives) and set(self.objectives) <= known and min(self.objectives.values()) > 0
-        wanted = f"some of {', '.join(map(str, OBJECTIVES))}, each with a share above 0"
-        require(bool(usable), "alignment.objectives", self.objectives, wanted)
+        try:
+            # One that is named in two ways has the share that was given last.
+            named = {str(parse_objective(name)): share for name, share in self.objectives.items()}
+        except UserError as error:
+            raise RecipeError(f"alignment.objectives: {error}") from None
+        usable = min(named.values(), default=0) >= 0 and max(named.values(), default=0) > 0
+        require(usable, "alignment.objectives", self.objectives, "shares of 0 or more, one above 0")
+        self.objectives = {name: share for name, share in named.items() if share}
+        is_read = self.balance == "fixed" or len(set(self.objectives.values())) == 1
+        require(is_read, "alignment.balance", self.balance, f"fixed, which alone reads the shares {self.objectives}")
 
     @property
     def shares(self) -> dict[Objective, float]:
@@ -374,8 +382,10 @@ def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         config = parser.parse_args([f"--{item}" for item in overrides], namespace=config)
         return Recipe(**vars(parser.instantiate(config)))
     except FileNotFoundError:
-        raise RecipeError(f"{where}: there is no such recipe; `ls recipes` shows those that come with moon2") from None
+        near = did_you_mean_file(where) or "; `ls recipes` shows those that come with moon2"
+        raise RecipeError(f"{where}: there is no such recipe{near}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
     except (ArgumentError, TypeError, KeyError) as error:
-        raise RecipeError(f"{where}: {' '.join(str(error).split())}") from None
+        near = did_you_mean_option(str(error), (action.dest for action in parser._actions))
+        raise RecipeError(f"{where}: {' '.join(str(error).split())}{near}") from None

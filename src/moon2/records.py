@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_TITLE_CHARACTERS = 2_000
 MAX_DESCRIPTION_CHARACTERS = 100_000
+SHOWN_CHARACTERS = 60
+"""Of a text in a record's repr."""
 
 # A decoder writes U+FFFD for bytes that are not valid in the encoding.
 _BROKEN = re.compile("[\x00\ufffd\ud800-\udfff]")
@@ -36,7 +38,7 @@ class RecordError(UserError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Product:
     """One product of a shop: text, images, or both.
 
@@ -93,8 +95,14 @@ class Product:
         if self.price is not None and not (math.isfinite(self.price) and self.price >= 0):
             raise RecordError("bad_price", f"{where}: price {self.price!r} is not a number of at least 0")
 
+    def __repr__(self) -> str:
+        """One short line, without image bytes."""
+        parts = [repr(self.id), *([_short(self.title)] if self.title else [])]
+        parts += [_count(len(self.images), "image")] if self.images else []
+        return f"Product({', '.join(parts)})"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Query:
     """What a shopper searches with: words, an image, or both.
 
@@ -126,8 +134,15 @@ class Query:
         if not self.text.strip() and self.image is None and self.product_id is None:
             raise RecordError("no_content", f"{where}: has neither text nor an image; give it at least one")
 
+    def __repr__(self) -> str:
+        """One short line, without image bytes."""
+        parts = [repr(self.id), *([_short(self.text)] if self.text else [])]
+        parts += ["an image"] if self.image is not None else []
+        parts += [f"the image of {self.product_id!r}"] if self.image is None and self.product_id is not None else []
+        return f"Query({', '.join(parts)})"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Interaction:
     """One event of a search log: a query, the products bought (or relevant), and products shown but not bought.
 
@@ -155,6 +170,19 @@ class Interaction:
         both = set(self.positive_ids) & set(self.negative_ids)
         if both:
             raise RecordError("positive_is_negative", f"{where}: {sorted(both)[0]!r} is both positive and negative")
+
+    def __repr__(self) -> str:
+        """One short line, without image bytes."""
+        counts = f"{_count(len(self.positive_ids), 'positive')}, {_count(len(self.negative_ids), 'negative')}"
+        return f"Interaction({self.query!r}, {counts})"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…")
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def _as_tuple(value: Iterable[_T], where: str) -> tuple[_T, ...]:

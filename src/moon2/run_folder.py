@@ -40,6 +40,7 @@ class RunFolder:
         model: the trained encoder.
         adapter: what a LoRA run trained of it, in peft's layout.
         evaluation: the figures of `moon2 evaluate`.
+        quick_evaluation: the same with --limit, which are those of another gallery.
         baseline: the same before training, where it was measured.
         report, report_markdown: what `moon2 report` writes.
     """
@@ -55,9 +56,26 @@ class RunFolder:
         self.model = self.path / "model"
         self.adapter = self.path / ADAPTER
         self.evaluation = self.path / "evaluation.json"
+        self.quick_evaluation = self.path / "evaluation-limited.json"
         self.baseline = self.path / "baseline.json"
         self.report = self.path / "report.html"
         self.report_markdown = self.path / "report.md"
+
+    def require_free(self, *, resume: bool) -> None:
+        """Refuses a folder in which no run can begin, and none can go on; quick, before anything is loaded.
+
+        Raises:
+            RecipeError: it holds a run and `resume` is not set, or something else.
+        """
+        if self.recipe.exists():
+            if not resume:
+                raise RecipeError(
+                    f"{self.path}: already holds a run; add --resume to go on with it, or give another folder"
+                )
+        elif self.path.is_file():
+            raise RecipeError(f"{self.path}: is a file; give a folder for the run")
+        elif self.path.exists() and any(entry.suffix != ".new" for entry in self.path.iterdir()):
+            raise RecipeError(f"{self.path}: is not empty and holds no run; give another folder")
 
     def begin(self, recipe: Recipe, data_fingerprint: str, *, resume: bool) -> None:
         """Makes the folder, or checks that it holds the same run.
@@ -66,11 +84,8 @@ class RunFolder:
             RecipeError: it holds a run and `resume` is not set, or one by another recipe or on other data, or something
                 else.
         """
+        self.require_free(resume=resume)
         if self.recipe.exists():
-            if not resume:
-                raise RecipeError(
-                    f"{self.path}: already holds a run; add --resume to go on with it, or give another folder"
-                )
             if load_recipe(self.recipe) != recipe:
                 raise RecipeError(f"{self.path}: was begun with another recipe; see {self.recipe}, or give another")
             known = self.data_fingerprint
@@ -78,8 +93,6 @@ class RunFolder:
                 raise RecipeError(
                     f"{self.path}: was begun on other data (another catalog, log or --init); give another folder"
                 )
-        elif self.path.exists() and any(entry.suffix != ".new" for entry in self.path.iterdir()):
-            raise RecipeError(f"{self.path}: is not empty and holds no run; give another folder")
         self.path.mkdir(parents=True, exist_ok=True)
         write_text_atomic(self.data_fingerprint, data_fingerprint)
         write_text_atomic(self.recipe, recipe.to_yaml())
@@ -101,8 +114,8 @@ class RunFolder:
         """Removes what a run has; anything else in the folder stays."""
         for folder in (self.tensorboard, self.checkpoints, self.best, self.model, self.adapter):
             shutil.rmtree(folder, ignore_errors=True)
-        files = (self.recipe, self.data_fingerprint, self.history, self.evaluation, self.baseline, self.report)
-        for file in (*files, self.report_markdown):
+        files = (self.recipe, self.data_fingerprint, self.history, self.baseline, self.report)
+        for file in (*files, self.evaluation, self.quick_evaluation, self.report_markdown):
             file.unlink(missing_ok=True)
 
     def newest_checkpoint(self) -> tuple[Path, int] | None:

@@ -6,6 +6,7 @@ query with one view of a product (arXiv 2511.12449, M = 5).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,12 +45,13 @@ DIRECTIONS = (*INTER_OBJECTIVES, *reversed(INTRA_OBJECTIVES))
 
 
 def parse_objective(text: str) -> Objective:
-    """The objective that a setting names, such as "t→mm".
+    """The objective that a setting names, such as "t→mm", which may be typed t2mm or t->mm too.
 
     Raises:
         UserError: there is no such objective.
     """
+    name = re.sub("->|2", "→", text.strip())
     for objective in OBJECTIVES:
-        if str(objective) == text:
+        if str(objective) == name:
             return objective
     raise UserError(f"there is no objective {text!r}; they are {', '.join(map(str, OBJECTIVES))}")

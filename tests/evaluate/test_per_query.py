@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from moon2.evaluate.format import comparison_text
 from moon2.evaluate.per_query import (
     QueryScores,
     compare_query_scores,
-    comparison_text,
     occurrences,
     read_query_scores,
     write_query_scores,
@@ -59,15 +59,18 @@ def test_only_queries_that_both_were_scored_on_are_compared() -> None:
     assert compare_query_scores(theirs, {"t→mm": scores_of(["a", "c"], 0, 0)})["t→mm"][10].difference == 0.5
 
 
-def test_the_table_counts_queries_and_products() -> None:
+def test_the_table_has_every_measure_and_counts_queries_and_products() -> None:
     others = {
         "t→mm": scores_of(["session"] * 3, 0, 0, 0),
         "colour (mm)": QueryScores(["p2", "p1"], [0, 0], {1: np.zeros(2)}),
     }
-    lines = comparison_text(compare_query_scores(SCORES, others), "the other").splitlines()
-    assert lines[0].startswith("difference to the other, in points of R@10 and of accuracy")
-    assert lines[2].startswith("t→mm         +41.7  (") and lines[2].endswith("3 queries")
-    assert lines[3].startswith("colour (mm)  +50.0  (") and lines[3].endswith("2 products")
+    head, _, *table = comparison_text(compare_query_scores(SCORES, others), "the other").splitlines()
+    assert head == "difference to the other, in points, on the same queries and products"
+    assert [line.split()[0] for line in table[2:]] == ["t→mm", "t→mm", "t→mm", "colour"]
+    assert [line.split()[1] for line in table[2:5]] == ["R@1", "R@5", "R@10"]
+    assert "+41.7" in table[4] and table[4].endswith("  3")
+    assert "accuracy" in table[5] and "+50.0" in table[5] and table[5].endswith("  2")
+    assert max(map(len, table)) <= 80
 
 
 def test_scores_of_other_queries_cannot_be_compared() -> None:

@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from moon2.augment.errors import AugmentationError
 from moon2.augment.prompts import load_prompts
 from moon2.augment.settings import CoAugmentationSettings
@@ -24,6 +22,7 @@ from moon2.catalog.store import Catalog, CatalogError, CatalogWriter
 from moon2.files import exclusive_lock, write_text_atomic
 from moon2.jobs.ray_pools import Needs, Stage, run_stages
 from moon2.jobs.shards import JobFolder, Shard, shards_of
+from moon2.progress import progress_bar
 
 SPLIT = "train"
 """The paper augments what is learned from, and nothing at test time."""
@@ -140,7 +139,8 @@ def augment(
         finished = job.finished()
         todo = [shard for shard in shards if shard.number not in finished]
         resumed = sum(shard.rows for shard in shards if shard.number in finished)
-        with tqdm(total=sum(shard.rows for shard in shards), initial=resumed, desc="augment", unit="product") as bar:
+        total = sum(shard.rows for shard in shards)
+        with progress_bar(total=total, initial=resumed, desc="augment", unit="products") as bar:
             if todo:
                 stages = stages_for(settings, threshold)
                 for shard in run_stages(todo, stages, job, address=address, workers=workers):

@@ -203,7 +203,7 @@ class CatalogWriter:
     ) -> None:
         self.folder = Path(folder).absolute()
         self._card = (title, description, licence)
-        self._check_target(overwrite)
+        require_target(self.folder, overwrite=overwrite)
         self._partial = self.folder.with_name(f".{self.folder.name}.partial")
         shutil.rmtree(self._partial, ignore_errors=True)  # left by a process that was killed
         try:
@@ -289,20 +289,6 @@ class CatalogWriter:
             self._tables[key] = TableWriter(self._partial, pattern, columns)
         return self._tables[key]
 
-    def _check_target(self, overwrite: bool) -> None:
-        if not self.folder.exists():
-            return
-        if not self.folder.is_dir():
-            raise CatalogError(f"{self.folder}: is a file; choose a folder for the catalog")
-        if not any(self.folder.iterdir()):
-            return
-        try:
-            Catalog.open(self.folder)
-        except CatalogError:
-            raise CatalogError(f"{self.folder}: holds something else than a catalog; choose another folder") from None
-        if not overwrite:
-            raise CatalogError(f"{self.folder}: holds a catalog already; choose another folder or ask to overwrite it")
-
     def _finish(self) -> None:
         if not self.product_ids:
             raise CatalogError(f"{self.folder}: no product is left to write, so there is no catalog")
@@ -316,6 +302,26 @@ class CatalogWriter:
         if not counts["interactions"]:
             (self._partial / "interactions").rmdir()
         replace_folder(self._partial, self.folder)
+
+
+def require_target(folder: Path, *, overwrite: bool) -> None:
+    """Refuses a folder where no new catalog may appear; quick, before the long work.
+
+    Raises:
+        CatalogError: it holds something else, or holds a catalog and `overwrite` is off.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise CatalogError(f"{folder}: is a file; choose a folder for the catalog")
+    if not any(folder.iterdir()):
+        return
+    try:
+        Catalog.open(folder)
+    except CatalogError:
+        raise CatalogError(f"{folder}: holds something else than a catalog; choose another folder") from None
+    if not overwrite:
+        raise CatalogError(f"{folder}: holds a catalog already; choose another folder or add --overwrite")
 
 
 def write_catalog(

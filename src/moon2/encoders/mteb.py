@@ -19,13 +19,13 @@ import torch
 from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.models.model_meta import ScoringFunction
-from tqdm import tqdm
 
 from moon2.encoders.load import load_own
 from moon2.images import open_image
 from moon2.model.encoder import Encoder
 from moon2.model.encoder_folder import class_path
 from moon2.model.items import Item
+from moon2.progress import progress_bar
 
 
 class MoonMTEBEncoder(AbsEncoder):
@@ -64,7 +64,7 @@ class MoonMTEBEncoder(AbsEncoder):
                 that has neither gets a vector of zeros, which is as near to one thing as to another.
             settings: of mteb; only `show_progress_bar` is used. The encoder was trained without prompts.
         """
-        batches = tqdm(inputs, desc="encoding", disable=not settings.get("show_progress_bar", False))
+        batches = progress_bar(inputs, desc="encoding", disable=not settings.get("show_progress_bar", False))
         vectors = [self._encode_batch(batch) for batch in batches]
         return np.concatenate([np.zeros((0, self.model.dimension), np.float32), *vectors])
 

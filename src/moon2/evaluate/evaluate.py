@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moon2.catalog.store import Catalog
-from moon2.evaluate.format import to_text
+from moon2.evaluate.format import comparison_text, to_text
 from moon2.evaluate.per_query import (
     compare_query_scores,
-    comparison_text,
     read_query_scores,
     write_query_scores,
 )
 from moon2.evaluate.result import Evaluation
-from moon2.evaluate.test_set import EvaluationError, read_test_set
+from moon2.evaluate.test_set import EvaluationError, read_test_set, require_attributes
 from moon2.run_folder import RunFolder
 
 
@@ -67,7 +66,8 @@ def evaluate(
     Args:
         model: folder of a run, or folder or hub id of any model that embeds text and images.
         data: folder of a catalog with test queries.
-        out: JSON file to write; RUN/evaluation.json for a run, evaluations/MODEL.json for another model.
+        out: JSON file to write; RUN/evaluation.json for a run, evaluations/MODEL.json for another model. With --limit
+            the name ends in -limited.json: it never replaces the whole evaluation.
         against: another model evaluated on the same data, as it was named then, or its …-queries.parquet.
         attributes: attributes to predict; when not given, those a benchmark declares, else a colour attribute.
         label_prompt: a label in words, such as "a photo of {}".
@@ -85,10 +85,15 @@ def evaluate(
         raise EvaluationError(f"--label_prompt is {label_prompt!r}; put {{}} where the label is to stand")
     catalog = Catalog.open(data)
     # The cheap checks come before the libraries are loaded.
+    test_set = read_test_set(catalog, limit)
+    require_attributes(attributes, catalog)
+    file = out or _evaluation_file(model, limit)
+    if file.is_dir():
+        raise EvaluationError(f"--out {file}: is a folder; name a JSON file")
     others = None
     if against is not None:
-        others, fingerprint = read_query_scores(_query_scores_file(against))
-        if fingerprint != read_test_set(catalog, limit).fingerprint:
+        others, fingerprint = read_query_scores(_query_scores_file(against, limit))
+        if fingerprint != test_set.fingerprint:
             raise EvaluationError(
                 f"{against}: was scored on other queries or another gallery, so the two cannot be compared; evaluate "
                 f"both on the same catalog with the same --limit"
@@ -111,7 +116,6 @@ def evaluate(
         dimensions=dimensions,
         model=model,
     )
-    file = out or _evaluation_file(model)
     file.parent.mkdir(parents=True, exist_ok=True)
     evaluation.write(file)
     write_query_scores(_query_scores_beside(file), per_query, evaluation.fingerprint)
@@ -120,18 +124,21 @@ def evaluate(
     return EvaluatedModel(evaluation, comparison_text(compare_query_scores(per_query, others), str(against)))
 
 
-def _evaluation_file(model: str) -> Path:
-    """Where a model's evaluation is written when nothing else is asked for."""
-    folder = Path(model)
-    return RunFolder(folder).evaluation if folder.is_dir() else Path("evaluations") / f"{model.replace('/', '--')}.json"
+def _evaluation_file(model: str, limit: int | None) -> Path:
+    """Where a model's evaluation is written when nothing else is asked for; one of a sample apart from the whole."""
+    if Path(model).is_dir():
+        run = RunFolder(model)
+        return run.evaluation if limit is None else run.quick_evaluation
+    ending = "" if limit is None else "-limited"
+    return Path("evaluations") / f"{model.replace('/', '--')}{ending}.json"
 
 
 def _query_scores_beside(evaluation: Path) -> Path:
     return evaluation.with_name(f"{evaluation.stem}-queries.parquet")
 
 
-def _query_scores_file(model: str) -> Path:
+def _query_scores_file(model: str, limit: int | None) -> Path:
     """Where an evaluated model's query scores are, by its name or by one of the two files of its evaluation."""
     if model.endswith(".parquet"):
         return Path(model)
-    return _query_scores_beside(Path(model) if model.endswith(".json") else _evaluation_file(model))
+    return _query_scores_beside(Path(model) if model.endswith(".json") else _evaluation_file(model, limit))

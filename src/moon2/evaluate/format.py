@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from moon2.evaluate.per_query import KS
 from moon2.evaluate.result import Evaluation
+from moon2.evaluate.significance import Comparison
 from moon2.views import DIRECTIONS, View
 
 SHOWN_VIEWS: tuple[View, ...] = ("mm", "i", "t")
@@ -15,6 +16,8 @@ RETRIEVAL_HEAD = ("retrieval", *(f"R@{k}" for k in KS), f"R@{KS[-1]} 95 %", "que
 ZERO_SHOT_HEAD = ("zero-shot", "view", "accuracy", "precision", "recall", "F1", "accuracy 95 %")
 LENGTH_HEAD = (f"R@{KS[-1]} of vectors of length", *map(str, DIRECTIONS))
 HARD_HEAD = ("hardest", "query", "relevant product", "its rank", "first result")
+
+COMPARISON_HEAD = ("", "measure", "points", "95 %", "p", "compared")
 
 Row = tuple[str, ...]
 
@@ -111,6 +114,20 @@ def notes(evaluation: Evaluation) -> list[str]:
     for task, views in evaluation.left_out_of_task.items():
         lines += [f"left out of {task} ({view}): {count:,} products" for view, count in views.items() if count]
     return lines
+
+
+def comparison_text(comparisons: Mapping[str, Mapping[int, Comparison]], other: str) -> str:
+    """A table for a terminal: differences in percentage points, with their 95 % intervals and p."""
+    directions = set(map(str, DIRECTIONS))
+    rows = []
+    for name, by_k in comparisons.items():
+        for k, found in by_k.items():
+            measure = f"R@{k}" if name in directions else "accuracy"
+            bounds = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
+            difference = f"{100 * found.difference:+.1f}"
+            rows.append((name, measure, difference, bounds, f"{found.p:.4f}", f"{found.queries:,}"))
+    head = f"difference to {other}, in points, on the same queries and products"
+    return f"{head}\n\n{text_table(COMPARISON_HEAD, rows, left=2)}"
 
 
 def text_table(head: Row, rows: Sequence[Row], left: int = 1) -> str:

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from moon2.evaluate.significance import Comparison, compare
 from moon2.evaluate.test_set import EvaluationError
-from moon2.views import DIRECTIONS
 
 KS = (1, 5, 10)
 COLUMNS = ("direction", "query_id", "occurrence", *(f"hit_{k}" for k in KS))
@@ -129,16 +128,3 @@ def compare_query_scores(
     if not comparisons:
         raise EvaluationError("the two models were scored on different queries; evaluate both on the same catalog")
     return comparisons
-
-
-def comparison_text(comparisons: Mapping[str, Mapping[int, Comparison]], other: str) -> str:
-    """A table for a terminal: differences in percentage points, with their 95 % intervals and p."""
-    lines = [f"difference to {other}, in points of R@10 and of accuracy (95 % interval), same queries and products", ""]
-    width = max(map(len, comparisons))
-    directions = set(map(str, DIRECTIONS))
-    for name, by_k in comparisons.items():
-        last = by_k[max(by_k)]
-        sizes = f"{100 * last.difference:+6.1f}  ({100 * last.low:+.1f} to {100 * last.high:+.1f})"
-        unit = "queries" if name in directions else "products"
-        lines.append(f"{name:<{width}} {sizes:<28} p = {last.p:.4f}  {last.queries:,} {unit}")
-    return "\n".join(lines)

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from tqdm import tqdm
 
 from moon2.catalog.benchmark.card import declared_attributes
 from moon2.catalog.store import Catalog
@@ -27,6 +26,7 @@ from moon2.evaluate.test_set import EvaluationError, TestSet, read_test_set, req
 from moon2.evaluate.zeroshot import label_scores
 from moon2.model.encoder import Encoder
 from moon2.model.product_text import FIELDS, unknown_fields
+from moon2.progress import progress_bar
 from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
 from moon2.vectors.labels import nearest_label
 from moon2.vectors.retrieval import DirectionRanks, rank_directions, recalls
@@ -84,7 +84,8 @@ def score(
         for line in unknown_fields([*unusual], catalog.attribute_names()):
             logger.warning("%s: %s", catalog.folder, line)
     lengths = _lengths(encoder, dimensions)
-    with tqdm(total=len(ids) + len(interactions), desc="encoding", unit="item", disable=not show_progress) as bar:
+    total = len(ids) + len(interactions)
+    with progress_bar(total=total, desc="encoding", unit="items", disable=not show_progress) as bar:
         read = COLOUR_ATTRIBUTES if named is None else named
         gallery, labels = embed_products(encoder, catalog, ids, batch_size, bar, read)
         queries = embed_queries(encoder, catalog, [it.query for it in interactions], batch_size, bar)

@@ -15,7 +15,8 @@ from typing import TypeVar
 import numpy as np
 
 from moon2.catalog.store import Catalog
-from moon2.errors import UserError, did_you_mean
+from moon2.errors import UserError
+from moon2.meant import did_you_mean
 from moon2.records import Interaction
 
 Item = TypeVar("Item")

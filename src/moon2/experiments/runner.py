@@ -21,8 +21,6 @@ from pathlib import Path
 from statistics import StatisticsError, mean, median
 from typing import Any, Literal
 
-from tqdm import tqdm
-
 from moon2.catalog.store import Catalog
 from moon2.errors import UserError
 from moon2.evaluate.result import Evaluation
@@ -30,6 +28,7 @@ from moon2.experiments.noisy_log import write_noisy_catalog
 from moon2.experiments.processes import Processes
 from moon2.experiments.variants import OURS, SAME_BUDGET, Variant
 from moon2.files import exclusive_lock, write_text_atomic
+from moon2.progress import progress_bar
 from moon2.recipe import Recipe
 from moon2.run_folder import RunFolder
 
@@ -145,7 +144,7 @@ def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
         for job in missing:
             _data(experiment, job)  # before any runs side by side, which may share it
         lock, processes = threading.Lock(), Processes(experiment.at_once)
-        with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="run", desc="experiment") as bar:
+        with progress_bar(total=len(jobs), initial=len(jobs) - len(missing), unit="runs", desc="experiment") as bar:
 
             def measure(job: Job) -> None:
                 try:

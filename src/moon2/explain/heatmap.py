@@ -44,15 +44,17 @@ def heatmap(
         raise UserError(f"heatmap: --out is {out}; it must end in .png or .html")
     if not image and not text.strip():
         raise UserError("heatmap: there is nothing to look at; give --image FILE, --text WORDS, or both")
+    from moon2.run_folder import RunFolder
+
+    model = RunFolder(run).require_model()
     from moon2.encoders.load import load_own
     from moon2.explain.draw.page import render_page
     from moon2.explain.draw.png import draw_png
     from moon2.explain.explain import explain
     from moon2.files import write_atomic, write_text_atomic
     from moon2.records import Product
-    from moon2.run_folder import RunFolder
 
-    encoder = load_own(RunFolder(run).require_model())
+    encoder = load_own(model)
     explanation = explain(encoder, Product("shown", text, images=image), query, layer)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() == ".png":

@@ -21,7 +21,6 @@ import torch
 from huggingface_hub import load_torch_model, save_torch_state_dict
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.initialization import no_init_weights
 
@@ -37,6 +36,7 @@ from moon2.model.lora import merged
 from moon2.model.moon_model import MoonModel
 from moon2.model.processor import Processor
 from moon2.objective.matryoshka import shortened
+from moon2.progress import progress_bar
 from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe
 from moon2.records import Product
 from moon2.views import VIEWS, View
@@ -306,7 +306,7 @@ class Encoder:
         # Long items together: a batch is padded to its longest. Images are opened batch by batch, so memory does not
         # grow with the number of items.
         order = sorted(range(len(sources)), key=lambda index: item_length(sources[index], self.processor.settings))
-        with torch.inference_mode(), tqdm(total=len(sources), unit="item", disable=not show_progress) as bar:
+        with torch.inference_mode(), progress_bar(total=len(sources), unit="items", disable=not show_progress) as bar:
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
                 rows, opened = self._open(sources, batch, views, lacking_is_bad, problems)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from moon2.errors import did_you_mean
+from moon2.meant import did_you_mean
 from moon2.recipe import InputSettings
 from moon2.records import Product
 

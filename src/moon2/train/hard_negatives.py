@@ -16,13 +16,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from moon2.catalog.schema import pairs_to_dict
 from moon2.catalog.store import Catalog
 from moon2.catalog.styles import style_of
 from moon2.catalog.triplets import Triplet
 from moon2.encoders.protocol import VectorEncoder
+from moon2.progress import progress_bar
 from moon2.recipe import TrainingSettings
 from moon2.run_folder import HARD_NEGATIVES
 from moon2.vectors.embed import embed_whole
@@ -75,7 +75,8 @@ def mine_hard_negatives(
     queries = {id(triplets[number].query): triplets[number].query for number in numbers}
     query_row = {key: row for row, key in enumerate(queries)}
     candidates = _Candidates(catalog)
-    with tqdm(total=len(queries) + len(candidates.ids), desc="mine", unit="item", leave=False, disable=None) as bar:
+    total = len(queries) + len(candidates.ids)
+    with progress_bar(total=total, desc="mine", unit="items", leave=False) as bar:
         complete = (catalog.with_image(query) for query in queries.values())
         asked = embed_whole(encoder, complete, len(queries), BATCH_SIZE, bar)
         products = embed_whole(encoder, catalog.products("train"), len(candidates.ids), BATCH_SIZE, bar)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,19 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+    from tqdm import tqdm
 
 from moon2.files import write_text_atomic
+from moon2.progress import progress_bar
 from moon2.recipe import TrainingSettings
 from moon2.run_folder import RunFolder
 from moon2.train.divergence import require_finite_steps
 from moon2.train.loading import Loader
 
-# A log file gets a line now and then, a terminal a moving bar.
-SECONDS_BETWEEN_LINES = 30.0
 logger = logging.getLogger(__name__)
 
 
@@ -54,14 +52,14 @@ class RunLog:
             kept = [line for line in run.read_history() if line["step"] <= done]
             write_text_atomic(run.history, "".join(_json_line(line) for line in kept))
             self._curves = SummaryWriter(str(run.tensorboard), purge_step=done + 1)
-        self._bar: tqdm[None] = tqdm(
+        self._bar: tqdm[None] = progress_bar(
             disable=not writes,
             total=settings.steps,
             initial=done,
             desc="train",
-            unit="step",
+            unit="steps",
             dynamic_ncols=True,
-            mininterval=0.2 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES,
+            mininterval=0.2,
         )
         self._parts: dict[str, list[Tensor]] = {}
         self._triplets = 0

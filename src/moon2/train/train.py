@@ -126,11 +126,13 @@ def run_training(
         network: class of the network, `MoonModel` when not given; a peer to compare with gives its own.
         loss: of the views of a batch, `triplet_loss` when not given; likewise.
     """
+    started = time.monotonic()
+    run = RunFolder(out)
+    if _is_first_process():
+        run.require_free(resume=resume)  # before torch is loaded
     from moon2.train.divergence import DivergenceError
     from moon2.train.processes import Processes
 
-    started = time.monotonic()
-    run = RunFolder(out)
     with Processes.start() as processes, training_lock(out):
         prepared = prepare_run(recipe, catalog, run, resume=resume, network=network)
         try:

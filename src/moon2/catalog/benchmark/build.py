@@ -28,6 +28,7 @@ from moon2.catalog.schema import SPLITS, CatalogError, Reject, is_url
 from moon2.catalog.store import Catalog, CatalogWriter
 from moon2.catalog.styles import style_of
 from moon2.files import exclusive_lock
+from moon2.progress import progress_bar
 from moon2.records import Interaction
 
 __all__ = ["BenchmarkResult", "BenchmarkSettings", "build_benchmark"]
@@ -77,7 +78,7 @@ def build_benchmark(
     with (
         exclusive_lock(out, "`moon2 benchmark build`"),
         CatalogWriter(out, title=name, licence=licence, overwrite=overwrite) as writer,
-        tqdm(total=2 * len(catalog), unit=" products", desc="benchmark") as bar,
+        progress_bar(total=2 * len(catalog), unit=" products", desc="benchmark") as bar,
     ):
         builder.read(bar)
         builder.remove_duplicates()

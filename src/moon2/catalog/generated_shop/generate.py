@@ -28,7 +28,7 @@ from moon2.catalog.generated_shop.words import (
     shopper_text,
 )
 from moon2.catalog.schema import CatalogError
-from moon2.catalog.store import Catalog, write_catalog
+from moon2.catalog.store import Catalog, require_target, write_catalog
 from moon2.records import Interaction, Product, Query
 
 FALSE_POSITIVES = 0.12
@@ -102,6 +102,7 @@ def write_shop(
     Raises:
         CatalogError: too few products or queries, or OUT is in use.
     """
+    require_target(out, overwrite=overwrite)
     shop = generate_shop(products, queries, seed)
     catalog = write_catalog(
         out,

@@ -33,7 +33,7 @@ from moon2.catalog.importing.results import DryRun, ImportResult
 from moon2.catalog.importing.sources import HEAD_ROWS, LogTable, ShopTables, Source, first_rows
 from moon2.catalog.importing.understood import log_understood, products_understood
 from moon2.catalog.schema import CatalogError
-from moon2.catalog.store import Catalog, CatalogWriter
+from moon2.catalog.store import Catalog, CatalogWriter, require_target
 from moon2.files import exclusive_lock
 
 Layout = Literal[
@@ -147,6 +147,7 @@ def import_catalog(
         raise CatalogError(f"{source}: --allow_private_hosts is for downloads; add --fetch")
     if layout not in _FEEDS and feed != FEED_SETTINGS:
         raise CatalogError(f"{source}: --feed.… is for the layouts {', '.join(_FEEDS)}; name one with --as")
+    require_target(out, overwrite=overwrite)  # before the source is opened, which may be a download
     if layout in _FEEDS:
         tables = _FEEDS[layout](source, feed, columns, encoding)
     elif layout in _PUBLIC:

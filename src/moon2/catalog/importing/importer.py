@@ -25,6 +25,7 @@ from moon2.catalog.importing.sources import BadRow, Row, Source
 from moon2.catalog.schema import Dropped, Reject, is_url
 from moon2.catalog.store import CatalogWriter
 from moon2.images import ImageError, open_image
+from moon2.progress import progress_bar
 from moon2.records import Product, RecordError
 
 Image: TypeAlias = bytes | str | Path
@@ -80,7 +81,7 @@ class Importer:
 
         Without an id column, rows are numbered: from 1, unless their numbers in the file are given.
         """
-        with tqdm(total=table.total, unit=unit, desc=f"import {table.name}") as bar:
+        with progress_bar(total=table.total, unit=unit, desc=f"import {table.name}") as bar:
             for (number, stated, row), downloads in self._rows_and_downloads(table, images_of, bar, row_numbers):
                 if isinstance(row, BadRow):
                     self._reject(number, "", row.reason, row.message)

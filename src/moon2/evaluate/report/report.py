@@ -64,10 +64,12 @@ def report(run: Path, *, data: Path) -> Path:
     folder = RunFolder(run)
     if not run.is_dir():
         raise RunError(f"{run}: there is no such run; `moon2 train … --out {run}` makes one")
-    if not folder.evaluation.is_file():
+    # One of a sample only where there is no whole one; the page says which.
+    file = next((file for file in (folder.evaluation, folder.quick_evaluation) if file.is_file()), None)
+    if file is None:
         raise RunError(f"{run}: has no evaluation.json; run `moon2 evaluate {run} --data {data}` first")
     catalog = Catalog.open(data)
-    evaluation = Evaluation.read(folder.evaluation)
+    evaluation = Evaluation.read(file)
     if evaluation.fingerprint != read_test_set(catalog, evaluation.limit).fingerprint:
         raise RunError(
             f"{data}: has other test queries or products than {run} was evaluated on (catalog "

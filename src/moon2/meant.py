@@ -1,0 +1,52 @@
+"""The guess at what was meant by a mistyped word: the end of a message about it, or nothing where nothing is near."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+
+# How jsonargparse names an option or a key of a file that is none.
+_UNKNOWN_OPTION = (
+    re.compile(r"unrecognized arguments: --(?P<option>[^\s=]+)"),
+    re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<option>[^']+)'"),
+    re.compile(r"Option '(?P<option>[^']+)' is not accepted"),
+)
+_NO_FILE = re.compile(r"File does not exist: '([^']+)'")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message that names the nearest known word, such as "; did you mean 'steps'?"; "" if none is near."""
+    by_folded = {name.casefold(): name for name in known}
+    near = get_close_matches(word.casefold(), by_folded, 1, cutoff=0.6)
+    return f"; did you mean {by_folded[near[0]]!r}?" if near else ""
+
+
+def did_you_mean_file(path: str | PathLike[str]) -> str:
+    """The same for a file or folder that is not there: what is beside it, or where its folder should be."""
+    missing = Path(path)
+    while not missing.parent.exists():
+        missing = missing.parent
+    try:
+        beside = {str(missing.parent / one.name) for one in missing.parent.iterdir() if not one.name.startswith(".")}
+    except OSError:
+        return ""
+    return did_you_mean(str(missing), beside)
+
+
+def did_you_mean_option(message: str, options: Iterable[str]) -> str:
+    """The same for a message of jsonargparse that names an option, a key or a file which is none.
+
+    Args:
+        message: of the error.
+        options: all that there are, such as "training.steps".
+    """
+    if missing := _NO_FILE.search(message):
+        return did_you_mean_file(missing[1])
+    for pattern in _UNKNOWN_OPTION:
+        if found := pattern.search(message):
+            names = found.groupdict()
+            return did_you_mean(".".join(filter(None, (names.get("group"), names["option"]))), options)
+    return ""
