@@ -187,10 +187,69 @@ def test_what_cannot_be_understood_is_named_with_where_help_is(args: list[str], 
 # Bad input ends in one line: what, where, what to do
 
 
+def test_the_command_or_folder_that_was_meant_is_named(
+    data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "did you mean 'train'? see `moon2 --help`" in error_line(capsys, "trian")
+    line = error_line(capsys, "train", "--data", f"{data}s", "--out", tmp_path / "run")
+    assert f"there is no such catalog; did you mean '{data}'?" in line
+    (tmp_path / "mine.yaml").write_text("traning: {steps: 3}\n")
+    line = error_line(capsys, "train", "--config", tmp_path / "mine.yaml", "--plan")
+    assert "did you mean 'training.steps'?" in line
+    line = error_line(capsys, "train", "--config", tmp_path / "mime.yaml", "--plan")
+    assert f"did you mean '{tmp_path / 'mine.yaml'}'?" in line
+
+
+REFUSED = f"""
+import sys
+from moon2.cli import main
+shop, run, new = sys.argv[1:]
+used = ["--out", shop]
+for args in (
+    ["train", "--data", shop, *used],
+    ["train", "--data", shop, "--out", run],
+    ["train", "--data", new, "--out", new],
+    ["evaluate", run, "--data", shop, "--attributes", "fabirc"],
+    ["evaluate", run, "--data", shop, "--out", shop],
+    ["evaluate", run, "--data", new],
+    ["import", "no.csv", "--as", "csv", *used],
+    ["augment", shop, *used],
+    ["benchmark", "build", shop, *used],
+    ["shop", *used],
+    ["demo", *used],
+    ["compare", new, "--out", new],
+    ["heatmap", shop, "--text", "shirt", "--out", "heat.png"],
+    ["report", shop, "--data", shop],
+):
+    assert main(args) == 2, args
+    loaded = {HEAVY} & set(sys.modules)
+    assert not loaded, (args, loaded)
+"""
+
+
+def test_what_is_refused_is_refused_before_anything_is_loaded(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    (run / "recipe.yaml").touch()
+    (run / "model" / "config.json").write_text("{}")
+    run_python("-c", REFUSED, str(data), str(run), str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_quiet_leaves_warnings_and_the_result(
+    place: int, data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    args = ["benchmark", "build", str(data), "--out", str(tmp_path / "bench"), "--test_share", "0.25"]
+    assert main([*args[:place], "--quiet", *args[place:]] if place != 1 else [*args, "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out and printed.err == ""
+
+
 @pytest.mark.parametrize("word", ["trian", "--trian", "os:getcwd", "support.example_command:order", "benchmark"])
 def test_only_commands_and_functions_of_moon2_run(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     line = error_line(capsys, word)
-    assert repr(word) in line and "train" in line and "see `moon2 --help`" in line
+    assert repr(word) in line and "see `moon2 --help`" in line
 
 
 def test_mistakes_in_the_words_of_a_command(data: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -200,7 +259,7 @@ def test_mistakes_in_the_words_of_a_command(data: Path, capsys: pytest.CaptureFi
     line = error_line(capsys, "import", "shop.xls", "--as", "excel", "--out", tmp_path / "out")
     assert "--as: Expected one of 'auto', 'csv', 'parquet'" in line and "excel" in line
     train = ("train", "--data", data, "--out", tmp_path / "run")
-    assert "stps" in error_line(capsys, *train, "--training.stps", "3")
+    assert "did you mean 'training.steps'?" in error_line(capsys, *train, "--training.stps", "3")
     line = error_line(capsys, *train, "--training.steps", "many")
     assert "training.steps" in line and "many" in line
     line = error_line(capsys, *train, "--experts.active", "5")

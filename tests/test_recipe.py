@@ -112,7 +112,11 @@ def test_shares_that_nothing_would_read_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "meant"),
-    [("training.stps=3", "training.steps"), ("trainin.steps=3", "training.steps"), ("input.field=[a]", "input.fields")],
+    [
+        ("training.stps=3", "training.steps"),
+        ("trainin.steps=3", "training.steps"),
+        ("input.feilds=[a]", "input.fields"),
+    ],
 )
 def test_the_setting_that_was_meant_is_named(setting: str, meant: str, tmp_path: Path) -> None:
     name, _, value = setting.partition("=")

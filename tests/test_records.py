@@ -82,3 +82,14 @@ def test_an_interaction_needs_a_purchase_that_is_not_a_negative() -> None:
 def test_records_do_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Product(id="1", title="Shirt").title = "Skirt"
+
+
+def test_a_record_is_shown_in_one_short_line() -> None:
+    """Without the bytes of its images."""
+    photo = b"\xff" * 5000
+    assert repr(Product("17", "Navy shirt", images=[photo, photo])) == "Product('17', 'Navy shirt', 2 images)"
+    assert repr(Product("17", "word " * 300, description="long " * 300)) == f"Product('17', '{('word ' * 12)[:59]}…')"
+    assert repr(Query("q", image=photo)) == "Query('q', an image)"
+    query = Query("q", "in red", product_id="17")
+    assert repr(query) == "Query('q', 'in red', the image of '17')"
+    assert repr(Interaction(query, ("1",), ("2", "3"))) == f"Interaction({query!r}, 1 positive, 2 negatives)"

@@ -19,9 +19,8 @@ _NO_FILE = re.compile(r"File does not exist: '([^']+)'")
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message that names the nearest known word, such as "; did you mean 'steps'?"; "" if none is near."""
-    by_folded = {name.casefold(): name for name in known}
-    near = get_close_matches(word.casefold(), by_folded, 1, cutoff=0.6)
-    return f"; did you mean {by_folded[near[0]]!r}?" if near else ""
+    near = _nearest(word, known)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def did_you_mean_file(path: str | PathLike[str]) -> str:
@@ -30,10 +29,11 @@ def did_you_mean_file(path: str | PathLike[str]) -> str:
     while not missing.parent.exists():
         missing = missing.parent
     try:
-        beside = {str(missing.parent / one.name) for one in missing.parent.iterdir() if not one.name.startswith(".")}
+        names = [one.name for one in missing.parent.iterdir() if not one.name.startswith(".")]
     except OSError:
         return ""
-    return did_you_mean(str(missing), beside)
+    near = _nearest(missing.name, names)
+    return f"; did you mean '{missing.parent / near}'?" if near else ""
 
 
 def did_you_mean_option(message: str, options: Iterable[str]) -> str:
@@ -50,3 +50,9 @@ def did_you_mean_option(message: str, options: Iterable[str]) -> str:
             names = found.groupdict()
             return did_you_mean(".".join(filter(None, (names.get("group"), names["option"]))), options)
     return ""
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    by_folded = {name.casefold(): name for name in known}
+    near = get_close_matches(word.casefold(), by_folded, 1, cutoff=0.7)
+    return by_folded[near[0]] if near else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from moon2.errors import UserError
 from moon2.files import write_text_atomic
+from moon2.meant import did_you_mean_file
 from moon2.recipe import Recipe, RecipeError, load_recipe
 
 KEPT_CHECKPOINTS = 2
@@ -150,7 +151,8 @@ class RunFolder:
         if model is not None:
             return model
         if not self.path.is_dir():
-            raise RunError(f"{self.path}: there is no such run; `moon2 train … --out {self.path}` makes one")
+            near = did_you_mean_file(self.path) or f"; `moon2 train … --out {self.path}` makes one"
+            raise RunError(f"{self.path}: there is no such run{near}")
         if self.recipe.is_file():
             raise RunError(f"{self.path}: training is not finished; go on with the same `moon2 train` and --resume")
         raise RunError(

@@ -13,6 +13,7 @@ from support.coloured_shop import twins, write_test_catalog
 from moon2.catalog.store import Catalog
 from moon2.evaluate.evaluate import evaluate
 from moon2.evaluate.per_query import read_query_scores
+from moon2.evaluate.report.report import report
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.test_set import EvaluationError, read_test_set
 from moon2.run_folder import RunError
@@ -75,7 +76,7 @@ def test_another_gallery_cannot_be_compared(run: Path, catalog: Catalog, tmp_pat
     evaluate(str(run), data=catalog.folder)
     before = (run / "evaluation.json").read_bytes()
     for data, limit in ((catalog.folder, 7), (other.folder, None)):
-        with pytest.raises(EvaluationError, match=r"was scored on other queries or another gallery.*same --limit"):
+        with pytest.raises(EvaluationError, match=r"(scored on other queries|evaluated with --limit 7).*same --limit"):
             evaluate(str(run), data=data, limit=limit, against=str(run))
     assert (run / "evaluation.json").read_bytes() == before
     with pytest.raises(EvaluationError, match=r"no--such-model-queries\.parquet: .*run `moon2 evaluate` on that model"):
@@ -84,7 +85,7 @@ def test_another_gallery_cannot_be_compared(run: Path, catalog: Catalog, tmp_pat
 
 def test_attributes_and_the_words_of_labels_can_be_chosen(run: Path, catalog: Catalog) -> None:
     evaluate(str(run), data=catalog.folder, attributes=("colour",), label_prompt="a photo of {}", limit=7)
-    values = json.loads((run / "evaluation.json").read_text())
+    values = json.loads((run / "evaluation-limited.json").read_text())
     assert (set(values["zero_shot"]), values["limit"]) == ({"class", "colour"}, 7)
     with pytest.raises(EvaluationError, match=r"--label_prompt is 'a photo'; put \{\} where the label is to stand"):
         evaluate(str(run), data=catalog.folder, label_prompt="a photo")
@@ -107,3 +108,15 @@ def test_a_folder_without_a_model_is_refused(file: str | None, message: str, cat
         (folder / file).touch()
     with pytest.raises(RunError, match=message):
         evaluate(str(folder), data=catalog.folder)
+
+
+def test_a_quick_look_does_not_replace_the_whole_evaluation(run: Path, catalog: Catalog, tmp_path: Path) -> None:
+    evaluate(str(run), data=catalog.folder, limit=6)
+    assert "a quick look: at most 6 products" in report(run, data=catalog.folder).read_text()
+    evaluate(str(run), data=catalog.folder)
+    whole = (run / "evaluation.json").read_bytes()
+    # Two quick looks are compared with each other.
+    assert "R@5" in evaluate(str(run), data=catalog.folder, limit=6, against=str(run)).comparison
+    assert (run / "evaluation.json").read_bytes() == whole
+    assert Evaluation.read(run / "evaluation-limited.json").limit == 6
+    assert "quick look" not in report(run, data=catalog.folder).read_text()

@@ -25,6 +25,7 @@ from moon2.catalog import schema
 from moon2.catalog.schema import SPLITS, CatalogError, Reject
 from moon2.catalog.shards import Shard, TableWriter
 from moon2.files import DISK_FULL, exclusive_lock, replace_folder
+from moon2.meant import did_you_mean_file
 from moon2.records import Interaction, Product, Query
 
 # Of the row groups in memory for random access.
@@ -48,7 +49,8 @@ class Catalog:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise CatalogError(f"{self.folder}: there is no such catalog; make one with `moon2 import`")
+            near = did_you_mean_file(self.folder) or "; make one with `moon2 import`"
+            raise CatalogError(f"{self.folder}: there is no such catalog{near}")
         paths = {split: sorted(self.folder.glob(f"products/{split}-*.parquet")) for split in SPLITS}
         self.splits = tuple(split for split in SPLITS if paths[split])
         if not self.splits:

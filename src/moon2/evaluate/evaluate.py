@@ -92,7 +92,13 @@ def evaluate(
         raise EvaluationError(f"--out {file}: is a folder; name a JSON file")
     others = None
     if against is not None:
-        others, fingerprint = read_query_scores(_query_scores_file(against, limit))
+        scores = _query_scores_file(against, limit)
+        if limit is not None and not scores.is_file():
+            raise EvaluationError(
+                f"{against}: was not evaluated with --limit {limit} (there is no {scores}); evaluate both with "
+                "the same --limit"
+            )
+        others, fingerprint = read_query_scores(scores)
         if fingerprint != test_set.fingerprint:
             raise EvaluationError(
                 f"{against}: was scored on other queries or another gallery, so the two cannot be compared; evaluate "

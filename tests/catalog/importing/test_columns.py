@@ -62,7 +62,7 @@ def test_a_named_column_wins_and_an_empty_name_leaves_out() -> None:
 def test_a_missing_column_is_an_error_that_lists_the_columns() -> None:
     with pytest.raises(CatalogError) as refused:
         ColumnMapping(title="tittle").resolve(["id", "title", "photo"], "shop.csv")
-    message = "shop.csv: has no column 'tittle', named as title; its columns are id, title, photo"
+    message = "shop.csv: has no column 'tittle', named as title; did you mean 'title'? its columns are id, title, photo"
     assert str(refused.value) == message
     with pytest.raises(CatalogError, match="has no column 'nam', named as title"):
         ColumnMapping(title=("brand", "nam")).resolve(["id", "brand", "name"], "shop.csv")

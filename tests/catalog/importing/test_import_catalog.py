@@ -341,7 +341,7 @@ def test_exposures_that_were_not_bought_are_negatives(tmp_path: Path, columns: L
     ("message", "content", "options"),
     [
         (
-            "has no column 'tittle', named as title; its columns are id, title",
+            r"has no column 'tittle', named as title; did you mean 'title'\? its columns are id, title",
             "id,title\n",
             {"columns": ColumnMapping(title="tittle")},
         ),
@@ -418,9 +418,10 @@ def test_large_images_are_written_a_few_at_a_time(
 def test_a_second_import_into_a_folder_is_refused(tmp_path: Path) -> None:
     run(write_csv(tmp_path / "shop.csv", [("id", "title"), (1, "Shirt")]), tmp_path / "out")
     with exclusive_lock(tmp_path / "out", "`moon2 import`"):
-        for overwrite in (False, True):
-            with pytest.raises(FolderInUseError, match="out: another `moon2 import` is writing it"):
-                run(tmp_path / "shop.csv", tmp_path / "out", overwrite=overwrite)
+        with pytest.raises(FolderInUseError, match="out: another `moon2 import` is writing it"):
+            run(tmp_path / "shop.csv", tmp_path / "out", overwrite=True)
+        with pytest.raises(CatalogError, match="out: holds a catalog already; .* add --overwrite"):
+            run(tmp_path / "shop.csv", tmp_path / "out")
     assert Catalog.open(tmp_path / "out").ids() == ["1"]
 
 

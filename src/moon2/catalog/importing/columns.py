@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from moon2.catalog.importing.usual_names import UsualNames, usual_names
 from moon2.catalog.schema import CatalogError
+from moon2.meant import did_you_mean
 
 FIELDS = ("id", "title", "description", "category", "images", "price", "split")
 USUAL_CATEGORY_COLUMNS = (
@@ -118,4 +119,5 @@ def check_columns(fields: Mapping[str, Any], columns: Sequence[str], where: str)
     for field, names in fields.items():
         for name in as_names(names):
             if name not in columns and not (field == "attributes" and name == "rest"):
-                raise CatalogError(f"{where}: has no column {name!r}, named as {field}; {name_columns(columns)}")
+                near = did_you_mean(name, columns) or ";"
+                raise CatalogError(f"{where}: has no column {name!r}, named as {field}{near} {name_columns(columns)}")

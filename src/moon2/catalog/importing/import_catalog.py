@@ -147,7 +147,8 @@ def import_catalog(
         raise CatalogError(f"{source}: --allow_private_hosts is for downloads; add --fetch")
     if layout not in _FEEDS and feed != FEED_SETTINGS:
         raise CatalogError(f"{source}: --feed.… is for the layouts {', '.join(_FEEDS)}; name one with --as")
-    require_target(out, overwrite=overwrite)  # before the source is opened, which may be a download
+    if not dry_run:
+        require_target(out, overwrite=overwrite)  # before the source is opened, which may be a download
     if layout in _FEEDS:
         tables = _FEEDS[layout](source, feed, columns, encoding)
     elif layout in _PUBLIC:

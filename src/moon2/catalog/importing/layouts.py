@@ -14,6 +14,7 @@ from moon2.catalog.importing.json_rows import open_json
 from moon2.catalog.importing.sources import Source, SplitRows
 from moon2.catalog.importing.text_files import COMPRESSED_ENDINGS
 from moon2.catalog.schema import CatalogError, one_line
+from moon2.meant import did_you_mean_file
 
 ENDINGS = {
     "csv": ("csv", "tsv", "txt", "tab"),
@@ -89,7 +90,8 @@ def _find_files(source: str | Path, endings: tuple[str, ...]) -> list[Path]:
         files = sorted(Path(name) for name in glob.glob(str(source), recursive=True))
     if not files:
         kinds = " or ".join(f"*.{ending}" for ending in endings[:2])
-        raise CatalogError(f"{source}: there is no such file, and no {kinds} in a folder of that name")
+        near = did_you_mean_file(path) or f", and no {kinds} in a folder of that name"
+        raise CatalogError(f"{source}: there is no such file{near}")
     return files
 
 
