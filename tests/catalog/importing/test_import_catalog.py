@@ -420,7 +420,7 @@ def test_a_second_import_into_a_folder_is_refused(tmp_path: Path) -> None:
     with exclusive_lock(tmp_path / "out", "`moon2 import`"):
         with pytest.raises(FolderInUseError, match="out: another `moon2 import` is writing it"):
             run(tmp_path / "shop.csv", tmp_path / "out", overwrite=True)
-        with pytest.raises(CatalogError, match="out: holds a catalog already; .* add --overwrite"):
+        with pytest.raises(CatalogError, match=r"out: holds a catalog already; .* add --overwrite"):
             run(tmp_path / "shop.csv", tmp_path / "out")
     assert Catalog.open(tmp_path / "out").ids() == ["1"]
 
