@@ -18,6 +18,7 @@ import os
 import stat
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, TypeGuard
 
@@ -65,6 +66,21 @@ class ReadingSize(Protocol):
 
     def __call__(self, width: int, height: int) -> tuple[int, int]:
         """Width and height in pixels → width and height as they are read. A size that was given is given again."""
+
+
+@dataclass(frozen=True)
+class LongestSide:
+    """A reading size for what shows or compares images: no side longer than `side` pixels, the shape kept."""
+
+    side: int
+    resample: Image.Resampling = Image.Resampling.LANCZOS
+
+    def __call__(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in pixels, of the image and as it is read."""
+        longest = max(width, height)
+        if longest <= self.side:
+            return width, height
+        return max(1, round(width * self.side / longest)), max(1, round(height * self.side / longest))
 
 
 class ImageOpener(Protocol):

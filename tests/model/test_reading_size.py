@@ -15,7 +15,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from transformers.models.smolvlm.image_processing_pil_smolvlm import get_resize_output_image_size
 
 from moon2 import Encoder
-from moon2.images import open_image
+from moon2.images import LongestSide, open_image
 from moon2.model.items import Item
 from moon2.model.reading_size import QwenReadingSize, TileReadingSize
 
@@ -93,7 +93,7 @@ def test_vectors_are_those_of_the_whole_image(encoder: Encoder, photos: dict[str
         assert float(one @ other) >= 0.999, format
 
 
-def test_full_size_is_there_for_those_who_show_an_image(encoder: Encoder) -> None:
+def test_who_shows_an_image_gets_it_larger(encoder: Encoder) -> None:
     large = Image.new("RGB", (2000, 1500), "navy")
-    assert encoder.processor.item(large, full_size=True).images[0].size == large.size
+    assert encoder.processor.item(large, read_at=LongestSide(800)).images[0].size == (800, 600)
     assert encoder.processor.item(large).images[0].size == encoder.processor.reading_size(*large.size)

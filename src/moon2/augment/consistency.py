@@ -15,7 +15,7 @@ from PIL import Image
 
 from moon2.augment.errors import AugmentationError
 from moon2.catalog.store import Catalog
-from moon2.images import ImageError, open_image
+from moon2.images import ImageError, LongestSide, open_image
 
 if TYPE_CHECKING:  # its module needs torch
     from moon2.encoders.protocol import VectorEncoder
@@ -24,6 +24,9 @@ PAIRS = 2_000
 PASSING = 0.95
 """Share of the catalog's own pairs that reach the threshold. An augmentation is dropped where it fits its product worse
 than the worst twentieth of the shop's own images fit theirs."""
+
+READ_AT = LongestSide(768)
+"""Of images that wait to be judged: more than a judge reads of a photo."""
 
 Pair = tuple[Image.Image, str]
 
@@ -57,7 +60,7 @@ def sample_pairs(catalog: Catalog, split: str, seed: int, number: int = PAIRS) -
         product = catalog.product(ids[row])
         if product.images and len(pairs) < number:
             try:
-                pairs.append((open_image(product.images[0]), product.title))
+                pairs.append((open_image(product.images[0], read_at=READ_AT), product.title))
             except ImageError:
                 continue
     if len({title for _, title in pairs}) < 2:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from moon2.augment.consistency import Pair, similarities
+from moon2.augment.consistency import READ_AT, Pair, similarities
 from moon2.augment.errors import AugmentationError, ProductError, ProviderError, one_line
 from moon2.augment.images.provider import Expansion, ImageProvider, load_image_provider
 from moon2.augment.prompts import load_prompts
@@ -286,10 +286,10 @@ def _pairs(products: Sequence[Product]) -> Iterator[tuple[int, int, Pair]]:
         if not product.title.strip() or not product.images:
             continue
         for number, image in enumerate(product.expanded_images):
-            yield row, number, (open_image(image), product.title)
+            yield row, number, (open_image(image, read_at=READ_AT), product.title)
         if product.enriched_title is not None:
             try:
-                yield row, -1, (open_image(product.images[0]), product.enriched_title)
+                yield row, -1, (open_image(product.images[0], read_at=READ_AT), product.enriched_title)
             except ImageError:
                 continue
 

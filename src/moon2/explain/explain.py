@@ -11,9 +11,13 @@ from moon2.explain.explanation import ExplainedImage, ExplainedWord, Explanation
 from moon2.explain.rollout import Numbers, relevance, shares
 from moon2.explain.token_layout import token_grids, word_spans
 from moon2.explain.trace import ExplainError, Trace, trace
+from moon2.images import LongestSide
 from moon2.model.encoder import Encoder, Vectors
 from moon2.model.families import decoder_of
 from moon2.model.items import ItemSource
+
+SHOWN = LongestSide(1024)
+"""How large an image is drawn at most."""
 
 
 def explain(
@@ -36,7 +40,7 @@ def explain(
     if layer is not None and not 0 <= layer < depth:
         raise ExplainError(f"layer is {layer}; this decoder has layers 0 to {depth - 1}, or leave it out for all")
     item = encoder.processor.item(record)
-    shown = encoder.processor.item(record, full_size=True).images
+    shown = encoder.processor.item(record, read_at=SHOWN).images
     target = None if query is None else _target(encoder, query)
     traced = trace(encoder, item, target)
     attention = relevance(traced.attentions, traced.weights, layer)

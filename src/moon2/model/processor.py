@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from moon2.images import ImageOpener, open_image
+from moon2.images import ImageOpener, ReadingSize, open_image
 from moon2.model.backbone_types import BackboneConfig
 from moon2.model.families import Family, Grid, ImageProcessor, ImageTensor
 from moon2.model.item_batch import ImageBatch, ItemBatch
@@ -78,7 +78,7 @@ class Processor:
         views: Collection[View] = VIEWS,
         *,
         opener: ImageOpener = open_image,
-        full_size: bool = False,
+        read_at: ReadingSize | None = None,
     ) -> Item:
         """Opens what is to be embedded.
 
@@ -87,7 +87,7 @@ class Processor:
             transform_image: applied to each opened image (training's flips and crops).
             views: what will be asked of it; for "t" alone no image is opened, for "i" alone the text is dropped.
             opener: opens the images; training gives one that caches.
-            full_size: keep large images at their own size, to show them.
+            read_at: to which size large images are scaled; that at which the network reads them when not given.
 
         Returns:
             The item; empty where the source lacks the views asked for.
@@ -106,7 +106,7 @@ class Processor:
             fields = f" ({', '.join(self.settings.fields)})" if isinstance(source, Product) else ""
             raise ItemError(f"{where}: has neither text{fields} nor an image to embed")
         limit = 0 if set(views) == {"t"} else self.settings.max_images
-        read_at = None if full_size else self.reading_size
+        read_at = read_at or self.reading_size
         opened = [opener(image, f"{where}: image {index}", read_at) for index, image in enumerate(images[:limit])]
         if transform_image is not None:
             opened = [transform_image(image) for image in opened]

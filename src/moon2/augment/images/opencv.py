@@ -20,6 +20,7 @@ from moon2.augment.images.backdrops import SCENES, FloatImage, contact_shadow
 from moon2.augment.images.provider import Expansion, ImageProvider, Variant, first_image, product_random
 from moon2.augment.images.segmentation import find_subject
 from moon2.augment.text.sanitize import CleanProduct
+from moon2.images import LongestSide
 
 cv2: Any = opencv  # the types it declares lose the dtype of every array
 
@@ -68,7 +69,7 @@ class OpenCVProvider(ImageProvider):
         Raises:
             ProductError: `no_image`, `unreadable_image`.
         """
-        image = first_image(product)
+        image = first_image(product, LongestSide(LONGEST_SIDE))
         image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
         cut = cut_out(np.asarray(image))
         # Another backdrop needs a cut-out to set on it.

@@ -14,7 +14,7 @@ from PIL import Image
 from moon2.augment.errors import ProductError, ProviderError
 from moon2.augment.prompts import Prompts
 from moon2.augment.text.sanitize import CleanProduct
-from moon2.images import ImageError, open_image
+from moon2.images import ImageError, ReadingSize, open_image
 
 if TYPE_CHECKING:
     from moon2.augment.settings import ImageSettings
@@ -93,8 +93,8 @@ def load_image_provider(settings: ImageSettings, prompts: Prompts) -> ImageProvi
     return provider
 
 
-def first_image(product: CleanProduct) -> Image.Image:
-    """The product's first image, RGB.
+def first_image(product: CleanProduct, read_at: ReadingSize | None = None) -> Image.Image:
+    """The product's first image, RGB, a large one scaled while it is decoded where a reading size is given.
 
     Raises:
         ProductError: `no_image`, `unreadable_image`.
@@ -102,7 +102,7 @@ def first_image(product: CleanProduct) -> Image.Image:
     if not product.images:
         raise ProductError("no_image: the product has no image to start from")
     try:
-        return open_image(product.images[0], f"product {product.id!r}: image 0")
+        return open_image(product.images[0], f"product {product.id!r}: image 0", read_at)
     except ImageError as error:
         raise ProductError(f"unreadable_image: {error}") from None
 

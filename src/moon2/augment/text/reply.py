@@ -14,7 +14,7 @@ from PIL import Image
 
 from moon2.augment.errors import ProductError
 from moon2.augment.text.sanitize import CleanProduct
-from moon2.images import ImageError, open_image
+from moon2.images import ImageError, LongestSide, open_image
 from moon2.records import MAX_TITLE_CHARACTERS
 
 IMAGE_SIDE = 768
@@ -30,7 +30,7 @@ def main_image(product: CleanProduct) -> Image.Image | None:
     if not product.images:
         return None
     try:
-        image = open_image(product.images[0])
+        image = open_image(product.images[0], read_at=LongestSide(IMAGE_SIDE))
     except ImageError:
         return None
     image.thumbnail((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from PIL import Image
-
-from moon2.images import open_image
+from moon2.images import LongestSide, ReadingSize, open_image
 
 # Of the JPEG; at 90, chroma at half resolution, a copy of 512 pixels a side takes about 60 kB.
 QUALITY = 90
@@ -22,27 +20,24 @@ def small_copy(image: bytes | Path, where: str, max_side: int) -> bytes:
     Raises:
         ImageError: it cannot be read; see `open_image`.
     """
-    fitted = _Fitted(max_side)
-    opened = open_image(image, where, fitted)
-    if not fitted.is_larger:
+    noted = _Noted(LongestSide(max_side))
+    opened = open_image(image, where, noted)
+    if not noted.is_larger:
         return image.read_bytes() if isinstance(image, Path) else image
     copy = io.BytesIO()
-    opened.resize(fitted(*opened.size), fitted.resample).save(copy, "JPEG", quality=QUALITY)
+    opened.resize(noted(*opened.size), noted.resample).save(copy, "JPEG", quality=QUALITY)
     return copy.getvalue()
 
 
-class _Fitted:
-    """A reading size with no side longer than `side`; notes whether an image that it was asked about was larger."""
+class _Noted:
+    """A reading size that notes whether the image it was asked about is larger."""
 
-    resample = Image.Resampling.LANCZOS
-
-    def __init__(self, side: int) -> None:
-        self.side = side
+    def __init__(self, read_at: ReadingSize) -> None:
+        self.read_at = read_at
+        self.resample = read_at.resample
         self.is_larger = False
 
     def __call__(self, width: int, height: int) -> tuple[int, int]:
-        longest = max(width, height)
-        if longest <= self.side:
-            return width, height
-        self.is_larger = True
-        return max(1, round(width * self.side / longest)), max(1, round(height * self.side / longest))
+        reading = self.read_at(width, height)
+        self.is_larger |= reading != (width, height)
+        return reading

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moon2.catalog.store import Catalog, CatalogError
-from moon2.images import ImageError, ImageSource, open_image
+from moon2.images import ImageError, ImageSource, LongestSide, open_image
 
 THUMBNAIL = 144
 """Longest side of an image in the report, in pixels."""
@@ -85,7 +85,7 @@ def _thumbnail(source: ImageSource | None) -> str | None:
     if source is None:
         return None
     try:
-        image = open_image(source)
+        image = open_image(source, read_at=LongestSide(THUMBNAIL))
     except ImageError:
         return ""
     image.thumbnail((THUMBNAIL, THUMBNAIL))
