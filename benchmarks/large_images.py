@@ -1,7 +1,7 @@
 """What large photos cost beside thumbnails: memory of one `encode`, time and memory of training.
 
     python benchmarks/large_images.py [--images 64] [--megapixels 12] [--max_pixels 262144] [--steps 6] [--batch_size 8]
-                                      [--rounds 3]
+                                      [--rounds 3] [--formats JPEG PNG WEBP]
 
 Photos are made up, each another one. Thumbnails are the same photos at the size at which `tiny` reads them. Every
 measurement is a process of its own; memory is its peak above what it had after imports and with the network loaded.
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=list(FORMATS), help="JPEG trains too")
     parser.add_argument("--measure", nargs=2, metavar=("WHAT", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     recipe = Recipe(
@@ -75,14 +76,14 @@ def compare(options: argparse.Namespace, recipe: Recipe, folder: Path, arguments
         found: dict[str, float] = json.loads(subprocess.check_output(command, env=environment, text=True))
         return found
 
-    for format, settings in FORMATS.items():
-        images = folder / format
+    for format in options.formats:
+        settings, images = FORMATS[format], folder / format
         images.mkdir()
         quick = settings | {"PNG": {"compress_level": 1}, "WEBP": {"method": 0}}.get(format, {})
         for number in range(options.images):
             shown = Image.fromarray(np.roll(photo, number * width // options.images, axis=1))
             shown.save(images / f"{number:03d}.{format.lower()}", format, **quick)
-            if format == "JPEG":
+            if not (thumbnails / f"{number:03d}.jpeg").exists():
                 shown.resize(read_at(*shown.size), read_at.resample).save(thumbnails / f"{number:03d}.jpeg", quality=95)
         small, large = measure("encode", thumbnails), measure("encode", images)
         result["encode"][format] = {
@@ -91,6 +92,8 @@ def compare(options: argparse.Namespace, recipe: Recipe, folder: Path, arguments
             "ratio": round(large["mb"] / small["mb"], 2),
             "seconds": round(large["seconds"], 1),
         }
+    if "JPEG" not in options.formats:
+        return result
     first = measure("train", folder / "JPEG")
     rounds = [(measure("train", thumbnails), measure("train", folder / "JPEG")) for _ in range(options.rounds)]
     by_name = {

@@ -64,6 +64,15 @@ def test_opening_and_loading_images_is_timed(generated_shop: Catalog, capsys: py
     assert result["loader"][0]["triplets_per_second"] > 0
 
 
+@pytest.mark.long
+def test_large_photos_are_measured_beside_thumbnails(capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["--images", "4", "--megapixels", "2", "--max_pixels", "4800", "--steps", "2", "--batch_size", "2"]
+    load_script("large_images").main([*args, "--rounds", "1"])
+    result = json.loads(capsys.readouterr().out)
+    assert set(result["encode"]) == {"JPEG", "PNG", "WEBP"}
+    assert result["train"]["later_reads"]["seconds_ratio"] > 0
+
+
 def test_the_memory_of_an_evaluation_is_printed_with_what_was_evaluated(capsys: pytest.CaptureFixture[str]) -> None:
     load_script("evaluation_memory").main(["--rows", "200", "--queries", "20", "--dimension", "16"])
     result = json.loads(capsys.readouterr().out)

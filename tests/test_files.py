@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +14,8 @@ import pytest
 from moon2.files import (
     FolderInUseError,
     exclusive_lock,
+    files_replaced,
+    is_disk_full,
     replace_folder,
     write_shared_atomic,
     write_text_atomic,
@@ -113,3 +117,40 @@ def test_shared_bytes_that_cannot_be_written_leave_nothing(tmp_path: Path, monke
     with pytest.raises(OSError, match="No space left"):
         write_shared_atomic(tmp_path / "entry", b"x")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_known_however_a_library_says_it() -> None:
+    def led_to(error: Exception) -> Exception:
+        last = RuntimeError("unexpected pos 64 vs 0")  # as torch.save ends
+        last.__context__ = error
+        return last
+
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    words = Exception("I/O error: No space left on device (os error 28)")  # as safetensors and tokenizers say it
+    for error in (full, words, led_to(full), led_to(words), OSError(errno.EDQUOT, "quota")):
+        assert is_disk_full(error)
+    assert not is_disk_full(led_to(FileNotFoundError(errno.ENOENT, "no such file")))
+
+
+def test_files_take_their_places_together_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    with files_replaced(target, last="config.json", stale="model*") as fresh:
+        for name in ("config.json", "model-1", "model-2"):
+            (fresh / name).write_text("old")
+    (target / "notes.md").write_text("the user's own")
+
+    def content() -> dict[str, str]:
+        return {path.name: path.read_text() for path in target.iterdir()}
+
+    before = content()
+    with pytest.raises(OSError, match="full"), files_replaced(target, last="config.json", stale="model*") as fresh:
+        (fresh / "model").write_text("new")
+        raise OSError(errno.ENOSPC, "full")
+    assert content() == before
+    with files_replaced(target, last="config.json", stale="model*") as fresh:
+        (fresh / "model").write_text("new")
+        (fresh / "config.json").write_text("new")
+    assert content() == {"model": "new", "config.json": "new", "notes.md": "the user's own"}
+    with pytest.raises(OSError, match="full"), files_replaced(tmp_path / "other", last="a", stale="a"):
+        raise OSError(errno.ENOSPC, "full")
+    assert not (tmp_path / "other").exists()
