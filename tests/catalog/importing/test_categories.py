@@ -88,3 +88,8 @@ def test_a_comma_within_a_name_does_not_split() -> None:
 def test_a_named_separator_is_the_only_one() -> None:
     assert read("Men - Shirts > x", separator=" - ") == [("Men", "Shirts > x")]
     assert read("A > B", separator="") == [("A > B",)]
+
+
+def test_paths_of_magento_are_split_at_commas_before_their_root() -> None:
+    cells = ["Default Category/Gear,Default Category/Gear/Bags", "Default Category/Men/Tops, Tees"]
+    assert read(*cells) == [("Default Category", "Gear", "Bags"), ("Default Category", "Men", "Tops, Tees")]

@@ -133,3 +133,8 @@ def test_empty_words_are_empty_without_a_fault(cell: object) -> None:
     fields, faults = read(row)
     assert faults == []
     assert (fields["description"], fields["category"], fields["price"], fields["attributes"]) == ("", (), None, {})
+
+
+def test_pairs_of_magento_become_attributes() -> None:
+    row = {"sku": "1", "name": "Bag", "additional_attributes": "activity=Gym,Hike,color=Blue"}
+    assert read(row)[0]["attributes"] == {"activity": "Gym,Hike", "color": "Blue"}

@@ -74,17 +74,19 @@ class CategoryReader:
             return _without_empty([text.split(self.separator) if self.separator else [text]])
         if _ARROW.search(text):
             pieces = re.split(r"\s*[|;\n]\s*", text)
-            return _without_empty(_ARROW.split(path) for piece in pieces for path in self._at_commas(piece))
+            return _without_empty(_ARROW.split(path) for piece in pieces for path in self._at_commas(piece, _ARROW))
         if "|" in text:
             return _without_empty([_BAR.split(text)])
         pieces = re.split(r"\s*[;\n]\s*", text)
-        return _without_empty(self._at_slashes(piece) for piece in pieces)
+        paths = (path for piece in pieces for path in (self._at_commas(piece, _SLASH) if "/" in piece else [piece]))
+        return _without_empty(map(self._at_slashes, paths))
 
-    def _at_commas(self, text: str) -> list[str]:
+    def _at_commas(self, text: str, sign: re.Pattern[str]) -> list[str]:
         paths: list[str] = []
         for piece in re.split(r",\s*", text):
-            root, *rest = _ARROW.split(piece.strip(), maxsplit=1)
-            if not paths or root.casefold() in self.roots or (rest and not _LIST_IN_A_NAME.search(root)):
+            root, *rest = sign.split(piece.strip(), maxsplit=1)
+            is_path = sign is _ARROW and rest and not _LIST_IN_A_NAME.search(root)
+            if not paths or root.casefold() in self.roots or is_path:
                 paths.append(piece)
             else:
                 paths[-1] += f", {piece}"

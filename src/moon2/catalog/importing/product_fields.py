@@ -19,6 +19,9 @@ from moon2.records import Product, RecordError
 MAX_REST_CHARACTERS = 200
 KEPT = "; the product is kept without"
 _WORD = re.compile(r"\w+")
+# Columns whose text may hold pairs; the second is Magento's.
+_OF_PAIRS = ("attributes", "additional_attributes")
+_MAGENTO = re.compile(r"\w+=[^=]*(?:,\w+=[^=]*)*")
 _PAIR = re.compile(r"\s*([^:=;|\n]{1,60}?)\s*[:=]\s*([^;|\n]+?)\s*")
 
 
@@ -102,7 +105,7 @@ class ProductReader:
                 continue
             if isinstance(value, str):
                 value = from_text(value)
-            if isinstance(value, str) and name == "attributes":
+            if isinstance(value, str) and name in _OF_PAIRS:
                 value = _pairs(value)
             if isinstance(value, (list, tuple)) and all(isinstance(pair, Mapping) for pair in value):
                 value = dict(filter(None, map(_key_and_value, value)))
@@ -163,8 +166,9 @@ def _joinable(value: Any) -> Any:
 
 
 def _pairs(text: str) -> Any:
-    """The pairs of "colour: red; size: M"; the text itself where not every part is a pair."""
-    matches = [_PAIR.fullmatch(part) for part in re.split(r"[;|\n]", text) if part.strip()]
+    """The pairs of "colour: red; size: M" or "colour=red,size=M"; the text itself where not every part is a pair."""
+    separator = r",(?=\w+=)" if _MAGENTO.fullmatch(text) else r"[;|\n]"
+    matches = [_PAIR.fullmatch(part) for part in re.split(separator, text) if part.strip()]
     return {match[1]: match[2] for match in matches if match} if matches and all(matches) else text
 
 
