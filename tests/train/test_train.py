@@ -24,6 +24,7 @@ from moon2.run_folder import RunFolder
 from moon2.train import validation
 from moon2.train.processes import STATE_FILE
 from moon2.train.train import run_training, train, untrained_encoder
+from moon2.vectors.fusion import Fusion, read_fusions
 
 WORDS = ["navy shirt", "red shoes", "black"]
 
@@ -220,9 +221,9 @@ def test_the_best_weights_are_kept(
     recipe = small_recipe("training.steps=3", *settings)
     seen: list[np.ndarray] = []
 
-    def score(encoder: Encoder, *_: Any) -> dict[str, float]:
+    def score(encoder: Encoder, *_: Any) -> tuple[dict[str, float], dict[str, dict[str, Fusion]]]:
         seen.append(encoder.encode(WORDS))
-        return {"score": [0.1, 0.9, 0.5][len(seen) - 1]}
+        return {"score": [0.1, 0.9, 0.5][len(seen) - 1]}, {"title": {"t": Fusion(0.0, 1.0, float(len(seen)))}}
 
     monkeypatch.setattr(validation, "validate", score)
     run = RunFolder(run_training(recipe, shop, tmp_path / "run").folder)
@@ -230,15 +231,17 @@ def test_the_best_weights_are_kept(
     assert np.array_equal(vectors(run.path), seen[1])
     assert evaluations(run.path) == [(1, 0.1), (2, 0.9), (3, 0.5)]
     assert run.best_weights() == (run.best / "step-00000002", 0.9)
+    assert read_fusions(run.model / "fusion.json")["title"]["t"].weight == 2, "of the weights that were kept"
 
 
 def test_held_out_queries_are_scored_in_every_direction(
     small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
 ) -> None:
     held_out = validation.hold_out(training_triplets(shop), shop.ids("train"), queries=2, seed=0)
-    scores = validation.validate(untrained_encoder(small_recipe(), shop), shop, held_out)
+    scores, fusions = validation.validate(untrained_encoder(small_recipe(), shop), shop, held_out)
     recalls = [value for name, value in scores.items() if name != "score"]
     assert scores["score"] == pytest.approx(sum(recalls) / len(recalls))
+    assert fusions.keys() == {"title", "all"} and fusions["title"].keys() <= {"t", "mm"}
     assert "t→mm R@10" in scores and all(0 <= value <= 100 for value in recalls)
 
 

@@ -59,6 +59,9 @@ class EncoderAdapter(ABC):
         reading_size: to which large images are scaled while they are decoded; more than most models read.
     """
 
+    takes_images = True
+    """A model of text alone has no view i; its view mm is that of the text."""
+
     def __init__(self, name: str, prompt: str = "") -> None:
         self.name = name
         self.prompt = prompt
@@ -99,6 +102,8 @@ class EncoderAdapter(ABC):
             EncoderError: an item cannot be embedded and `skip_bad` is off.
         """
         sources = require_items(items, () if view is None else (view,), batch_size)
+        if view == "i" and skip_bad and not self.takes_images:
+            return np.full((len(sources), self._length()), np.nan, np.float32)
         groups: dict[tuple[View, str], list[_Opened]] = {}
         for row, item in enumerate(sources):
             try:
@@ -124,10 +129,7 @@ class EncoderAdapter(ABC):
                     parts.append((rows, self.embed_images(images, batch_size, role)))
                 else:
                     parts.append((rows, self.embed_pairs(texts, images, batch_size, role)))
-        if not self._dimension:
-            # A model tells the length of its vectors by making one; here perhaps not one item can be embedded.
-            self._dimension = (parts[0][1] if parts else self.embed_texts(["a"])).shape[1]
-        vectors = np.full((len(sources), self._dimension), np.nan, np.float32)
+        vectors = np.full((len(sources), parts[0][1].shape[1] if parts else self._length()), np.nan, np.float32)
         for rows, part in parts:
             vectors[rows] = part
         return vectors
@@ -138,13 +140,21 @@ class EncoderAdapter(ABC):
         """As `moon2.Encoder.encode_views`.
 
         A product without an image has no joint view. One whose image cannot be read has none at all: the caller decides
-        whether its text shall stand for it.
+        whether its text shall stand for it. So it is with every product, where the model takes no images.
         """
+        if not self.takes_images:
+            return {view: np.full((len(products), self._length()), np.nan, np.float32) for view in VIEWS}
         vectors = {view: self.encode(products, view=view, batch_size=batch_size, skip_bad=skip_bad) for view in VIEWS}
         without_image = np.isnan(vectors["i"]).all(axis=1)
         vectors["mm"][without_image] = np.nan
         vectors["t"][without_image & np.array([bool(product.images) for product in products], dtype=bool)] = np.nan
         return vectors
+
+    def _length(self) -> int:
+        """Of a vector; a model tells by making one."""
+        if not self._dimension:
+            self._dimension = self.embed_texts(["a"]).shape[1]
+        return self._dimension
 
     def _text_and_image(self, item: ItemSource, view: View | None) -> tuple[str, ImageSource | None, str]:
         """What is read of an item in a view, the image unopened, and how messages call it."""
@@ -153,6 +163,8 @@ class EncoderAdapter(ABC):
             text = self.product_text(item)
         elif isinstance(item, Query) and text:
             text = f"{self.prompt}{text}"
+        if text and view != "i" and not self.takes_images:
+            images = ()
         return "" if view == "i" else text.strip(), None if view == "t" or not images else images[0], where
 
     def _open(self, batch: Sequence[_Opened], skip_bad: bool) -> tuple[list[int], list[str], list[Image.Image]]:

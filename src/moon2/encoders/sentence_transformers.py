@@ -42,6 +42,7 @@ class SentenceTransformerEncoder(EncoderAdapter):
             ) from None
         if bad := first_not_finite(self.model.named_parameters()):
             raise EncoderError(f"{source}: weight {bad} is NaN or infinite; download or train the model again")
+        self.takes_images = "image" in self.model.modalities
         self._takes_pairs = any(
             isinstance(kind, tuple) and {"text", "image"} <= {*kind} for kind in self.model.modalities
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moon2.catalog.store import Catalog
 from moon2.evaluate.format import comparison_text, to_text
@@ -15,7 +17,11 @@ from moon2.evaluate.per_query import (
 )
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.test_set import EvaluationError, read_test_set, require_attributes
-from moon2.run_folder import RunFolder
+from moon2.run_folder import RunFolder, find_model_folder
+
+if TYPE_CHECKING:
+    from moon2.encoders.protocol import VectorEncoder
+    from moon2.vectors.fusion import Fusion
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ def evaluate(
 
     Retrieval in five directions (t text, i image, mm both: t→mm is words finding products) as R@1, R@5 and R@10
     with its 95 % bootstrap interval, and labels predicted without a classifier. The same figures are written as
-    JSON, and what each query scored as Parquet beside it. With --against, the differences to another model, their
+    JSON, and what each query scored as Parquet beside it. Keyword search (BM25) and the hybrid of it with the
+    encoder stand beside. With --against, the differences to another model, their
     intervals, and how often chance alone makes such a difference (p).
 
     MODEL may be a run, a saved encoder, a sentence-transformers model, or a dual encoder of transformers (CLIP,
@@ -121,6 +128,7 @@ def evaluate(
         label_prompt=label_prompt,
         dimensions=dimensions,
         model=model,
+        fusions=_fusions(model, encoder, catalog),
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     evaluation.write(file)
@@ -128,6 +136,19 @@ def evaluate(
     if others is None:
         return EvaluatedModel(evaluation)
     return EvaluatedModel(evaluation, comparison_text(compare_query_scores(per_query, others), str(against)))
+
+
+def _fusions(model: str, encoder: VectorEncoder, catalog: Catalog) -> Mapping[str, Mapping[str, Fusion]]:
+    """What hybrid search weighs by: fitted when the model was trained, or here for a model that is not ours."""
+    from moon2.evaluate.keywords import log_fusions
+    from moon2.model.encoder import Encoder
+    from moon2.vectors.fit_fusions import FUSIONS
+    from moon2.vectors.fusion import read_fusions
+
+    if not isinstance(encoder, Encoder):
+        return log_fusions(encoder, catalog)
+    folder = find_model_folder(model)
+    return read_fusions(folder / FUSIONS) if folder else {}
 
 
 def _evaluation_file(model: str, limit: int | None) -> Path:

@@ -14,6 +14,7 @@ SHOWN_VIEWS: tuple[View, ...] = ("mm", "i", "t")
 MEASURES = ("accuracy", "precision", "recall", "f1")
 RETRIEVAL_HEAD = ("retrieval", *(f"R@{k}" for k in KS), f"R@{KS[-1]} 95 %", "queries")
 ZERO_SHOT_HEAD = ("zero-shot", "view", "accuracy", "precision", "recall", "F1", "accuracy 95 %")
+KEYWORD_HEAD = ("words and hybrid", *RETRIEVAL_HEAD[1:])
 LENGTH_HEAD = (f"R@{KS[-1]} of vectors of length", *map(str, DIRECTIONS))
 HARD_HEAD = ("hardest", "query", "relevant product", "its rank", "first result")
 
@@ -25,6 +26,8 @@ Row = tuple[str, ...]
 def to_text(evaluation: Evaluation) -> str:
     """The tables for a terminal, at most 80 columns wide save for long labels."""
     parts = [summary(evaluation), "", text_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
+    if evaluation.keywords:
+        parts += ["", text_table(KEYWORD_HEAD, keyword_rows(evaluation))]
     if evaluation.recalls_by_dimension:
         parts += ["", text_table(LENGTH_HEAD, length_rows(evaluation))]
     if evaluation.zero_shot:
@@ -35,6 +38,8 @@ def to_text(evaluation: Evaluation) -> str:
 def to_markdown(evaluation: Evaluation) -> str:
     """The tables as Markdown."""
     parts = [summary(evaluation), "", markdown_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
+    if evaluation.keywords:
+        parts += ["", markdown_table(KEYWORD_HEAD, keyword_rows(evaluation))]
     if evaluation.recalls_by_dimension:
         parts += ["", markdown_table(LENGTH_HEAD, length_rows(evaluation))]
     if evaluation.zero_shot:
@@ -67,6 +72,19 @@ def retrieval_rows(evaluation: Evaluation) -> list[Row]:
             f"{evaluation.scored.get(direction, 0):,}",
         )
         for direction in map(str, DIRECTIONS)
+    ]
+
+
+def keyword_rows(evaluation: Evaluation) -> list[Row]:
+    """Keyword search and hybrid: the row's name, R@1, R@5, R@10, its interval, queries scored."""
+    return [
+        (
+            name,
+            *(_number(recalls.get(k)) for k in KS),
+            _interval(evaluation.keyword_intervals.get(name, {}).get(KS[-1])),
+            f"{evaluation.keyword_queries.get(name, 0):,}",
+        )
+        for name, recalls in evaluation.keywords.items()
     ]
 
 

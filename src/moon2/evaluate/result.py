@@ -41,6 +41,11 @@ class Evaluation:
         accuracy_intervals: task → view → the 95 % bootstrap interval of the accuracy over the products, [low, high].
         fields: what of a product was read as its text, as in `input.fields`.
         labels_read: task → the one of these fields that holds its label: views t and mm need not predict it.
+        keywords: row such as "t→mm, BM25 (titles)" or "mm→mm, hybrid (all text)" → k → R@k.
+        keyword_intervals: row → k → its 95 % bootstrap interval, [low, high].
+        keyword_queries: row → queries scored.
+        fusions: text fields ("title", "all") → view of the query → mean, spread and weight of the hybrid,
+            chosen on held-out queries; one that is missing had the default weight.
         limit: the most queries and the most products used, when they were limited for a quick look.
         fingerprint: of the test set, as `moon2.evaluate.test_set.read_test_set` gives it.
     """
@@ -67,6 +72,10 @@ class Evaluation:
     expert_use: dict[str, list[float]] = field(default_factory=dict)
     expert_use_products: int = 0
     fingerprint: str = ""
+    keywords: dict[str, dict[int, float]] = field(default_factory=dict)
+    keyword_intervals: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+    keyword_queries: dict[str, int] = field(default_factory=dict)
+    fusions: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Writes indented JSON that `read` gives back as an equal evaluation."""
@@ -81,7 +90,7 @@ class Evaluation:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            for name in ("recalls", "intervals"):
+            for name in ("recalls", "intervals", "keywords", "keyword_intervals"):
                 values[name] = {
                     direction: {int(k): value for k, value in by_k.items()} for direction, by_k in values[name].items()
                 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from moon2.catalog.store import Catalog
 from moon2.encoders.protocol import VectorEncoder
 from moon2.evaluate.examples import Examples
 from moon2.evaluate.expert_use import expert_use
+from moon2.evaluate.keywords import keyword_scores
 from moon2.evaluate.per_query import KS, QueryScores, occurrences
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.significance import interval
@@ -28,6 +29,7 @@ from moon2.model.encoder import Encoder
 from moon2.model.product_text import FIELDS, unknown_fields
 from moon2.progress import progress_bar
 from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
+from moon2.vectors.fusion import Fusion
 from moon2.vectors.labels import nearest_label
 from moon2.vectors.retrieval import DirectionRanks, rank_directions, recalls
 from moon2.vectors.table import release
@@ -50,6 +52,7 @@ def score(
     label_prompt: str = "{}",
     dimensions: Sequence[int] = (),
     model: str = "",
+    fusions: Mapping[str, Mapping[str, Fusion]] | None = None,
 ) -> tuple[Evaluation, dict[str, QueryScores]]:
     """Scores an encoder on the test queries of a catalog.
 
@@ -66,6 +69,8 @@ def score(
         dimensions: lengths to which vectors are cut, to score those too; when none are named, those that the encoder
             was trained for.
         model: what to call the encoder in the tables.
+        fusions: how its scores and those of words are put together, from queries held out of training; when not given,
+            the default weight.
 
     Returns:
         The figures; and what each query scored, by direction, and whether each product's label is right, by task and
@@ -109,6 +114,7 @@ def score(
         name: _score_task(encoder, gallery, ids, values, label_prompt, batch_size)
         for name, values in _tasks(labels, named).items()
     }
+    keywords = keyword_scores(catalog, test_set, queries, gallery, fusions or {})
     examples = Examples(queries, gallery, interactions, ids)
     random, hard = examples.random(), examples.hard(ranks)
     release(*(vectors.matrix for views in (queries, gallery) for vectors in views.values()))
@@ -118,9 +124,7 @@ def score(
         catalog=catalog.folder.name,
         gallery=len(ids),
         queries=len(interactions),
-        recalls={
-            name: {k: 100 * float(hits.mean()) for k, hits in row.hits.items()} for name, row in per_query.items()
-        },
+        recalls=_recalls(per_query),
         recalls_by_dimension=by_length,
         scored={str(direction): len(ranks[direction].scored) for direction in DIRECTIONS},
         left_out={str(direction): _left_out(direction, ranks[direction], test_set) for direction in DIRECTIONS},
@@ -132,21 +136,35 @@ def score(
         expert_use={str(view): shares for view, shares in use.items()},
         expert_use_products=use_products,
         seconds=time.perf_counter() - started,
-        intervals={
-            name: {k: [100 * bound for bound in interval(hits)] for k, hits in row.hits.items()}
-            for name, row in per_query.items()
-        },
+        intervals=_intervals(per_query),
         accuracy_intervals={
             name: {view: [100 * bound for bound in interval(row.hits[1])] for view, row in task.correct.items()}
             for name, task in tasks.items()
         },
         fields=[*encoder.fields],
         labels_read={name: field for name in tasks if (field := _read_label(name, encoder.fields))},
+        keywords=_recalls(keywords),
+        keyword_intervals=_intervals(keywords),
+        keyword_queries={name: len(row.ids) for name, row in keywords.items()},
+        fusions={
+            fields: {view: asdict(one) for view, one in views.items()} for fields, views in (fusions or {}).items()
+        },
         limit=limit,
         fingerprint=test_set.fingerprint,
     )
     correct = {f"{name} ({view})": row for name, task in tasks.items() for view, row in task.correct.items()}
-    return evaluation, per_query | correct
+    return evaluation, per_query | keywords | correct
+
+
+def _recalls(rows: Mapping[str, QueryScores]) -> dict[str, dict[int, float]]:
+    return {name: {k: 100 * float(hits.mean()) for k, hits in row.hits.items()} for name, row in rows.items()}
+
+
+def _intervals(rows: Mapping[str, QueryScores]) -> dict[str, dict[int, list[float]]]:
+    return {
+        name: {k: [100 * bound for bound in interval(hits)] for k, hits in row.hits.items()}
+        for name, row in rows.items()
+    }
 
 
 @dataclass

@@ -19,6 +19,7 @@ from moon2.experiments.tables import (
     published_table,
     timing_notes,
     verdict,
+    words_table,
 )
 from moon2.experiments.variants import OURS, Variant, ablations, peers
 from moon2.files import write_text_atomic
@@ -69,7 +70,7 @@ def compare(
     rows = run_same_steps(experiment, variants)
     training = recipe.training
     parts = [f"# Same triplets: {training.steps} steps of {training.batch_size}", "", means_table(rows), ""]
-    parts += [verdict(rows), "", differences_table(rows), ""]
+    parts += [verdict(rows), "", differences_table(rows), "", words_table(rows), ""]
     wanted = len(variants) * len(seeds)
     done = len(rows)
     for budget in budgets if any(row["variant"] == OURS for row in rows) else ():
@@ -130,7 +131,7 @@ def ablate(
     rows = run_same_steps(experiment, variants)
     training = recipe.training
     head = f"# Ablations after {training.steps} steps of {training.batch_size} triplets"
-    parts = [head, "", means_table(rows), "", verdict(rows), "", differences_table(rows), ""]
+    parts = [head, "", means_table(rows), "", verdict(rows), "", differences_table(rows), "", words_table(rows), ""]
     return _write(experiment, "ablate.md", [*parts, published_table(variants)], len(variants) * len(seeds) - len(rows))
 
 

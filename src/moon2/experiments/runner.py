@@ -198,6 +198,9 @@ def _train_and_score(experiment: Experiment, job: Job, processes: Processes) -> 
         "at_once": experiment.at_once,
         "parameters": _parameters(run.model),
         "recall": {name: {str(k): recall for k, recall in by_k.items()} for name, by_k in evaluation.recalls.items()},
+        "keywords": {
+            name: {str(k): recall for k, recall in by_k.items()} for name, by_k in evaluation.keywords.items()
+        },
         "accuracy": {task: views["mm"]["accuracy"] for task, views in evaluation.zero_shot.items() if "mm" in views},
         "queries": evaluation.queries,
         "gallery": evaluation.gallery,

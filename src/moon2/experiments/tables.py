@@ -96,6 +96,26 @@ def differences_table(rows: Sequence[Row], base: str = OURS) -> str:
     return markdown_table((f"{base} less …", "seeds", *COLUMNS), lines) if lines else ""
 
 
+def words_table(rows: Sequence[Row]) -> str:
+    """Markdown: recalls of keyword search, which no variant changes, and of each variant's hybrid; "" if none.
+
+    Mean ± standard deviation over seeds. Rows of an experiment that an older moon2 began have no such figures.
+    """
+    lines: dict[tuple[str, str], list[Mapping[str, float]]] = {}
+    for row in rows:
+        for name, recalls in row.get("keywords", {}).items():
+            # The words are the same whoever is trained: one line, of one run.
+            if "BM25" in name:
+                lines[name, ""] = [recalls]
+            else:
+                lines.setdefault((name, row["variant"]), []).append(recalls)
+    cells = [
+        (name, variant or "–", *(spread([recalls[k] for recalls in several]) for k in ("1", "5", "10")))
+        for (name, variant), several in sorted(lines.items(), key=lambda line: ("BM25" not in line[0][0], line[0][0]))
+    ]
+    return markdown_table(("words and hybrid, %", "with", "R@1", "R@5", "R@10"), cells, left=2) if cells else ""
+
+
 def published_table(variants: Sequence[Variant]) -> str:
     """Markdown: the rows of the published table that the variants repeat, to be read beside ours."""
     names = dict.fromkeys(variant.published for variant in variants if variant.published)

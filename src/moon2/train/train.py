@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from moon2.train.step import TripletLoss
     from moon2.train.stream import TripletStream
     from moon2.train.validation import HeldOut
+    from moon2.vectors.fusion import Fusion
 
 
 @dataclass
@@ -303,13 +304,13 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
                 require_finite_weights(model, number + 1, processes)
             if prepared.held_out is not None and scores_now:
                 with log.paused(), precision:
-                    scores = validate(encoder, prepared.catalog, prepared.held_out)
+                    scores, fusions = validate(encoder, prepared.catalog, prepared.held_out)
                 log.write(number + 1, {f"eval/{name}": value for name, value in scores.items()})
                 best = run.best_weights()
                 if best is None or scores["score"] > best[1]:
                     weights = processes.whole_weights(model)
                     if processes.is_first:
-                        run.save_best(number + 1, scores["score"], partial(_save_model, prepared, weights))
+                        run.save_best(number + 1, scores["score"], partial(_save_model, prepared, weights, fusions))
             if saves_now:
                 state = processes.training_state(model, optimizer)
                 if processes.is_first:
@@ -317,11 +318,19 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
     model.eval()
 
 
-def _save_model(prepared: PreparedRun, weights: dict[str, Tensor] | None, folder: Path) -> None:
-    """The encoder, and with LoRA its adapter in the same folder."""
+def _save_model(
+    prepared: PreparedRun,
+    weights: dict[str, Tensor] | None,
+    fusions: Mapping[str, Mapping[str, Fusion]],
+    folder: Path,
+) -> None:
+    """The encoder, how hybrid search weighs it, and with LoRA its adapter in the same folder."""
     from moon2.model.adapter_folder import save_adapter
+    from moon2.vectors.fit_fusions import FUSIONS
+    from moon2.vectors.fusion import write_fusions
 
     prepared.encoder.save_pretrained(folder, weights)
+    write_fusions(folder / FUSIONS, fusions)
     if prepared.recipe.lora.rank:
         save_adapter(prepared.encoder.model, folder / ADAPTER, weights)
 
@@ -334,6 +343,7 @@ def finish_run(
     from moon2.model.encoder import Encoder
     from moon2.model.encoder_folder import network_of
     from moon2.train.model_card import model_card
+    from moon2.vectors.fit_fusions import FUSIONS
 
     encoder, settings = prepared.encoder, prepared.recipe.training
     weights = processes.whole_weights(encoder.model) if processes else None
@@ -349,6 +359,8 @@ def finish_run(
         triplets = len(prepared.stream.triplets)
         encoder.card = model_card(prepared.recipe, prepared.catalog, triplets, encoder.dimensions)
         encoder.save_pretrained(run.model, weights)
+        if best is not None and (best[0] / FUSIONS).is_file():  # weights chosen by an older moon2 have none
+            shutil.copyfile(best[0] / FUSIONS, run.model / FUSIONS)
     parameters = sum(weights.numel() for weights in encoder.model.parameters())
     return TrainingResult(run.path, prepared.catalog.folder, settings.steps, seconds, parameters)
 

@@ -14,6 +14,8 @@ from moon2.catalog.triplets import Triplet
 from moon2.model.encoder import Encoder
 from moon2.records import Interaction
 from moon2.vectors.embed import embed_products, embed_queries
+from moon2.vectors.fit_fusions import fit_fusions
+from moon2.vectors.fusion import Fusion
 from moon2.vectors.retrieval import rank_directions, recalls
 
 GALLERY = 2_000
@@ -73,10 +75,13 @@ def hold_out(triplets: Sequence[Triplet], product_ids: Sequence[str], queries: i
     return HeldOut(training, interactions, list(gallery))
 
 
-def validate(encoder: Encoder, catalog: Catalog, held_out: HeldOut) -> dict[str, float]:
+def validate(
+    encoder: Encoder, catalog: Catalog, held_out: HeldOut
+) -> tuple[dict[str, float], dict[str, dict[str, Fusion]]]:
     """R@10 of each direction on the held-out queries, in percent, and their mean as "score".
 
-    Of vectors that are cut to the lengths which were trained, the mean alone, such as "score@64".
+    Of vectors that are cut to the lengths which were trained, the mean alone, such as "score@64". Second,
+    how hybrid search is to weigh words, see `fit_fusions`.
     """
     bar: tqdm[None] = tqdm(disable=True)
     products, _ = embed_products(encoder, catalog, held_out.gallery_ids, BATCH_SIZE, bar)
@@ -90,7 +95,7 @@ def validate(encoder: Encoder, catalog: Catalog, held_out: HeldOut) -> dict[str,
             scores[f"score@{length}"] = score
         else:
             scores |= {"score": score} | {f"{direction} R@10": recall for direction, recall in found.items()}
-    return scores
+    return scores, fit_fusions(catalog, products, queries, held_out.interactions, held_out.gallery_ids)
 
 
 def _query_key(triplet: Triplet) -> tuple[str, str, str]:

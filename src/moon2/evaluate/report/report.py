@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from moon2.catalog.store import Catalog
-from moon2.evaluate.format import MEASURES, length_rows, notes, to_markdown
+from moon2.evaluate.format import MEASURES, keyword_rows, length_rows, notes, to_markdown
 from moon2.evaluate.per_query import KS
 from moon2.evaluate.report.charts import Bar, BarChart, LineChart, Point, line_chart
 from moon2.evaluate.report.examples import example_cards
@@ -124,6 +124,7 @@ def write_report(
         directions={str(direction): DIRECTION_WORDS[str(direction)] for direction in DIRECTIONS},
         views=VIEW_WORDS,
         notes=notes(evaluation),
+        keywords=keyword_rows(evaluation),
         lengths=length_rows(evaluation),
         recall_chart=_recall_chart(evaluation),
         accuracy_chart=_accuracy_chart(evaluation),

@@ -1,0 +1,146 @@
+"""Keyword search (BM25) and the hybrid of it with the encoder, on the same queries and products as the encoder alone.
+
+The hybrid is ranked by `fuse`, which search calls too. Its weight comes from queries held out of training: of a run,
+those that training kept (`fusion.json` beside the model); of a model that did not train on this log, a part of the log.
+Where there are none the weight is `DEFAULT_WEIGHT`. The test queries never choose it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
+
+import numpy as np
+from tqdm import tqdm
+
+from moon2.catalog.store import Catalog
+from moon2.catalog.triplets import triplets_from_log
+from moon2.encoders.protocol import VectorEncoder
+from moon2.evaluate.per_query import KS, QueryScores, occurrences
+from moon2.evaluate.test_set import TestSet
+from moon2.train.validation import hold_out
+from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
+from moon2.vectors.fit_fusions import VIEWS_WITH_WORDS, fit_fusions
+from moon2.vectors.fusion import CANDIDATES, DEFAULT_WEIGHT, Fusion, fuse, scale_of
+from moon2.vectors.lexical import LexicalIndex, Scored
+from moon2.vectors.nearest import TIE_TOLERANCE, Ranks, top_k
+from moon2.vectors.product_texts import TextFields, product_texts
+from moon2.views import View
+
+FIELD_WORDS = {"title": "titles", "all": "all text"}
+BLOCK = 256
+"""Queries whose candidates by vector are found at a time."""
+HELD_OUT = 300
+_EXACT = 1e6
+"""Added to a score for each degree of exactness: more than any score."""
+
+
+def keyword_scores(
+    catalog: Catalog,
+    test_set: TestSet,
+    queries: Mapping[View, Vectors],
+    products: Mapping[View, Vectors],
+    fusions: Mapping[str, Mapping[str, Fusion]],
+) -> dict[str, QueryScores]:
+    """What each query scored, by row of the table such as "t→mm, BM25 (titles)" and "t→mm, hybrid (titles)".
+
+    Args:
+        catalog: holds the products' texts.
+        test_set: what the rows of the vectors count.
+        queries, products: vectors by view.
+        fusions: text fields → view → fusion; what is missing has the default weight.
+    """
+    gallery = products.get("mm", NO_VECTORS)
+    ids = [test_set.gallery[row] for row in gallery.rows]
+    place = {id: row for row, id in enumerate(ids)}
+    found: dict[str, QueryScores] = {}
+    for fields in get_args(TextFields):
+        index = LexicalIndex.build(product_texts(catalog, fields, ids))
+        for view in VIEWS_WITH_WORDS:
+            asked = queries.get(view, NO_VECTORS)
+            some = [test_set.interactions[row] for row in asked.rows]
+            relevant = [[place[id] for id in it.positive_ids if id in place] for it in some]
+            excluded = [place.get(it.query.product_id or "") for it in some]
+            texts = [it.query.text for it in some]
+            if not any(set(right) - {out} for right, out in zip(relevant, excluded, strict=True)):
+                continue
+            fusion = fusions.get(fields, {}).get(view)
+            fusion = fusion or Fusion(*scale_of(asked.matrix, gallery.matrix), DEFAULT_WEIGHT)
+            rows = {f"hybrid ({FIELD_WORDS[fields]})": _hybrid(index, asked, gallery, texts, excluded, fusion)}
+            if view == "t":
+                rows[f"BM25 ({FIELD_WORDS[fields]})"] = (index.scores(text) for text in texts)
+            for name, scores in rows.items():
+                ranks = _ranks(scores, relevant, excluded)
+                found[f"{view}→mm, {name}"] = _query_scores(ranks, asked.rows, test_set)
+    return dict(sorted(found.items(), key=lambda row: (row[0].startswith("mm"), "hybrid" in row[0])))
+
+
+def log_fusions(encoder: VectorEncoder, catalog: Catalog, batch_size: int = 64) -> dict[str, dict[str, Fusion]]:
+    """Fusions for a model that did not train on the catalog's log, from a part of that; empty where there is none."""
+    triplets = triplets_from_log(catalog.interactions("train"))
+    held_out = hold_out(triplets, catalog.ids("train"), HELD_OUT, seed=0)
+    if not held_out.interactions:
+        return {}
+    bar: tqdm[object] = tqdm(disable=True)
+    products, _ = embed_products(encoder, catalog, held_out.gallery_ids, batch_size, bar)
+    queries = embed_queries(encoder, catalog, [it.query for it in held_out.interactions], batch_size, bar)
+    return fit_fusions(catalog, products, queries, held_out.interactions, held_out.gallery_ids)
+
+
+def _hybrid(
+    index: LexicalIndex,
+    asked: Vectors,
+    gallery: Vectors,
+    texts: Sequence[str],
+    excluded: Sequence[int | None],
+    fusion: Fusion,
+) -> Iterator[np.ndarray]:
+    """For each query [products] float64: fused scores; −∞ for what is no candidate."""
+    for start in range(0, len(texts), BLOCK):
+        block = slice(start, start + BLOCK)
+        nearest = top_k(asked.matrix[block], gallery.matrix, CANDIDATES, excluded[block])
+        for number, (rows, cosines) in enumerate(zip(*nearest, strict=True), start):
+            allowed = np.ones(len(index), dtype=bool)
+            if (out := excluded[number]) is not None:
+                allowed[out] = False
+            usable = np.isfinite(cosines)
+            query = asked.matrix[number]
+
+            def cosines_of(rows: np.ndarray, query: np.ndarray = query) -> np.ndarray:
+                return gallery.matrix[rows] @ query
+
+            hits = fuse(
+                Scored(rows[usable], cosines[usable]),
+                index.scores(texts[number]),
+                cosines_of,
+                fusion,
+                index.exact(texts[number]),
+                allowed,
+            )
+            scores = np.full(len(index), -np.inf)
+            scores[hits.rows] = hits.scores + _EXACT * hits.exact
+            yield scores
+
+
+def _ranks(scores: Iterator[np.ndarray], relevant: Sequence[Sequence[int]], excluded: Sequence[int | None]) -> Ranks:
+    """Ranks of scores of any kind, as `nearest.ranks` has them for cosines: ties are shuffled."""
+    counts = np.zeros((3, len(relevant)), np.int64)
+    for number, (values, rows, out) in enumerate(zip(scores, relevant, excluded, strict=True)):
+        right = sorted(set(rows) - {out})
+        if not right:
+            continue
+        top = values[right].max()
+        others = np.ones(len(values), dtype=bool)
+        others[[*right, *([] if out is None else [out])]] = False
+        above = int((others & (values > top + TIE_TOLERANCE)).sum())
+        at_least = int((others & (values >= top - TIE_TOLERANCE)).sum())
+        counts[:, number] = above, at_least - above, (values[right] >= top - TIE_TOLERANCE).sum()
+    return Ranks(*counts)
+
+
+def _query_scores(ranks: Ranks, rows: np.ndarray, test_set: TestSet) -> QueryScores:
+    ids = [interaction.query.id for interaction in test_set.interactions]
+    occurrence = occurrences(ids)
+    numbers = rows[ranks.scored].tolist()
+    hits = {k: ranks.hits(k) for k in KS}
+    return QueryScores([ids[number] for number in numbers], [occurrence[number] for number in numbers], hits)
