@@ -57,6 +57,12 @@ def test_experts_and_hard_queries_are_shown_where_there_are_any() -> None:
     assert "| t→mm | q1 | p8 | 1,200 | p0 |" in text
 
 
+def test_what_was_read_beside_the_title_is_said() -> None:
+    assert "(their text" not in to_text(replace(EVALUATION, fields=["title"]))
+    text = to_text(replace(EVALUATION, fields=["title", "brand"]))
+    assert "1,234 products in the gallery (their text: title, brand), 4 queries" in text
+
+
 def test_a_sample_is_called_one() -> None:
     assert "4 queries, a sample of at most 7 of each; 0.0 s" in to_text(replace(EVALUATION, limit=7))
 

@@ -54,7 +54,7 @@ def to_markdown(evaluation: Evaluation) -> str:
 
 def summary(evaluation: Evaluation) -> str:
     """One line that says what was scored."""
-    read = f", read by {', '.join(evaluation.fields)}" if evaluation.fields not in ([], ["title"]) else ""
+    read = f" (their text: {', '.join(evaluation.fields)})" if evaluation.fields not in ([], ["title"]) else ""
     limited = f", a sample of at most {evaluation.limit} of each" if evaluation.limit is not None else ""
     return (
         f"{evaluation.model} on {evaluation.catalog}: {evaluation.gallery:,} products in the gallery{read}, "
