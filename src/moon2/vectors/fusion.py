@@ -30,7 +30,7 @@ SAMPLE = 100_000
 WEIGHTS = (0.0, *(round(0.05 * 2 ** (step / 2), 4) for step in range(13)))
 """What `fit_fusion` tries: 0, then 0.05 to 3.2, each √2 of the one before."""
 DEFAULT_WEIGHT = 0.4
-"""Where no query was held out. What the held-out queries chose on fashion lies near it (docs/results.md)."""
+"""Where no query was held out. A round guess: it was not fitted."""
 
 
 class FusionError(UserError):

@@ -5,7 +5,7 @@ library bm25s, in the form of Lucene (Kamphuis et al., ECIR 2020). It works out 
 when an index is built; a search only adds up what is listed under the query's words.
 
 A score depends on how many products have a word, so products that come or go change all scores. `updated` keeps the
-words of the others, whose finding takes most of the time, and works out the scores anew: seconds for a million titles.
+words of the others, whose finding takes most of the time, and works out the scores anew.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def _key(text: str) -> int:
 
 
 class _Scorer(bm25s.BM25):  # type: ignore[misc]
-    """The library's BM25, built from numbered words at once instead of product by product: ten times as fast."""
+    """The library's BM25, built from numbered words at once instead of product by product."""
 
     def __init__(self, k1: float = K1, b: float = B, method: str = "lucene", **options: object) -> None:
         super().__init__(k1=k1, b=b, method=method, **options)
