@@ -73,6 +73,7 @@ def test_a_slash_splits_only_after_a_known_root() -> None:
     assert read("Shoes/Boots", "Shoes/Sandals", "24/7 wear", "Hoodies/Sweatshirts") == [
         *[("Shoes", "Boots"), ("Shoes", "Sandals"), ("24/7 wear",), ("Hoodies/Sweatshirts",)]
     ]
+    assert read("24/7 wear", "24/7 shoes") == [("24/7 wear",), ("24/7 shoes",)]
     assert read("Shoes", "Shoes / Boots") == [("Shoes",), ("Shoes", "Boots")]
     assert read("T-Shirts/Polos", "Jackets") == [("T-Shirts/Polos",), ("Jackets",)]
     assert read("Apparel > Kids/Baby", "Apparel/Shirts") == [("Apparel", "Kids/Baby"), ("Apparel", "Shirts")]

@@ -44,6 +44,11 @@ def test_usual_names_of_many_languages_are_found(header: str) -> None:
     assert mapping.attributes == (columns[6],)
 
 
+def test_accents_may_be_missing() -> None:
+    mapping = ColumnMapping().resolve(["sku", "Zdjecie glowne", "Storrelse", "PRECO"], "shop.csv")
+    assert (mapping.images, mapping.attributes, mapping.price) == (("Zdjecie glowne",), ("Storrelse",), "PRECO")
+
+
 def test_all_columns_of_images_are_found() -> None:
     mapping = ColumnMapping().resolve(["id", "Bild 1", "Bild 2", "image_alt", "additional_image_link"], "shop.csv")
     assert mapping.images == ("Bild 1", "Bild 2", "additional_image_link")
