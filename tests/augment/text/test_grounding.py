@@ -103,7 +103,7 @@ def _keeps_its_subject(attack: Attack) -> bool:
 def test_an_honest_reply_is_unharmed(product: Product, reply: str) -> None:
     result = grounded(product, reply)
     assert result.text is not None and result.removed == () and result.reason == ""
-    assert result.text == reply.replace("，", ",")
+    assert result.text == reply
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_a_reply_that_is_no_title_is_rejected_with_a_code(reply: str, code: str)
 
 def test_what_was_removed_is_listed() -> None:
     result = grounded(POLO, "Nike men's navy cotton polo with 5000 mAh battery, size XL")
-    assert result == Grounded("men's navy cotton polo", ("Nike", "5000 mAh", "size XL"))
+    assert result == Grounded("Men's navy cotton polo", ("Nike", "5000 mAh", "size XL"))
 
 
 @pytest.mark.parametrize(
     ("reply", "text"),
     [
         ("Puma navy polo with Camel Active collar", "Puma navy polo with collar"),  # Camel alone is a colour
-        ("Zibble, with ribbed collar, cotton", "ribbed collar, cotton"),
+        ("Zibble, with ribbed collar, cotton", "Ribbed collar, cotton"),
         ('Title: "Navy polo with ribbed collar"', "Navy polo with ribbed collar"),
     ],
 )

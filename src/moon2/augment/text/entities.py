@@ -7,7 +7,7 @@ product. A value is always characters of the product's own text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -24,6 +24,7 @@ from moon2.augment.text.lexicon import (
     UNITS,
     WORD_SIZES,
     load_words,
+    phrases_pattern,
     singular,
 )
 from moon2.augment.text.sanitize import CleanProduct
@@ -43,35 +44,30 @@ _LEXICON: dict[str, Kind] = {
 }
 
 
-def _one_of(phrases: Iterable[str]) -> str:
-    """A regular expression for the longest of these phrases; a blank may be a hyphen."""
-    return "|".join(re.escape(phrase).replace(r"\ ", "[ -]") for phrase in sorted(phrases, key=len, reverse=True))
-
-
 def advice_pattern(use: str) -> str:
     """A regular expression for advice in a description: a word of it, and 14 words after the last such word.
 
     Args:
         use: "values" or "facts", whose headings in words/advice.txt count beside "both".
     """
-    words = _one_of([word for word, heading in load_words("advice").items() if heading in (use, "both")])
+    words = phrases_pattern([word for word, heading in load_words("advice").items() if heading in (use, "both")])
     after = r"(?:\W+\w+(?:[-'./]\w+)*){0,14}"
     return rf"(?<![\w'-])(?:{words})(?![\w'-])(?:{after}?\W+(?:{words})(?![\w'-]))*{after}"
 
 
 # Chinese has no blanks between words, so its phrases of several characters are matched anywhere.
 _CHINESE = [phrase for phrase in _LEXICON if ord(phrase[0]) > 0x3000 and len(phrase) > 1]
-_PHRASE = re.compile(rf"(?<![^\W_])(?:{_one_of(_LEXICON)})(?!'?[^\W_])|{_one_of(_CHINESE)}", re.IGNORECASE)
+_PHRASE = re.compile(rf"(?<![^\W_])(?:{phrases_pattern(_LEXICON)})(?!'?[^\W_])|{phrases_pattern(_CHINESE)}", re.IGNORECASE)
 _ADVICE = re.compile(advice_pattern("values"), re.IGNORECASE)
 _AMBIGUOUS = load_words("ambiguous")
 _SIZE = re.compile(
     r"(?<![\w.,-])\d+(?:[.,]\d+)?(?:\s?[x×*]\s?\d+(?:[.,]\d+)?){0,2}[ -]?"
-    rf"(?i:{_one_of([word for word, unit in UNITS.items() if unit in SIZE_UNITS or word[:4] == 'inch'])})(?![\w-])"
+    rf"(?i:{phrases_pattern([word for word, unit in UNITS.items() if unit in SIZE_UNITS or word[:4] == 'inch'])})(?![\w-])"
     r"|\b(?:UK|US|EU|EUR|IND)[ -]?\d{1,2}(?:\.5)?\b"
-    rf"|\b(?i:sizes?)[ :]+(?:\d{{1,3}}(?:\.\d)?|{_one_of(LETTER_SIZES)})\b"
-    rf"|(?<![\w.&'/-])(?:{_one_of(LETTER_SIZES - set('SML'))})(?![\w.&'-])"
+    rf"|\b(?i:sizes?)[ :]+(?:\d{{1,3}}(?:\.\d)?|{phrases_pattern(LETTER_SIZES)})\b"
+    rf"|(?<![\w.&'/-])(?:{phrases_pattern(LETTER_SIZES - set('SML'))})(?![\w.&'-])"
     r"|(?<=[(/,])\s?[SML](?=\s?[)/,])|(?<=\s)[SML]$"
-    rf"|\b(?i:{_one_of(WORD_SIZES)})\b"
+    rf"|\b(?i:{phrases_pattern(WORD_SIZES)})\b"
 )
 _OF_SOMETHING_ELSE = re.compile(r"\b(?:model|wear\w*|height|warranty)\b[^\n]{0,50}$", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+|'(?=\s|$))?")

@@ -14,10 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import dropwhile
 
+from moon2.augment.text.contradictions import contradicted_kind, gender_of, may_say_gender, stated_genders
 from moon2.augment.text.entities import Entity
-from moon2.augment.text.lexicon import BRANDS, FUNCTION_WORDS, NEVER, WORD_SIZES, is_allowed
+from moon2.augment.text.lexicon import BRANDS, FUNCTION_WORDS, WORD_SIZES, is_allowed
 from moon2.augment.text.sanitize import CleanProduct, plain
 from moon2.augment.text.source_facts import Piece, SourceFacts, joined, pieces_of
+from moon2.augment.text.wording import advertising, as_printed, tidy, without_boilerplate, without_repeats
 
 MAX_CHARACTERS = 300
 MAX_WORDS = 50
@@ -33,7 +35,8 @@ class Grounded:
     Attributes:
         text: one line of plain text; None when the title is rejected.
         removed: what was taken out, as the model wrote it; of a rejected title, what no source has.
-        reason: of a rejection, "code: one line": `empty`, `many_lines`, `too_long`, `not_grounded`, `nothing_to_add`.
+        reason: of a rejection, "code: one line": `empty`, `many_lines`, `too_long`,
+            `contradiction`, `not_grounded`, `nothing_to_add`.
     """
 
     text: str | None
@@ -51,12 +54,16 @@ def ground(text: str, product: CleanProduct, entities: Iterable[Entity]) -> Grou
     """
     if len(text.strip().splitlines()) > 1:
         return Grounded(None, (), "many_lines: a title is one line")
-    title = plain(text)
+    brand = " ".join(entity.value for entity in entities if entity.kind == "brand")
+    title = without_boilerplate(plain(text), brand)
     if len(title) > MAX_CHARACTERS or len(title.split()) > MAX_WORDS:
         return Grounded(None, (), f"too_long: {len(title)} characters, at most {MAX_CHARACTERS} and {MAX_WORDS} words")
+    title = without_repeats(title)
+    if contradiction := contradicted_kind(title, product):
+        return Grounded(None, (), f"contradiction: {contradiction}")
     facts = SourceFacts(product, entities)
     pieces = list(pieces_of(title))
-    unsupported = _unsupported(title, pieces, facts)
+    unsupported = _unsupported(title, pieces, facts, product)
     removed = tuple(pieces[number].text for number in sorted(unsupported))
     remaining = [
         number for phrase in _phrases(title, pieces) for number in _rest_of(phrase, pieces, unsupported, facts)
@@ -72,20 +79,22 @@ def ground(text: str, product: CleanProduct, entities: Iterable[Entity]) -> Grou
         return Grounded(None, removed, f"not_grounded: no source has {words}, and too little is left without")
     if facts.title_words and all(joined(piece.text) in facts.title_words for piece in content):
         return Grounded(None, removed, "nothing_to_add: the title says no more than the product's own")
-    return Grounded(_assemble(title, pieces, remaining), removed)
+    brand_words = {word for entity in entities if entity.kind == "brand" for word in entity.value.split()}
+    return Grounded(as_printed(tidy(_assemble(title, pieces, remaining)), brand_words), removed)
 
 
-def _unsupported(title: str, pieces: list[Piece], facts: SourceFacts) -> set[int]:
+def _unsupported(title: str, pieces: list[Piece], facts: SourceFacts, product: CleanProduct) -> set[int]:
     """The numbers of the pieces that nothing supports."""
     words = [piece.text.casefold() for piece in pieces]
     names = _names(title, pieces)
+    stated = stated_genders(product)
     unsupported = {
         number
         for number, piece in enumerate(pieces)
         if not (facts.has(piece) or _joins(piece) or (not piece.fact and is_allowed(piece.text)))
         or (number in names and not facts.has(piece))
-        or (words[number] in NEVER and words[number] not in facts.brand_words)
-    }
+        or not _may_mean(piece.text, stated)
+    } | advertising(words, facts.brand_words, [piece.text.casefold() for piece in pieces_of(product.title)])
     for phrase in _WHOLE_PHRASES:
         for start in range(len(words) - len(phrase) + 1):
             if words[start : start + len(phrase)] == phrase and not facts.has_phrase(phrase):
@@ -144,6 +153,12 @@ def _assemble(title: str, pieces: list[Piece], remaining: list[int]) -> str:
             text += gap if number == before + 1 else ", " if _BOUNDARY.search(gap) else " "
         text += pieces[number].text
     return re.sub(r"\s*[(\[{](?=[^)\]}]*$)", " ", text)
+
+
+def _may_mean(word: str, stated: set[str]) -> bool:
+    """Whether a word names nobody, or somebody for whom the shop says that the product is."""
+    gender = gender_of(word)
+    return not gender or may_say_gender(gender, stated)
 
 
 def _joins(piece: Piece) -> bool:

@@ -5,6 +5,8 @@ A shop that does not sell fashion loses nothing: a word on no list is no entity,
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib import resources
 
@@ -21,6 +23,11 @@ def load_words(name: str) -> dict[str, str]:
     return table
 
 
+def phrases_pattern(phrases: Iterable[str]) -> str:
+    """A regular expression for the longest of these phrases; a blank may be a hyphen."""
+    return "|".join(re.escape(phrase).replace(r"\ ", "[ -]") for phrase in sorted(phrases, key=len, reverse=True))
+
+
 COLOURS, MATERIALS, PATTERNS, STYLES = map(load_words, ("colours", "materials", "patterns", "styles"))
 GENDERS = load_words("genders")
 """Words for whom a product is meant, to one name each."""
@@ -32,7 +39,16 @@ EMPTY_VALUES = load_words("empty_values").keys() | {""}
 FUNCTION_WORDS = load_words("function_words").keys()
 NOUNS = load_words("nouns").keys()
 BRANDS = load_words("brands").keys()
-NEVER = load_words("never").keys()
+_NEVER = load_words("never")
+NEVER = frozenset(word for word, heading in _NEVER.items() if heading != "but")
+"""Words of advertising, address and command."""
+IN_NAMES = frozenset(word for word, heading in _NEVER.items() if heading == "name")
+"""Those of them that names are made of too ("My Little Pony")."""
+HARMLESS = frozenset(phrase for phrase, heading in _NEVER.items() if heading == "but")
+"""Phrases in which such a word means something else."""
+KINDS = load_words("kinds")
+"""What a product is called, to its family, and its member of the family if it has one: sneaker to "shoe sneaker"."""
+PARTS = load_words("parts").keys()
 _SIZES = load_words("sizes")
 LETTER_SIZES, WORD_SIZES, SIZE_UNITS = (
     frozenset(word for word, kind in _SIZES.items() if kind == heading) for heading in ("letter", "phrase", "unit")

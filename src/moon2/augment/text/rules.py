@@ -1,50 +1,31 @@
-"""The provider `rules`: enriched titles without a model, from entities in the order of a shop title, then more facts.
+"""The provider `rules`: enriched titles without a model: the shop's own title, put in order, and facts of its row.
 
-`Puma Men's Navy Polo` with its attributes and description becomes "Puma men's navy cotton Polo T-shirt, solid, casual,
-ribbed collar, short sleeves". Nothing is drawn at random, no word is repeated, filler and advertising are left out, and
-every word is the product's own, so grounding removes nothing.
+`Puma Men Navy Polo T-shirt - best quality, HOT SALE!` with its attributes and description becomes "Puma Men Navy Polo
+T-shirt, cotton, solid, casual, short sleeves, ribbed collar". What the shop wrote keeps its order, because taking a
+title apart breaks names ("Brick Orange", "wool blend"). Nothing is drawn at random.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import get_args
+from collections.abc import Sequence
 
-from moon2.augment.text.entities import Entity, Kind, advice_pattern
-from moon2.augment.text.lexicon import (
-    ATTRIBUTE_KEYS,
-    EMPTY_VALUES,
-    FUNCTION_WORDS,
-    GENDERS,
-    NEVER,
-    NOUNS,
-    is_allowed,
-    load_words,
-    singular,
-    stem,
-)
+from moon2.augment.text.contradictions import gender_of
+from moon2.augment.text.entities import Entity
+from moon2.augment.text.facts import facts_of, gender_fact
+from moon2.augment.text.language import is_english
+from moon2.augment.text.lexicon import EMPTY_VALUES, FUNCTION_WORDS, is_allowed, stem
 from moon2.augment.text.provider import Enrichment, TextProvider
 from moon2.augment.text.sanitize import CleanProduct
+from moon2.augment.text.spelling import corrected
+from moon2.augment.text.wording import advertising, as_printed, tidy, without_boilerplate, without_repeats
 
 MAX_WORDS = 40
-"""Words of an enriched title."""
-MAX_TITLE_WORDS = 16
-"""Words that an enriched title takes over from the title."""
+MAX_CHARACTERS = 150
+"""Of an enriched title, which is what product feeds take. Facts end there; a longer title is cut between words."""
 MAX_FACTS = 6
-"""Facts from the description and from attributes that are no entities."""
 
 _WORD = re.compile(r"[\w€$£¥₹°]+(?:[-'.,/+&][\w%]+)*[%']?")
-_PHRASE_END = re.compile(r"[.,;:!?()\[\]|•]")
-_ADVICE = re.compile(advice_pattern("facts"), re.IGNORECASE)
-_FILLER = NEVER | load_words("filler").keys()
-_NO_FACT = NEVER | FUNCTION_WORDS | load_words("no_facts").keys()
-_OTHER_PRODUCTS = load_words("other_products")
-_NO_FACT_KEY = re.compile(
-    r"care|warranty|wash|measure|season|year|brand|country|origin|seller|sku|code|id\b|ean|gtin", re.IGNORECASE
-)
-_NOUN_STEMS = frozenset(map(stem, NOUNS))
-_SPECIFIC = ("boys", "girls", "baby", "kids", "women", "men", "unisex")
 _POSSESSIVE = {"men": "men's", "women": "women's", "boys": "boys'", "girls": "girls'", "kids": "kids'"}
 
 
@@ -66,161 +47,131 @@ class RulesProvider(TextProvider):
 
 
 def _enrich(product: CleanProduct, entities: tuple[Entity, ...]) -> Enrichment:
-    values: dict[Kind, list[str]] = {kind: _values(entities, kind) for kind in get_args(Kind)}
-    title = _Title()
-    for value in (*values["brand"][:1], _gender(entities), *values["colour"][:2], *values["material"][:1]):
-        title.say(value)
-    main_type = values["type"][:1]
-    title.reserve(main_type)
-    title.take_over(product.title)
-    for value in main_type:
-        title.say(value, reserved=True)
-    # Two values of a kind say what it is; more are mostly parts of it.
-    more_types = [value.lower() for value in values["type"][1:2]]
-    for value in (*values["pattern"][:2], *values["style"][:2], *more_types, *values["size"][:2]):
-        title.add_fact(value)
+    english = is_english(product)
+    brand = _brand(entities)
+    title = _with_brand(own_title(product, brand), brand)
+    gains = brand if brand and not _says(product.title, brand) else ""
+    if english and title and not any(map(gender_of, _WORD.findall(title))):
+        gender = gender_fact(product, entities)
+        title = _with_gender(title, brand, gender)
+        gains += gender
+    said = title
     facts = 0
-    for fact in (*_other_attributes(product), *_described(product)):
-        facts += title.add_fact(fact)
-        if facts == MAX_FACTS:
+    if not product.title:
+        said = " ".join(_named(product, entities, brand))
+        gains = said
+    for fact in facts_of(product, entities, title, english):
+        extended = f"{said}, {fact}" if said else fact
+        if facts == MAX_FACTS or len(extended) > MAX_CHARACTERS or len(extended.split()) > MAX_WORDS:
             break
-    text = title.text()
-    if _says_no_more(text, product.title):
+        if english or not fact.isascii() or not _is_english_phrase(fact):
+            is_new = not _repeats(said, fact, english)
+            said, facts = (extended, facts + 1) if is_new else (said, facts)
+    if not said or not (facts or gains):
         return Enrichment(None, "nothing_to_add: attributes and description say no more than the title")
-    return Enrichment(text)
+    return Enrichment(without_repeats(as_printed(said, {brand.split()[0]} if brand else ())))
 
 
-def _says_no_more(text: str, title: str) -> bool:
-    """Whether the title has every word of a text already; Chinese has no blanks between words."""
-    known = {_key(word) for word in _words(title)}
-    return all(
-        _key(word) in known or word in FUNCTION_WORDS or (not word.isascii() and word in title.lower())
-        for word in _words(text)
+def _named(product: CleanProduct, entities: tuple[Entity, ...], brand: str) -> list[str]:
+    """What a product without a title is called: brand, whom it is for, colour, material, kind."""
+    gender = gender_fact(product, entities)
+    words = [brand, _POSSESSIVE.get(gender, gender)]
+    for kind in ("colour", "material", "type"):
+        values = [entity.value for entity in entities if entity.kind == kind]
+        words += values[:1] if kind == "type" else [value.lower() for value in values[:1]]
+    return [word for word in words if word]
+
+
+def own_title(product: CleanProduct, brand: str) -> str:
+    """The shop's title without boilerplate, repeats and typing mistakes, in ordinary capitals, at a usable length."""
+    title = without_boilerplate(product.title, brand)
+    brand_words = {word.casefold() for word in _WORD.findall(brand)}
+    spans = [match.span() for match in _WORD.finditer(title)]
+    words = [title[start:end].lower() for start, end in spans]
+    unwanted = advertising(words, brand_words, words)
+    for start, end in (spans[number] for number in sorted(unwanted, reverse=True)):
+        title = title[:start] + title[end:]
+    title = corrected(without_repeats(title), product)
+    title = as_printed(title, set(_WORD.findall(f"{product.description} {' '.join(product.attributes.values())}")))
+    words = title.split()
+    while words and (len(" ".join(words)) > MAX_CHARACTERS or len(words) > MAX_WORDS):
+        words.pop()
+    return tidy(" ".join(words))
+
+
+def _brand(entities: tuple[Entity, ...]) -> str:
+    """The brand as an attribute has it, if that is a name."""
+    brands = [entity.value for entity in entities if entity.kind == "brand" and entity.value.lower() not in EMPTY_VALUES]
+    return brands[0] if brands else ""
+
+
+def _says(title: str, brand: str) -> bool:
+    """Whether a title has the brand, its first word, or the first letters of its words."""
+    words = [word.casefold() for word in _WORD.findall(title)]
+    names = [word.casefold() for word in _WORD.findall(brand)]
+    initials = "".join(name[0] for name in names if name not in FUNCTION_WORDS)
+    together = "".join(filter(str.isalnum, brand.casefold()))
+    return (
+        not names
+        or names[0] in words
+        or (len(initials) > 1 and initials in words)
+        or together in "".join(filter(str.isalnum, title.casefold()))
     )
 
 
-class _Title:
-    """A title as it grows: it repeats no word, and it ends before it is too long."""
+def _with_brand(title: str, brand: str) -> str:
+    """The title with its brand: at the front where it has none, or has it at the end; as the brand spells itself."""
+    if not brand:
+        return title
+    match = re.search(rf"(?<![\w-]){re.escape(brand)}(?![\w-])", title, re.IGNORECASE)
+    if match:
+        written = match[0] if brand.isupper() and not match[0].islower() else brand
+        before, after = title[: match.start()], title[match.end() :]
+        if before and not after.strip() and all(map(str.isascii, before)):
+            rest = re.sub(r"(?:^|\s)(?:by|from|von|de|par)\s*$|[\s,|-]+$", "", before)
+            return tidy(f"{written} {_lowered(rest)}")
+        return before + written + after
+    if _says(title, brand):
+        return title
+    return f"{brand} {_lowered(title)}".strip()
 
-    def __init__(self) -> None:
-        self._phrases: list[str] = [""]
-        self._keys: set[str] = set()
-        self._length = 0
 
-    def reserve(self, values: Iterable[str]) -> None:
-        """Lets only `say(value, reserved=True)` use the words of these values."""
-        for value in values:
-            self._keys.update(key for word in _words(value) for key in _keys(word))
+def _with_gender(title: str, brand: str, gender: str) -> str:
+    """The title with whom it is for, after the brand; in the title's own capitals."""
+    if not gender:
+        return title
+    word = _POSSESSIVE.get(gender, gender)
+    at = len(brand) + 1 if brand and title.casefold().startswith(f"{brand.casefold()} ") else 0
+    rest = title[at:] if at else _lowered(title)
+    if rest[:1].isupper() and at:
+        word = word.capitalize()
+    return f"{title[:at]}{word} {rest}"
 
-    def say(self, value: str, reserved: bool = False) -> bool:
-        """Continues the current phrase, unless a word of the value is in the title."""
-        keys = [key for word in _words(value) if word not in FUNCTION_WORDS for key in _keys(word)]
-        if any(map(str.isdecimal, value)) and " " in value:
-            keys.append("".join(value.lower().split()))  # 400 ml is 400ml
-        if not keys or self._length + len(value.split()) > MAX_WORDS or (not reserved and self._repeats(keys, value)):
-            return False
-        self._keys.update(keys)
-        self._length += len(value.split())
-        self._phrases[-1] = f"{self._phrases[-1]} {value}".strip()
+
+def _lowered(title: str) -> str:
+    """A title that goes on: its first word without the capital of a beginning, where the second has none either."""
+    words = title.split()
+    plain = len(words) > 1 and words[1][0].islower() and is_allowed(words[0])
+    return title[0].lower() + title[1:] if plain else title
+
+
+def _repeats(title: str, fact: str, english: bool) -> bool:
+    """Whether a title has a word of a fact, also in another inflection or inside a compound."""
+    said = {_key(word) for word in _WORD.findall(title)}
+    words = [word for word in _WORD.findall(fact) if word.lower() not in FUNCTION_WORDS]
+    keys = {key for word in words for key in (_key(word), *(_key(part) for part in word.split("-") if len(part) > 2))}
+    if not words or not said.isdisjoint(keys) or "".join(fact.lower().split()) in "".join(title.lower().split()):
         return True
-
-    def add_fact(self, value: str) -> bool:
-        """Adds the value after a comma."""
-        self._phrases.append("")
-        if self.say(value):
-            return True
-        self._phrases.pop()
+    if english:
         return False
-
-    def take_over(self, title: str) -> None:
-        """Adds the rest of the shop's title: no filler, and a function word only between two words that stay."""
-        taken, before_stays, joining = 0, False, ""
-        for word in _WORD.findall(title):
-            if word.lower() in FUNCTION_WORDS:
-                before_stays = before_stays and not joining
-                joining = word.lower() if before_stays else ""
-                continue
-            before_stays = (
-                word.lower() not in _FILLER
-                and taken < MAX_TITLE_WORDS
-                and self.say(f"{joining} {word}" if joining else word)
-            )
-            taken += before_stays
-            joining = ""
-
-    def text(self) -> str:
-        return ", ".join(phrase for phrase in self._phrases if phrase)
-
-    def _repeats(self, keys: list[str], value: str) -> bool:
-        return (
-            len(set(keys)) < len(keys)
-            or not self._keys.isdisjoint(keys)
-            or (not value.isascii() and value in self.text())
-        )
+    return any(len(key) > 3 and key[: max(4, len(key) - 2)] in title.casefold() for key in keys)
 
 
-def _values(entities: tuple[Entity, ...], kind: Kind) -> list[str]:
-    """The different values of a kind: the title's, then the attributes', and the description's only without others.
-
-    Brands, types and sizes keep their letters; what describes is in lower case.
-    """
-    of_kind = [entity for entity in entities if entity.kind == kind]
-    stated = [entity for entity in of_kind if entity.source != "description"]
-    ordered = sorted(stated or (of_kind if kind != "size" else []), key=lambda entity: entity.source != "title")
-    if kind == "brand" and ordered and ordered[0].source != "title":
-        ordered.reverse()
-    shown = [entity.value if kind in ("brand", "type", "size") else entity.value.lower() for entity in ordered]
-    return [value for value in dict.fromkeys(shown) if value.lower() not in EMPTY_VALUES]
-
-
-def _gender(entities: tuple[Entity, ...]) -> str:
-    for source in ("title", "attribute", "description"):
-        values = [entity.value for entity in entities if entity.kind == "gender" and entity.source.startswith(source)]
-        genders = {GENDERS.get(" ".join(re.findall(r"[^\W_]+(?:'\w*)?", value.lower())), "") for value in values}
-        for gender in _SPECIFIC:
-            if gender in genders:
-                return _POSSESSIVE.get(gender, gender) if all(map(str.isascii, values)) else values[0]
-    return ""
-
-
-def _other_attributes(product: CleanProduct) -> Iterator[str]:
-    """Values of attributes that are no entities and explain themselves, such as "Short Sleeves"."""
-    for key, value in product.attributes.items():
-        words = value.lower().split()
-        is_entity = key.lower().replace("_", " ") in ATTRIBUTE_KEYS
-        if 2 <= len(words) <= 3 and not is_entity and not _NO_FACT_KEY.search(key) and _is_fact(words):
-            yield value.lower()
-
-
-def _described(product: CleanProduct) -> Iterator[str]:
-    """Short phrases of the description that name a part or a property: allowed words that end in a noun."""
-    for phrase in _PHRASE_END.split(_ADVICE.sub(" | ", product.description)):
-        run: list[str] = []
-        for word in (*_words(phrase), ""):
-            if word.isascii() and word not in _NO_FACT and is_allowed(word):
-                run.append(word)
-                continue
-            if 2 <= len(run) <= 4 and _is_fact(run):
-                yield " ".join(run)
-            run = []
-
-
-def _is_fact(words: list[str]) -> bool:
-    last = singular(words[-1])
-    if last in _OTHER_PRODUCTS or not (last in NOUNS or stem(last) in _NOUN_STEMS):
-        return False
-    return all(is_allowed(word) and word not in _NO_FACT for word in words)
+def _is_english_phrase(text: str) -> bool:
+    words = _WORD.findall(text)
+    return bool(words) and all(is_allowed(word) for word in words)
 
 
 def _key(word: str) -> str:
     """What counts as the same word: T-shirt and tshirts, Levi's and Levis."""
-    return stem("".join(filter(str.isalnum, word)))
-
-
-def _keys(word: str) -> list[str]:
-    """The word and, where hyphens join it, its parts: a title with off-white does not say off white again."""
-    return [_key(word), *(stem(part) for part in word.split("-") if len(part) > 2 and "-" in word)]
-
-
-def _words(text: str) -> list[str]:
-    return [word.lower() for word in _WORD.findall(text)]
+    return stem("".join(filter(str.isalnum, word.casefold())))

@@ -37,6 +37,14 @@ _INSTRUCTION = re.compile(
 )
 
 
+_ENTITY_REST = re.compile(
+    r"&\s?#?\w{2,7};|&?\s?\b(?:[lr][sd]quo|[nm]dash|nbsp|hellip|quot|bull|reg|trade|copy|deg|apos|amp);"
+    r"|&\s?(?:[lr][sd]quo|[nm]dash|nbsp|hellip|quot|amp)\b|[™®©]",
+    re.IGNORECASE,
+)
+"""What a broken export leaves of HTML entities: "& ndash", "rsquo;", "&amp;nbsp"; and trade marks' signs."""
+
+
 @dataclass(frozen=True, slots=True)
 class CleanProduct:
     """A product as providers see it: its text is cleaned, its images are as the catalog has them."""
@@ -63,7 +71,7 @@ def clean_product(product: Product) -> CleanProduct:
 
 def clean_text(text: str) -> str:
     """One line of plain text without addresses, markup, and what stands from an instruction to a model on."""
-    text = plain(html.unescape(text))
+    text = plain(_ENTITY_REST.sub(" ", html.unescape(html.unescape(text))))
     revealed = text.translate(_LOOKALIKES)
     matches = (_INSTRUCTION.search(revealed), _INSTRUCTION.search(revealed.translate(_LEET)))
     end = min((match.start() for match in matches if match), default=len(text))

@@ -1,0 +1,48 @@
+"""Typing mistakes in a shop's title: one letter doubled, dropped or swapped in a word that its own row spells right.
+
+A word is only mended towards the brand, category, attributes and description of the same product, or a colour or kind
+of the word lists; a name that merely looks like another word is left alone.
+"""
+
+from __future__ import annotations
+
+import re
+
+from moon2.augment.text.lexicon import COLOURS, KINDS, MATERIALS, PATTERNS, is_allowed, singular
+from moon2.augment.text.sanitize import CleanProduct
+
+SHORTEST = 5
+"""Letters of a word that may be mended; shorter ones are one letter away from too many others."""
+_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_LISTED = {word for words in (COLOURS, MATERIALS, PATTERNS, KINDS) for word in words if word.isalpha() and len(word) > 5}
+
+
+def corrected(title: str, product: CleanProduct) -> str:
+    """The title with its typing mistakes mended."""
+    row = f"{' '.join(product.attributes.values())} {' '.join(product.category)} {product.description[:300]}"
+    spelled = {word.casefold(): word for word in _WORD.findall(row) if len(word) >= SHORTEST}
+
+    def mended(match: re.Match[str]) -> str:
+        written = match[0]
+        word = written.casefold()
+        if len(word) < SHORTEST or not word.isascii() or word in spelled or is_allowed(word) or singular(word) in spelled.keys() | KINDS:
+            return written
+        for right_word in _one_slip_from(word):
+            if right_word.startswith(word) or right_word.replace("our", "or") == word:
+                continue  # an inflection, or another country's spelling
+            if right_word in spelled or (written.islower() and (right_word in _LISTED or singular(right_word) in _LISTED)):
+                found = spelled.get(right_word, right_word)
+                capitals = written.isupper(), written[0].isupper()
+                return found.upper() if capitals[0] else found[0].upper() + found[1:] if capitals[1] else found.lower()
+        return written
+
+    return _WORD.sub(mended, title)
+
+
+def _one_slip_from(word: str) -> list[str]:
+    """The words of which this may be a slip: a letter doubled, two swapped, one dropped."""
+    doubled = [word[:i] + word[i + 1 :] for i in range(1, len(word)) if word[i] == word[i - 1]]
+    swapped = [word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(len(word) - 1) if word[i] != word[i + 1]]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    dropped = [word[:i] + letter + word[i:] for i in range(1, len(word) + 1) for letter in letters]
+    return [*doubled, *swapped, *dropped]
