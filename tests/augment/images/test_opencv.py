@@ -141,6 +141,23 @@ def test_an_unclear_photo_stays_as_it_is_with_a_reason() -> None:
 
 
 @pytest.mark.parametrize(
+    ("title", "category"),
+    [
+        ("Red art poster", ()),
+        ("Sunset", ("Home", "Wall art")),
+        ("Wool rug 70 x 140", ()),
+        ("Leinwandbild Fototapete", ()),
+    ],
+)
+def test_nothing_is_cut_out_of_a_picture(title: str, category: tuple[str, ...]) -> None:
+    photo = _photo(COLOURS["red"])
+    expansion = _expand(Product(id="1", title=title, category=category, images=(photo,)), 2)
+    assert expansion.reason.startswith("main-unsegmented: ")
+    assert np.abs(_pixels(expansion.main) - _pixels(photo)).mean() < 6
+    assert _expand(Product(id="1", title="Red shirt", images=(photo,)), 2).reason == ""
+
+
+@pytest.mark.parametrize(
     ("images", "code"),
     [
         ((), "no_image"),

@@ -7,8 +7,9 @@ navy shirt must stay navy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2 as opencv
@@ -17,13 +18,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moon2.augment.images.backdrops import SCENES, FloatImage, contact_shadow
+from moon2.augment.images.confidence import SURE
 from moon2.augment.images.provider import Expansion, ImageProvider, Variant, first_image, product_random
 from moon2.augment.images.segmentation import find_subject
+from moon2.augment.text.lexicon import load_words, phrases_pattern
 from moon2.augment.text.sanitize import CleanProduct
 from moon2.images import LongestSide
 
 cv2: Any = opencv  # the types it declares lose the dtype of every array
 
+_FLAT = re.compile(rf"(?<![^\W_])(?:{phrases_pattern(load_words('flat_goods'))})s?(?![^\W_])", re.IGNORECASE)
 LONGEST_SIDE = 512
 QUALITY = 90
 MAX_ENLARGEMENT = 1.5
@@ -39,6 +43,7 @@ class CutOut:
     Attributes:
         image: (height, width, 3) float32 RGB, 0 to 255.
         mask: (height, width) float32, 0 to 1; all ones when the product is not segmented.
+        shade: (height, width) float32, 0 to 1: the light that its shadow leaves on a backdrop.
         segmented: whether the product stands out from its background.
         clear: whether its edge is clear enough for any backdrop.
         cropped: whether the photo's edge cuts it off.
@@ -46,6 +51,7 @@ class CutOut:
 
     image: FloatImage
     mask: NDArray[np.float32]
+    shade: NDArray[np.float32]
     segmented: bool
     clear: bool
     cropped: bool
@@ -56,7 +62,7 @@ class OpenCVProvider(ImageProvider):
 
     name = "opencv"
     model = ""
-    prompt = "opencv-v1"
+    prompt = "opencv-v2"
 
     def __init__(self, *_: object) -> None:
         """Needs neither settings nor prompts."""
@@ -71,7 +77,7 @@ class OpenCVProvider(ImageProvider):
         """
         image = first_image(product, LongestSide(LONGEST_SIDE))
         image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-        cut = cut_out(np.asarray(image))
+        cut = uncut(np.asarray(image)) if fills_its_frame(product) else cut_out(np.asarray(image))
         # Another backdrop needs a cut-out to set on it.
         kinds = [kind for kind in VARIANTS if cut.segmented or kind != "background"]
         first = int(product_random(seed, product.id).integers(len(kinds)))
@@ -81,8 +87,14 @@ class OpenCVProvider(ImageProvider):
             # A generator of its own, so that one variant more changes none of the others.
             pixels, description = VARIANTS[kind](cut, product_random(seed, product.id, number))
             variants.append(Variant(encode(pixels), kind, description))
-        reason = "" if cut.segmented else "main-unsegmented: the product does not stand out from its background"
+        reason = "" if cut.segmented else "main-unsegmented: no cut-out is surely the product alone, so the photo stays"
         return Expansion(encode(main_image(cut)), tuple(variants), reason)
+
+
+def fills_its_frame(product: CleanProduct) -> bool:
+    """Whether the shop calls it a picture, a rug or the like: there the figure in the middle is not the product."""
+    text = ", ".join([product.title, *product.category[-1:]])
+    return _FLAT.search(text) is not None
 
 
 def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
@@ -92,15 +104,15 @@ def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
         pixels: (height, width, 3) uint8 RGB.
     """
     subject = find_subject(pixels)
-    if subject is None or subject.mask.max() <= 0.5:
-        return CutOut(pixels.astype(np.float32), np.ones(pixels.shape[:2], np.float32), False, False, False)
+    if subject is None or subject.confidence < SURE or subject.mask.max() <= 0.5:
+        return uncut(pixels)
     image, mask = subject.image, subject.mask
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.max(axis=1) > 0.5), np.flatnonzero(mask.max(axis=0) > 0.5)
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     # In the middle, a product that the photo's edge cuts off would look sawn off.
     if top == 0 or bottom == height or left == 0 or right == width:
-        return CutOut(image, mask, True, subject.clear, True)
+        return CutOut(image, mask, subject.shade, True, subject.clear, True)
     room_y, room_x = height * (1 - 2 * MARGIN), width * (1 - 2 * MARGIN)
     scale = min(room_y / (bottom - top), room_x / (right - left), MAX_ENLARGEMENT)
     centre_y, centre_x = (top + bottom) / 2, (left + right) / 2
@@ -108,12 +120,19 @@ def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
     flags = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     moved = cv2.warpAffine(image, move, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     moved_mask = np.clip(cv2.warpAffine(mask, move, (width, height), flags=cv2.INTER_LINEAR), 0, 1)
-    return CutOut(np.clip(moved, 0, 255), moved_mask, True, subject.clear, False)
+    shade = cv2.warpAffine(subject.shade, move, (width, height), flags=cv2.INTER_LINEAR, borderValue=1)
+    return CutOut(np.clip(moved, 0, 255), moved_mask, shade, True, subject.clear, False)
+
+
+def uncut(pixels: NDArray[np.uint8]) -> CutOut:
+    """The photo as it is, (height, width, 3) uint8 RGB, where no cut-out is surely the product."""
+    whole = np.ones(pixels.shape[:2], np.float32)
+    return CutOut(pixels.astype(np.float32), whole, whole, False, False, False)
 
 
 def main_image(cut: CutOut) -> FloatImage:
-    """I_m: the product on clean white; the photo as it is where the product is not segmented."""
-    return _over(cut, np.full_like(cut.image, 255)) if cut.segmented else cut.image
+    """I_m: the product and its shadow on clean white; the photo as it is where the product is not segmented."""
+    return _over(cut, 255 * np.repeat(cut.shade[..., None], 3, axis=2)) if cut.segmented else cut.image
 
 
 def background(cut: CutOut, random: np.random.Generator) -> tuple[FloatImage, str]:
@@ -147,7 +166,7 @@ def viewpoint(cut: CutOut, random: np.random.Generator) -> tuple[FloatImage, str
         return _warped(cut.image, move, cv2.BORDER_REFLECT_101), description
     border = cv2.BORDER_CONSTANT if whole else cv2.BORDER_REPLICATE
     mask = np.clip(_warped(cut.mask, move, border), 0, 1)
-    turned = CutOut(_warped(cut.image, move, cv2.BORDER_REPLICATE), mask, cut.segmented, cut.clear, cut.cropped)
+    turned = replace(cut, image=_warped(cut.image, move, cv2.BORDER_REPLICATE), mask=mask)
     return _over(turned, SCENES["studio"](height, width, height, random)), description
 
 

@@ -1,9 +1,9 @@
 """Segments the product in a shop's photo without a model, and lifts it off its backdrop without a halo.
 
 Most catalog photos have one even backdrop. There a flood from the border leaves the product, and edges stop the flood
-where a white product stands on white. Where the border is uneven, GrabCut decides, and begins with the pixels that are
-unlike the border. Both take too much rather than too little; an implausible mask is dropped. At the product's edge,
-colours are mixtures of product and backdrop, which are separated here.
+where a white product stands on white. Before any other backdrop nothing is segmented: without a model of what things
+are, half of such masks lack a handle or gain a flowerpot. At the product's edge, colours are mixtures of product and
+backdrop, which are separated here; the product's shadow becomes a share of light, to be cast on another backdrop.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import cv2 as opencv
 import numpy as np
 from numpy.typing import NDArray
 
+from moon2.augment.images.confidence import confidence
+
 cv2: Any = opencv  # the types it declares lose the dtype of every array
 
 Pixels = NDArray[np.uint8]
@@ -25,14 +27,15 @@ WORK_SIDE = 160
 """Images are segmented at this longest side; the edge is then refined at the image's own size."""
 LEAST, MOST = 0.015, 0.93
 """Share of the image that a product can plausibly take: from a pendant to a close-up."""
-LEAST_OF_UNEVEN = 0.08
-"""The same where GrabCut decides: a small mask there is mostly a piece of the product or of the room."""
 EVEN_SHARE = 0.4
 """Least share of backdrop in the border of an even photo; a model's body may take the rest."""
 CLOSE_FIT = 3.2
 """Distance in CIELAB from the fitted colour below which nine tenths of an even backdrop's border lie."""
 ALIKE = 3.5
 """Distance in CIELAB up to which a pixel is backdrop: the noise of compressed white."""
+SHADOW_REACH = 0.1
+"""How far from the product a shadow is believed to be its own, as a share of the image's side."""
+DARKEST_SHADOW = 0.6
 _SMALL_DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 
@@ -44,12 +47,16 @@ class Subject:
     Attributes:
         image: (height, width, 3) float32 RGB, 0 to 255: the photo, without the backdrop's colour in the edge.
         mask: (height, width) float32, 0 backdrop to 1 product.
+        shade: (height, width) float32, 0 to 1: the share of light that the product's shadow leaves on the backdrop.
         clear: whether the edge stands out from the backdrop; that of a white product on white is less exact.
+        confidence: 0 to 1, how sure it is that this is the product, whole and alone; see `confidence.py`.
     """
 
     image: Floats
     mask: Floats
+    shade: Floats
     clear: bool
+    confidence: float
 
 
 def find_subject(pixels: Pixels) -> Subject | None:
@@ -66,17 +73,12 @@ def find_subject(pixels: Pixels) -> Subject | None:
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
     lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     backdrop = _even_backdrop(lab)
-    mask = _by_grabcut(small, lab) if backdrop is None else _before_even_backdrop(lab, backdrop)
-    if mask is None or not _plausible(mask, LEAST if backdrop is not None else LEAST_OF_UNEVEN):
+    if backdrop is None:
         return None
-    return _lifted(pixels.astype(np.float32), mask)
-
-
-def _plausible(mask: Flags, least: float) -> bool:
-    border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
-    # A shelf behind the product leaves the image in several places on both sides; a person does not.
-    shelf = min(_stretches(mask[:, 0]), _stretches(mask[:, -1])) >= 2
-    return bool(least <= mask.mean() <= MOST and border.mean() <= 0.75 and not shelf)
+    mask = _before_even_backdrop(lab, backdrop)
+    if not LEAST <= mask.mean() <= MOST:
+        return None
+    return _lifted(pixels.astype(np.float32), mask, _shade(lab, backdrop, mask), confidence(mask, lab))
 
 
 def _stretches(line: NDArray[np.uint8] | NDArray[np.bool_]) -> int:
@@ -94,7 +96,7 @@ def _even_backdrop(lab: Floats) -> Floats | None:
     distances = np.linalg.norm(colours[None] - candidates[:, None], axis=2)
     near = distances[(distances < 6).sum(axis=1).argmax()] < 6
     stiff = np.diag([0, 1, 1, 1, 1]).astype(np.float32) * 0.03 * len(colours)
-    for _ in range(3):
+    for _ in range(5):  # a fall of light grows from where the colour is most frequent
         if near.mean() < EVEN_SHARE / 2:
             return None
         chosen = places[near]
@@ -136,7 +138,7 @@ def _without_shadow(lab: Floats, backdrop: Floats, distance: Floats, mask: Flags
     same_hue = np.linalg.norm(lab[..., 1:] - backdrop[..., 1:], axis=2) < 6
     slope = cv2.Sobel(lab[..., 0], cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(lab[..., 0], cv2.CV_32F, 0, 1) ** 2
     # Sobel's weights sum to 8 for a step of one a pixel. A shadow fades; a product ends.
-    shadow = same_hue & (darker < 42) & (np.sqrt(slope) / 8 < 6.0)
+    shadow = same_hue & (darker < 42) & (np.sqrt(slope) / 8 < 6.0 * WORK_SIDE / max(mask.shape))
     rest = 1 - _reached_from_border((mask == 0) | shadow)
     rest = cv2.morphologyEx(rest, cv2.MORPH_CLOSE, _SMALL_DISC) & mask
     # The shadow's rim, which is too steep for the test above.
@@ -149,32 +151,6 @@ def _without_shadow(lab: Floats, backdrop: Floats, distance: Floats, mask: Flags
     breaks = _parts(rest, 0.01 * float(mask.sum()))[1] > _parts(mask, 0.01 * float(mask.sum()))[1]
     certain = not breaks and (distance[rest > 0] > 20).mean() > 0.75 and (darker[gone] > 5).mean() > 0.6
     return rest if certain else mask
-
-
-def _by_grabcut(small: Pixels, lab: Floats) -> Flags | None:
-    height, width = small.shape[:2]
-    border = np.ascontiguousarray(_border(lab))
-    cv2.setRNGSeed(0)  # k-means draws, and so do GrabCut's mixtures of colours
-    clusters = min(6, len(border))
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 1.0)
-    _, _, centres = cv2.kmeans(border, clusters, None, stop, 1, cv2.KMEANS_PP_CENTERS)
-    unlike = np.linalg.norm(lab[:, :, None] - centres[None, None], axis=3).min(axis=2)
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-    central = np.exp(-((x / 0.75) ** 4) - (y / 0.8) ** 4)
-    score = cv2.GaussianBlur(unlike.astype(np.float32), (0, 0), 1.0) * central
-    likely = score > 0.35 * float(np.quantile(score, 0.97))
-    guess = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    guess[0] = guess[-1] = cv2.GC_BGD
-    guess[:, 0] = guess[:, -1] = cv2.GC_BGD
-    if not likely[1:-1, 1:-1].any():
-        return None
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    try:
-        cv2.grabCut(np.ascontiguousarray(small[..., ::-1]), guess, None, *models, 3, cv2.GC_INIT_WITH_MASK)
-    except cv2.error:
-        return None
-    mask = _cleaned(((guess == cv2.GC_FGD) | (guess == cv2.GC_PR_FGD)).astype(np.uint8))
-    return 1 - _reached_from_border(mask == 0)  # holes belong to the product
 
 
 def _reached_from_border(free: NDArray[np.bool_]) -> Flags:
@@ -212,7 +188,19 @@ def _cleaned(mask: Flags) -> Flags:
     return np.isin(labels, 1 + np.flatnonzero(large)).astype(np.uint8)
 
 
-def _lifted(image: Floats, small_mask: Flags) -> Subject:
+def _shade(lab: Floats, backdrop: Floats, mask: Flags) -> Floats:
+    """The share of light that shadows leave on the backdrop, near the product; under the product as beside it."""
+    outside = (1 - cv2.dilate(mask, _SMALL_DISC)).astype(np.float32)
+    light = np.clip(lab[..., 0] / np.maximum(backdrop[..., 0], 1) + 0.03, DARKEST_SHADOW, 1)
+    window = (7, 7)
+    beside = cv2.blur(light * outside, window) / np.maximum(cv2.blur(outside, window), 1e-3)
+    shade = np.where(outside > 0, light, np.where(beside > 0, beside, 1))
+    away = cv2.distanceTransform(1 - mask, cv2.DIST_L2, 3) / (SHADOW_REACH * max(mask.shape))
+    near: Floats = np.clip(1.5 - 1.5 * away, 0, 1).astype(np.float32)
+    return (1 - (1 - shade) * near).astype(np.float32)
+
+
+def _lifted(image: Floats, small_mask: Flags, shade: Floats, sure: float) -> Subject:
     """The edge at the image's own size: each pixel there is a share of product colour and a rest of backdrop."""
     height, width = image.shape[:2]
     scale = max(1.0, max(height, width) / max(small_mask.shape))
@@ -238,7 +226,8 @@ def _lifted(image: Floats, small_mask: Flags) -> Subject:
     unmixed = product + image - (share[..., None] * difference + backdrop)
     lifted = np.where(apart[..., None], np.clip(unmixed, 0, 255), image).astype(np.float32)
     clear = bool(apart.sum() >= 0.6 * max(1, rim.sum()))
-    return Subject(lifted, alpha, clear)
+    shade = np.clip(cv2.resize(shade, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+    return Subject(lifted, alpha, shade, clear, sure)
 
 
 def _mean_near(image: Floats, weight: Floats, window: int) -> tuple[Floats, NDArray[np.bool_]]:

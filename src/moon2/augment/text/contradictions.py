@@ -26,6 +26,8 @@ from moon2.augment.text.sanitize import CleanProduct
 
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*'?")
 _END = re.compile(r"[,;:|()\[\]/]|\s-+\s|\.\s")
+
+
 def gender_of(word: str) -> str:
     """The one name of whom a word means, such as "women" for "Ladies'"; "" for any other word."""
     word = word.casefold()
@@ -103,8 +105,10 @@ def contradicted_kind(title: str, product: CleanProduct) -> str:
     said = head_kind(title)
     types = [value for key, value in product.attributes.items() if _kind_of_key(key) == "type"]
     by_title = head_kind(product.title)
-    sources = [by_title] if by_title else [head for text in (*product.category[-1:], *types) if (head := head_kind(text))]
-    if not said or not sources or any(map(lambda source: _agree(said, source), sources)):
+    sources = (
+        [by_title] if by_title else [head for text in (*product.category[-1:], *types) if (head := head_kind(text))]
+    )
+    if not said or not sources or any(_agree(said, source) for source in sources):
         return ""
     return f"it names a {said.split()[-1]}, the shop a {sources[0].split()[-1]}"
 

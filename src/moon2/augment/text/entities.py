@@ -57,12 +57,15 @@ def advice_pattern(use: str) -> str:
 
 # Chinese has no blanks between words, so its phrases of several characters are matched anywhere.
 _CHINESE = [phrase for phrase in _LEXICON if ord(phrase[0]) > 0x3000 and len(phrase) > 1]
-_PHRASE = re.compile(rf"(?<![^\W_])(?:{phrases_pattern(_LEXICON)})(?!'?[^\W_])|{phrases_pattern(_CHINESE)}", re.IGNORECASE)
+_PHRASE = re.compile(
+    rf"(?<![^\W_])(?:{phrases_pattern(_LEXICON)})(?!'?[^\W_])|{phrases_pattern(_CHINESE)}", re.IGNORECASE
+)
 _ADVICE = re.compile(advice_pattern("values"), re.IGNORECASE)
 _AMBIGUOUS = load_words("ambiguous")
+_LENGTH_UNITS = [word for word, unit in UNITS.items() if unit in SIZE_UNITS or word[:4] == "inch"]
 _SIZE = re.compile(
     r"(?<![\w.,-])\d+(?:[.,]\d+)?(?:\s?[x×*]\s?\d+(?:[.,]\d+)?){0,2}[ -]?"
-    rf"(?i:{phrases_pattern([word for word, unit in UNITS.items() if unit in SIZE_UNITS or word[:4] == 'inch'])})(?![\w-])"
+    rf"(?i:{phrases_pattern(_LENGTH_UNITS)})(?![\w-])"
     r"|\b(?:UK|US|EU|EUR|IND)[ -]?\d{1,2}(?:\.5)?\b"
     rf"|\b(?i:sizes?)[ :]+(?:\d{{1,3}}(?:\.\d)?|{phrases_pattern(LETTER_SIZES)})\b"
     rf"|(?<![\w.&'/-])(?:{phrases_pattern(LETTER_SIZES - set('SML'))})(?![\w.&'-])"

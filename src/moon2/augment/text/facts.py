@@ -52,7 +52,9 @@ _NO_FACT_KEY = re.compile(
     r"care|warranty|wash|measure|season|year|brand|country|origin|seller|sku|code|id\b|ean|gtin|shade name|shelf|trend",
     re.IGNORECASE,
 )
-_DIMENSION = re.compile(r"height|width|length|depth|diameter|capacity|höhe|breite|länge|tiefe|durchmesser", re.IGNORECASE)
+_DIMENSION = re.compile(
+    r"height|width|length|depth|diameter|capacity|memory|storage|höhe|breite|länge|tiefe|durchmesser", re.IGNORECASE
+)
 
 
 def facts_of(product: CleanProduct, entities: tuple[Entity, ...], title: str, english: bool) -> Iterator[str]:
@@ -79,7 +81,9 @@ def facts_of(product: CleanProduct, entities: tuple[Entity, ...], title: str, en
             if kind == "style":
                 values = [value for value in values if worn or STYLES.get(value.lower(), "") != "worn"]
             if english:
-                values = [_in_small_letters(value) for value in values if kind not in _LISTED or _NAMES[kind].search(value)]
+                values = [
+                    _in_small_letters(value) for value in values if kind not in _LISTED or _NAMES[kind].search(value)
+                ]
             yield from _new(kind, values, title)
     yield from _other_attributes(product, english)
     if english:
@@ -116,7 +120,7 @@ def gender_fact(product: CleanProduct, entities: tuple[Entity, ...]) -> str:
 def _new(kind: Kind, values: list[str], title: str) -> Iterator[str]:
     """At most two values where the title names none of this kind; a colour also where it names a shade of it."""
     named = [match[0].lower().replace("-", " ") for match in _NAMES[kind].finditer(title)]
-    for value in values[: 1 if kind in ("colour", "style") else 2]:
+    for value in values[: 2 if kind == "material" else 1]:
         if named and not (kind == "colour" and any(value in COLOURS.get(shade, "").split() for shade in named)):
             continue
         yield value
@@ -128,7 +132,11 @@ def _type(values: list[str], title: str) -> Iterator[str]:
         return
     for value in values:
         words = _WORD.findall(value.lower())
-        if len(words) <= 3 and NEVER.isdisjoint(words) and not {"and", "&", "other", "others"} & {*words, *value.lower().split()}:
+        if (
+            len(words) <= 3
+            and NEVER.isdisjoint(words)
+            and not {"and", "&", "other", "others"} & {*words, *value.lower().split()}
+        ):
             last = words[-1:] and (words[-1] if words[-1] in KINDS else singular(words[-1]))
             if last:
                 yield " ".join([*words[:-1], last])
@@ -178,6 +186,4 @@ def _is_part(words: list[str]) -> bool:
     return noun in _DESCRIBES or is_plain_noun
 
 
-_DESCRIBES = (
-    load_words("descriptive").keys() | COLOURS.keys() | MATERIALS.keys() | PATTERNS.keys() | STYLES.keys()
-)
+_DESCRIBES = load_words("descriptive").keys() | COLOURS.keys() | MATERIALS.keys() | PATTERNS.keys() | STYLES.keys()

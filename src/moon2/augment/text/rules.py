@@ -14,7 +14,7 @@ from moon2.augment.text.contradictions import gender_of
 from moon2.augment.text.entities import Entity
 from moon2.augment.text.facts import facts_of, gender_fact
 from moon2.augment.text.language import is_english
-from moon2.augment.text.lexicon import EMPTY_VALUES, FUNCTION_WORDS, is_allowed, stem
+from moon2.augment.text.lexicon import EMPTY_VALUES, FUNCTION_WORDS, UNITS, is_allowed, stem
 from moon2.augment.text.provider import Enrichment, TextProvider
 from moon2.augment.text.sanitize import CleanProduct
 from moon2.augment.text.spelling import corrected
@@ -101,7 +101,9 @@ def own_title(product: CleanProduct, brand: str) -> str:
 
 def _brand(entities: tuple[Entity, ...]) -> str:
     """The brand as an attribute has it, if that is a name."""
-    brands = [entity.value for entity in entities if entity.kind == "brand" and entity.value.lower() not in EMPTY_VALUES]
+    brands = [
+        entity.value for entity in entities if entity.kind == "brand" and entity.value.lower() not in EMPTY_VALUES
+    ]
     return brands[0] if brands else ""
 
 
@@ -110,7 +112,7 @@ def _says(title: str, brand: str) -> bool:
     words = [word.casefold() for word in _WORD.findall(title)]
     names = [word.casefold() for word in _WORD.findall(brand)]
     initials = "".join(name[0] for name in names if name not in FUNCTION_WORDS)
-    together = "".join(filter(str.isalnum, brand.casefold()))
+    together = "".join(filter(str.isalnum, "".join(names[:2])))
     return (
         not names
         or names[0] in words
@@ -157,6 +159,9 @@ def _lowered(title: str) -> str:
 
 def _repeats(title: str, fact: str, english: bool) -> bool:
     """Whether a title has a word of a fact, also in another inflection or inside a compound."""
+    measured = re.search(r"\d.*", fact.lower())
+    if measured and any(word.lower() in UNITS for word in re.findall(r"[^\W\d]+", measured[0])):
+        return "".join(measured[0].split()) in "".join(title.lower().split())
     said = {_key(word) for word in _WORD.findall(title)}
     words = [word for word in _WORD.findall(fact) if word.lower() not in FUNCTION_WORDS]
     keys = {key for word in words for key in (_key(word), *(_key(part) for part in word.split("-") if len(part) > 2))}

@@ -90,7 +90,9 @@ class SourceFacts:
 
     def __init__(self, product: CleanProduct, entities: Iterable[Entity]) -> None:
         attributes = (f"{key.replace('_', ' ')}: {value}" for key, value in product.attributes.items())
-        text = "\n".join([product.title, product.description, *product.category, *attributes])
+        # Alone too: "size: 50 x 70 cm" is no size 50.
+        values = product.attributes.values()
+        text = "\n".join([product.title, product.description, *product.category, *attributes, *values])
         words = _words(text)
         self.words = words | set(map(stem, words))
         self.title_words = _words(product.title)

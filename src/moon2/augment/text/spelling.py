@@ -14,7 +14,9 @@ from moon2.augment.text.sanitize import CleanProduct
 SHORTEST = 5
 """Letters of a word that may be mended; shorter ones are one letter away from too many others."""
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
-_LISTED = {word for words in (COLOURS, MATERIALS, PATTERNS, KINDS) for word in words if word.isalpha() and len(word) > 5}
+_LISTED = {
+    word for words in (COLOURS, MATERIALS, PATTERNS, KINDS) for word in words if word.isalpha() and len(word) > 3
+}
 
 
 def corrected(title: str, product: CleanProduct) -> str:
@@ -23,20 +25,26 @@ def corrected(title: str, product: CleanProduct) -> str:
     spelled = {word.casefold(): word for word in _WORD.findall(row) if len(word) >= SHORTEST}
 
     def mended(match: re.Match[str]) -> str:
-        written = match[0]
-        word = written.casefold()
-        if len(word) < SHORTEST or not word.isascii() or word in spelled or is_allowed(word) or singular(word) in spelled.keys() | KINDS:
+        written, word = match[0], match[0].casefold()
+        known = is_allowed(word) or any(form in spelled or form in KINDS for form in (word, singular(word)))
+        if len(word) < SHORTEST or not word.isascii() or known:
             return written
-        for right_word in _one_slip_from(word):
-            if right_word.startswith(word) or right_word.replace("our", "or") == word:
+        for right in _one_slip_from(word):
+            if right.startswith(word) or right.replace("our", "or") == word:
                 continue  # an inflection, or another country's spelling
-            if right_word in spelled or (written.islower() and (right_word in _LISTED or singular(right_word) in _LISTED)):
-                found = spelled.get(right_word, right_word)
-                capitals = written.isupper(), written[0].isupper()
-                return found.upper() if capitals[0] else found[0].upper() + found[1:] if capitals[1] else found.lower()
+            # A name has a capital; a slip in a listed word is only believed in small letters.
+            listed = written.islower() and (right in _LISTED or singular(right) in _LISTED)
+            if right in spelled or listed:
+                return _in_capitals_of(written, spelled.get(right, right))
         return written
 
     return _WORD.sub(mended, title)
+
+
+def _in_capitals_of(written: str, word: str) -> str:
+    if written.isupper():
+        return word.upper()
+    return word[0].upper() + word[1:] if written[0].isupper() else word.lower()
 
 
 def _one_slip_from(word: str) -> list[str]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 
 from moon2.augment.text.lexicon import (
     FUNCTION_WORDS,
     HARMLESS,
     IN_NAMES,
     NEVER,
+    UNITS,
     is_allowed,
     load_words,
     phrases_pattern,
@@ -28,12 +29,15 @@ _LATIN = phrases_pattern(word for word, heading in _BOILERPLATE_WORDS.items() if
 _CHINESE = "|".join(word for word in _BOILERPLATE_WORDS if ord(word[0]) > 0x3000)
 _BOILERPLATE = re.compile(
     rf"(?<![\w-])(?:{_LATIN})(?:\s20\d\d)?(?![\w-])\s?:?|(?<![\w-])(?:{_HEADINGS})\s?:|[【\[(]?(?:{_CHINESE})[】\])]?"
-    r"|#\s?\d+(?=\s|$)|(?<!\w)new\s?!|^\s*(?:new|neu|nouveau|nuevo)\s*[-!:|,]\s+",
+    r"|#\s?\d+(?=\s|$)|(?<!\w)new\s?!|^\s*(?:new|neu|nouveau|nuevo)\s*[-!:|,]\s+"
+    r"|\s[-|!,]\s*(?:new|neu|nouveau|nuevo)[\s!|-]*$",
     re.IGNORECASE,
 )
 _ASIAN = "\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef"
 _JOINS = r"&|\+|-|and|by|for|from|in|of|or|the|to|with|und|mit|für|von|et|de|y"
-_DANGLING = re.compile(rf"(?:^(?:[,，.:;/|•·~*!?+&-]+\s*)+)|(?:\s*(?:[,，.:;/|•·~*!?+-]|(?<=\s)(?:{_JOINS})$)+$)", re.IGNORECASE)
+_DANGLING = re.compile(
+    rf"(?:^(?:[,，.:;/|•·~*!?+&-]+\s*)+)|(?:\s*(?:[,，.:;/|•·~*!?+-]|(?<=\s)(?:{_JOINS})$)+$)", re.IGNORECASE
+)
 _WORD = re.compile(r"[^\W_]+(?:[-'.&/+][^\W_]+)*")
 MAX_SHOUTED = 3
 """Letters of a word that may be an abbreviation in a title of capitals, as USB and LED are."""
@@ -46,6 +50,7 @@ def without_boilerplate(title: str, brand: str = "") -> str:
         title: one line.
         brand: a name that may hold such words.
     """
+
     def gap(match: re.Match[str]) -> str:
         return match[0] if match[0].strip().casefold() in brand.casefold() else " , "
 
@@ -100,7 +105,7 @@ def without_repeats(title: str) -> str:
     removed: list[tuple[int, int]] = []
     for match in _WORD.finditer(title):
         word = match[0].casefold()
-        if word in FUNCTION_WORDS or not word.isascii():
+        if word in FUNCTION_WORDS or word in UNITS or not word.isascii():
             breath += word in FUNCTION_WORDS
             continue
         key = stem("".join(filter(str.isalnum, word)))
@@ -113,7 +118,7 @@ def without_repeats(title: str) -> str:
     return tidy(title)
 
 
-def as_printed(title: str, spellings: Container[str] = ()) -> str:
+def as_printed(title: str, spellings: Collection[str] = ()) -> str:
     """A title of capitals in capitals and small letters, and a large letter where a title begins.
 
     Args:
@@ -125,13 +130,22 @@ def as_printed(title: str, spellings: Container[str] = ()) -> str:
     shouts = len(letters) > 6 and len(words) > 1 and sum(map(str.isupper, letters)) > 0.8 * len(letters)
     if shouts:
         title = _WORD.sub(lambda match: _spoken(match[0], spellings), title)
+    else:
+        title = _WORD.sub(lambda match: _as_in(spellings, match[0]), title)
     first = _WORD.search(title)
     if first and first.start() == 0 and first[0].islower() and first[0] not in spellings:
         title = title[0].upper() + title[1:]
     return title
 
 
-def _spoken(word: str, spellings: Container[str]) -> str:
+def _as_in(spellings: Collection[str], word: str) -> str:
+    """A single shouted word as the product's other text writes it, if it does in small letters."""
+    if len(word) <= MAX_SHOUTED + 1 or not word.isupper() or not word.isalpha() or word in spellings:
+        return word
+    return next((form for form in (word.capitalize(), word.lower()) if form in spellings), word)
+
+
+def _spoken(word: str, spellings: Collection[str]) -> str:
     """A shouted word as it is spoken: codes, and what may be an abbreviation, stay."""
     if any(map(str.isdecimal, word)) or word in spellings:
         return word
