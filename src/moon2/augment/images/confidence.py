@@ -1,8 +1,9 @@
 """How sure it is that a mask is the product, whole and alone: the main image is replaced only where it is.
 
-A cut-out that shows the wrong thing costs more than a photo that stays as it is. Two things are looked at, and the
-worse decides: whether the mask is one thing (or a pair of one thing), and how the frame cuts it off. What leaves the
-frame on three sides is a close-up, a wall, or what an even half of a cluttered photo left over.
+A cut-out that shows the wrong thing costs more than a photo that stays as it is. Four things are looked at, and the
+worst decides: whether the mask is one thing (or a pair of one thing), how the frame cuts it off, whether something that
+belongs to it was left out, and whether its edge is unlike the backdrop. What leaves the frame on three sides is a
+close-up, a wall, or what an even half of a cluttered photo left over.
 """
 
 from __future__ import annotations
@@ -22,18 +23,24 @@ SURE = 0.75
 """Least confidence of a cut-out that replaces the photo."""
 PART = 0.02
 """Share of the largest part from which another part is a thing of its own, not a speck."""
+LEFT_OUT = 0.1
+"""Share of the image's side by which what touches a whole subject may reach farther; its shadow does."""
+WHITE = 93
+"""Lightness of a backdrop on which nobody sees what a mask took too much of it."""
 TOUCHES = 0.06
 """Share of a side of the frame from which the subject leaves through it; less is a corner or a hair."""
 
 
-def confidence(mask: Flags, lab: Floats) -> float:
+def confidence(mask: Flags, lab: Floats, backdrop: Floats) -> float:
     """From 0 to 1.
 
     Args:
         mask: (height, width) 0 or 1.
         lab: (height, width, 3) float32 CIELAB of the photo.
+        backdrop: the same of the backdrop alone.
     """
-    return float(min(_alone(mask, lab), _inside(mask)))
+    distance = np.linalg.norm(lab - backdrop, axis=2)
+    return float(min(_alone(mask, lab), _inside(mask), _whole(mask, distance), _stands_out(mask, distance, backdrop)))
 
 
 def _alone(mask: Flags, lab: Floats) -> float:
@@ -74,3 +81,23 @@ def _inside(mask: Flags) -> float:
         return 0.4
     # A side that is filled from end to end is a wall or a banner, not an arm.
     return 0.3 if max(top, bottom, left, right) > 0.9 else 1.0 - max(0.0, border - 0.2)
+
+
+def _whole(mask: Flags, distance: Floats) -> float:
+    """1 where what touches the subject reaches hardly farther; a mask may lack a bracelet as pale as the backdrop."""
+    unlike = cv2.morphologyEx((distance > 2.5).astype(np.uint8) | mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, labels = cv2.connectedComponents(unlike | mask, connectivity=8)
+    touching = np.isin(labels, np.unique(labels[mask > 0]))
+    reach = 0
+    for axis in (0, 1):
+        loose, tight = np.flatnonzero(touching.any(axis=axis)), np.flatnonzero(mask.any(axis=axis))
+        reach = max(reach, tight[0] - loose[0], loose[-1] - tight[-1])
+    return 1.0 if reach < LEFT_OUT * max(mask.shape) else 0.5
+
+
+def _stands_out(mask: Flags, distance: Floats, backdrop: Floats) -> float:
+    """How much of the outline's inside is unlike the backdrop. What is left of a white one is not seen on white."""
+    if backdrop[..., 0].mean() > WHITE:
+        return 1.0
+    rim = (mask - cv2.erode(mask, np.ones((3, 3), np.uint8))) > 0
+    return min(1.0, float((distance[rim] > 10).mean()) / 0.8)

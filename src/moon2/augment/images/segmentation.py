@@ -78,7 +78,7 @@ def find_subject(pixels: Pixels) -> Subject | None:
     mask = _before_even_backdrop(lab, backdrop)
     if not LEAST <= mask.mean() <= MOST:
         return None
-    return _lifted(pixels.astype(np.float32), mask, _shade(lab, backdrop, mask), confidence(mask, lab))
+    return _lifted(pixels.astype(np.float32), mask, _shade(lab, backdrop, mask), confidence(mask, lab, backdrop))
 
 
 def _stretches(line: NDArray[np.uint8] | NDArray[np.bool_]) -> int:

@@ -127,7 +127,8 @@ def _with_brand(title: str, brand: str) -> str:
         return title
     match = re.search(rf"(?<![\w-]){re.escape(brand)}(?![\w-])", title, re.IGNORECASE)
     if match:
-        written = match[0] if brand.isupper() and not match[0].islower() else brand
+        # The shop's own title knows best, unless it whispers or shouts.
+        written = brand if match[0].islower() or (match[0].isupper() and not brand.islower()) else match[0]
         before, after = title[: match.start()], title[match.end() :]
         if before and not after.strip() and all(map(str.isascii, before)):
             rest = re.sub(r"(?:^|\s)(?:by|from|von|de|par)\s*$|[\s,|-]+$", "", before)
