@@ -37,7 +37,7 @@ from moon2.catalog.store import Catalog
 from moon2.images import open_image
 from moon2.records import Product
 
-SIDE, TEXT, COLUMNS, A_SHEET = 150, 112, 3, 21
+SIDE, TEXT, COLUMNS, A_SHEET = 128, 100, 4, 40
 INK = (20, 24, 30)
 PLAIN = 12
 """Grey levels by which nine tenths of a plain border differ at most from an even fall of light."""
@@ -134,7 +134,7 @@ def cell_of(
         cell.paste(small, (left + (SIDE - small.width) // 2, (SIDE - small.height) // 2))
     pen = ImageDraw.Draw(cell)
     pen.rectangle((SIDE + 5, 0, 2 * SIDE + 6, SIDE), outline=(30, 132, 73) if replaced else (190, 190, 190))
-    small_font = ImageFont.load_default(11)
+    small_font = ImageFont.load_default(10)
     pen.multiline_text(
         (4, SIDE + 3), "\n".join(wrap(f"{number}. {before}", 54)[:3]), fill=(110, 110, 116), font=small_font
     )
@@ -150,7 +150,7 @@ def write_sheet(cells: Sequence[Image.Image], path: Path) -> None:
     sheet = Image.new("RGB", (COLUMNS * width, -(-len(cells) // COLUMNS) * height), "white")
     for index, cell in enumerate(cells):
         sheet.paste(cell, (index % COLUMNS * width, index // COLUMNS * height))
-    sheet.save(path, "JPEG", quality=72)
+    sheet.save(path, "JPEG", quality=60)
 
 
 def shares(rows: Sequence[dict[str, object]]) -> str:

@@ -151,3 +151,49 @@ def test_every_title_of_a_real_catalog_is_grounded(fashion_folder: Path) -> None
     grounded = [(text, ground(text, product, entities)) for product, entities, text in texts if text]
     assert len(grounded) > 0.95 * len(products)
     assert all(result == Grounded(text) for text, result in grounded)
+
+
+@pytest.mark.parametrize(
+    ("product", "title"),
+    [
+        (  # the brand moves to the front, in its own spelling; whom it is for follows
+            Product(id="1", title="hot sale jet black hat kestrel", attributes={"brand": "Kestrel", "gender": "men"}),
+            "Kestrel men's jet black hat",
+        ),
+        (  # what the title says in another word is not said again
+            Product(
+                id="1",
+                title="Norvik men striped slacks",
+                category=("Trousers",),
+                attributes={"brand": "Norvik", "pattern": "solid", "material": "corduroy"},
+            ),
+            "Norvik men striped slacks, corduroy",
+        ),
+        (  # the shop contradicts itself: nothing is added
+            Product(id="1", title="Men's shoe", attributes={"gender": "women", "colour": "red"}),
+            "Men's shoe, red",
+        ),
+        (  # German stays German
+            Product(
+                id="1",
+                title="Herren Hemd BAUMWOLLE blau - JETZT KAUFEN",
+                attributes={"Farbe": "Blau", "Material": "Baumwolle", "Marke": "Olymp", "Muster": "gestreift"},
+            ),
+            "Olymp Herren Hemd Baumwolle blau, gestreift",
+        ),
+        (
+            Product(id="1", title="Oak table", attributes={"height": "75 cm", "width": "90 cm", "style": "Casual"}),
+            "Oak table, height 75 cm, width 90 cm",
+        ),
+        (
+            Product(id="1", title="My Little Pony toy", attributes={"brand": "Hasbro", "colour": "pink"}),
+            "Hasbro My Little Pony toy, pink",
+        ),
+        (
+            Product(id="1", title="<b>Towel</b>&amp;amp; bath mat ,white & ndash", attributes={"material": "cotton"}),
+            "Towel & bath mat, white, cotton",
+        ),
+    ],
+)
+def test_titles_that_a_shop_would_print(product: Product, title: str) -> None:
+    assert text(product) == title

@@ -179,5 +179,6 @@ def _is_english_phrase(text: str) -> bool:
 
 
 def _key(word: str) -> str:
-    """What counts as the same word: T-shirt and tshirts, Levi's and Levis."""
-    return stem("".join(filter(str.isalnum, word.casefold())))
+    """What counts as the same word: T-shirt and tshirts, Levi's and Levis, gray and grey."""
+    word = stem("".join(filter(str.isalnum, word.casefold())))
+    return word.replace("gray", "grey").replace("color", "colour")
