@@ -184,6 +184,11 @@ def test_doubts_about_columns_are_said(tmp_path: Path, caplog: pytest.LogCapture
     assert "not one product has an image, because no column was taken for images" in caplog.text
 
 
+def test_an_empty_column_of_images_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(write_csv(tmp_path / "shop.csv", [("id", "title", "image"), ("1", "Mat", "")]), tmp_path / "out")
+    assert "not one product has an image, because image is empty" in caplog.text
+
+
 def test_a_dry_run_shows_three_products_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], image_bytes: Encode
 ) -> None:

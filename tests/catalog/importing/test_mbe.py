@@ -71,7 +71,9 @@ def test_a_missing_query_column_is_an_error_that_lists_the_columns(
     write_parquet(tmp_path / "m.parquet", [{**SHIRT, "was_gesucht": "Hemd"}])
     with pytest.raises(CatalogError, match=r"which column is the query\?.*doc_attributes, was_gesucht"):
         run(tmp_path / "m.parquet", tmp_path / "out")
-    with pytest.raises(CatalogError, match=r"no column 'gesucht', named as text; did you mean 'was_gesucht'\? its columns are id"):
+    with pytest.raises(
+        CatalogError, match=r"no column 'gesucht', named as text; did you mean 'was_gesucht'\? its columns are id"
+    ):
         run(tmp_path / "m.parquet", tmp_path / "out", log_columns=LogMapping(text="gesucht"))
     command = ["import", tmp_path / "m.parquet", "--as", "mbe", "--out", tmp_path / "out", "--log_columns.text"]
     assert main([*map(str, command), "was_gesucht"]) == 0

@@ -25,6 +25,9 @@ class BadImage(NamedTuple):
 ImageCell: TypeAlias = bytes | str | Path | BadImage
 """Bytes, a URL, a path, or what is wrong."""
 
+IMAGE_REASONS = frozenset(("no_image", "unreadable_image", "image_outside", "image_not_fetched"))
+"""The reasons in `Reject` for which an image is left out."""
+
 # Of a structure, the first of these that it holds is its image: the largest before smaller ones.
 _KEYS = (
     "bytes hires hiresurl zoom original originalsrc full fullsize fullurl xlarge xl large largeurl big max src url "

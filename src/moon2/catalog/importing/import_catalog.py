@@ -23,6 +23,7 @@ from moon2.catalog.importing.feeds.feed import FEED_SETTINGS, FeedSettings, feed
 from moon2.catalog.importing.feeds.google_merchant import open_google_merchant
 from moon2.catalog.importing.feeds.shopify import open_shopify
 from moon2.catalog.importing.feeds.woocommerce import open_woocommerce
+from moon2.catalog.importing.image_cells import IMAGE_REASONS
 from moon2.catalog.importing.importer import Importer
 from moon2.catalog.importing.layouts import layout_of, open_source
 from moon2.catalog.importing.log_columns import USUAL_LOG_COLUMNS, LogMapping
@@ -216,12 +217,14 @@ def import_tables(
         shutil.rmtree(cache, ignore_errors=True)
     if not result.having["image"]:
         columns = ", ".join(shop.reader.mapping.images or ())
-        why = (
-            f"though {columns} should name them: {writer.folder / 'rejects.parquet'} says why; the folder of relative "
-            f"paths is --columns.image_root"
-            if columns
-            else "because no column was taken for images; if there is one, name it with --columns.images"
-        )
+        why = "because no column was taken for images; if there is one, name it with --columns.images"
+        if columns and result.reasons.keys() & IMAGE_REASONS:
+            why = (
+                f"though {columns} should name them: {result.catalog.folder / 'rejects.parquet'} says why; the folder "
+                f"of relative paths is --columns.image_root"
+            )
+        elif columns:
+            why = f"because {columns} is empty; if there is another column, name it with --columns.images"
         logger.warning(f"{shop.table.name}: not one product has an image, {why}")
     return result
 
