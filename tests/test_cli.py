@@ -411,7 +411,7 @@ def test_train_evaluate_report(
     assert "--resume" in error_line(capsys, *train, "--training.seed", "3")
     assert "another recipe" in error_line(capsys, *train, "--training.seed", "4", "--resume")
 
-    assert "has no test interactions" in error_line(capsys, "evaluate", run, "--data", no_queries)
+    assert "nothing to score" in error_line(capsys, "evaluate", run, "--data", no_queries)
     assert not (run / "evaluation.json").exists()
 
     assert main(["evaluate", str(run), "--data", str(data), "--attributes", "colour", "material"]) == 0

@@ -32,6 +32,8 @@ def shop(tmp_path: Path) -> Catalog:
         Product("lamp-1", "Brass reading lamp with green glass shade", category=("Home", "Lamps")),
         Product("lamp-2", "Brass reading lamp, with green glass shade!", category=("Home", "Lamps")),
         Product("lamp-3", "Paper lantern", category=("Home", "Lamps")),
+        # Nothing is asked of it: it has no title, and its attribute is a code.
+        Product("untitled", images=(b"photo",), attributes={"gtin": "4012345678901"}),
     ]
     return write_catalog(tmp_path / "shop", {"train": products}, title="A shop")
 

@@ -198,11 +198,34 @@ def test_a_purchase_by_mistake_is_the_hardest_query_in_every_view(tmp_path: Path
     assert evaluation.examples["t→mm"]
 
 
-def test_a_catalog_without_test_queries_is_one_clear_line(tmp_path: Path) -> None:
+def test_without_test_queries_labels_are_scored_and_whether_photos_find_their_own_titles(tmp_path: Path) -> None:
     products, _ = twins()
-    with pytest.raises(EvaluationError, match=r"has no test interactions.*import it again") as error:
+    evaluation = evaluation_of(write_test_catalog(tmp_path, products, []))
+    assert (evaluation.queries, evaluation.recalls, evaluation.left_out) == (0, {}, {})
+    # The twin has the same title, so it is as right.
+    assert evaluation.own_titles == {name: {1: 100.0, 5: 100.0, 10: 100.0} for name in ("t→i", "i→t")}
+    assert evaluation.own_titles_scored == {"t→i": 8, "i→t": 8}
+    assert evaluation.zero_shot["class"]["mm"]["accuracy"] == 100
+    for text in (to_text(evaluation), to_markdown(evaluation)):
+        assert "no test queries: search quality was not measured" in text
+        assert "a photo finds its own title" in text
+        assert "t→mm" not in text and "R@10 95 %" not in text
+    evaluation.write(tmp_path / "evaluation.json")
+    assert Evaluation.read(tmp_path / "evaluation.json") == evaluation
+
+
+def test_where_nothing_can_be_scored_is_one_clear_line(tmp_path: Path) -> None:
+    products = [Product(str(number), f"Thing {number}") for number in range(3)]
+    with pytest.raises(EvaluationError, match=r"has no test interactions, no product with both.*import it") as error:
         evaluation_of(write_test_catalog(tmp_path, products, []))
     assert "\n" not in str(error.value)
+
+
+def test_few_queries_are_cautioned_against(catalog: Catalog) -> None:
+    evaluation = evaluation_of(catalog)
+    assert "only 4 test queries, under 100: each moves R@k by 25.0 points" in to_text(evaluation)
+    enough = replace(evaluation, scored=dict.fromkeys(NAMES, 100))
+    assert "under 100" not in to_text(enough)
 
 
 class Diverged(ColourAndKindEncoder):

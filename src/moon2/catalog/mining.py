@@ -145,10 +145,10 @@ class _Miner:
         pieces = [piece for run in title for piece in self._pieces(run, rng)]
         order = rng.sample(range(len(pieces)), len(pieces))
         # A title of words only would be asked whole if every word were taken.
-        most = len(pieces) - 1 if pieces == list(title) else len(pieces)
-        for count in range(min(most, rng.choice((2, 2, 3))), min(most, MAX_PIECES) + 1):
+        most = min(MAX_PIECES, len(pieces) - 1 if pieces == list(title) else len(pieces))
+        for count in range(max(1, min(most, rng.choice((2, 2, 3)))), most + 1):
             facets = [facet(pieces[k]) for k in sorted(order[:count])]
-            if count and (count == min(most, MAX_PIECES) or len(self._answering(facets)[0]) <= MAX_ANSWERS):
+            if count == most or len(self._answering(facets)[0]) <= MAX_ANSWERS:
                 return self._asking("words", i, facets, rng)
         return None
 

@@ -16,6 +16,10 @@ RETRIEVAL_HEAD = ("retrieval", *(f"R@{k}" for k in KS), f"R@{KS[-1]} 95 %", "que
 ZERO_SHOT_HEAD = ("zero-shot", "view", "accuracy", "precision", "recall", "F1", "accuracy 95 %")
 KEYWORD_HEAD = ("words and hybrid", *RETRIEVAL_HEAD[1:])
 LENGTH_HEAD = (f"R@{KS[-1]} of vectors of length", *map(str, DIRECTIONS))
+OWN_TITLE_HEAD = ("photo and own title, a check", *(f"R@{k}" for k in KS), "products")
+OWN_TITLE_WORDS = {"i→t": "a photo finds its own title", "t→i": "a title finds its own photo"}
+FEW_QUERIES = 100
+"""Of fewer, one query moves a score by more than a point."""
 HARD_HEAD = ("hardest", "query", "relevant product", "its rank", "first result")
 
 COMPARISON_HEAD = ("", "measure", "points", "95 %", "p", "compared")
@@ -25,9 +29,13 @@ Row = tuple[str, ...]
 
 def to_text(evaluation: Evaluation) -> str:
     """The tables for a terminal, at most 80 columns wide save for long labels."""
-    parts = [summary(evaluation), "", text_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
+    parts = [summary(evaluation), *caution(evaluation)]
+    if evaluation.queries:
+        parts += ["", text_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
     if evaluation.keywords:
         parts += ["", text_table(KEYWORD_HEAD, keyword_rows(evaluation))]
+    if evaluation.own_titles:
+        parts += ["", text_table(OWN_TITLE_HEAD, own_title_rows(evaluation))]
     if evaluation.recalls_by_dimension:
         parts += ["", text_table(LENGTH_HEAD, length_rows(evaluation))]
     if evaluation.zero_shot:
@@ -37,9 +45,13 @@ def to_text(evaluation: Evaluation) -> str:
 
 def to_markdown(evaluation: Evaluation) -> str:
     """The tables as Markdown."""
-    parts = [summary(evaluation), "", markdown_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
+    parts = [summary(evaluation), *(f"\n**{line}**" for line in caution(evaluation))]
+    if evaluation.queries:
+        parts += ["", markdown_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
     if evaluation.keywords:
         parts += ["", markdown_table(KEYWORD_HEAD, keyword_rows(evaluation))]
+    if evaluation.own_titles:
+        parts += ["", markdown_table(OWN_TITLE_HEAD, own_title_rows(evaluation))]
     if evaluation.recalls_by_dimension:
         parts += ["", markdown_table(LENGTH_HEAD, length_rows(evaluation))]
     if evaluation.zero_shot:
@@ -60,6 +72,33 @@ def summary(evaluation: Evaluation) -> str:
         f"{evaluation.model} on {evaluation.catalog}: {evaluation.gallery:,} products in the gallery{read}, "
         f"{evaluation.queries:,} queries{limited}; {evaluation.seconds:.1f} s"
     )
+
+
+def caution(evaluation: Evaluation) -> list[str]:
+    """What must be known before the figures are read: that there are no test queries, or few; else empty."""
+    if not evaluation.queries:
+        return [
+            "no test queries: search quality was not measured",
+            "a photo that finds its own title only shows that the two are aligned",
+        ]
+    scored = max(evaluation.scored.values(), default=0)
+    if scored < FEW_QUERIES:
+        return [
+            f"only {scored:,} test queries, under {FEW_QUERIES}: each moves R@k by {100 / max(scored, 1):.1f} points"
+        ]
+    return []
+
+
+def own_title_rows(evaluation: Evaluation) -> list[Row]:
+    """What looks for what, R@1, R@5, R@10, products."""
+    return [
+        (
+            OWN_TITLE_WORDS[direction],
+            *(_number(recalls.get(k)) for k in KS),
+            f"{evaluation.own_titles_scored.get(direction, 0):,}",
+        )
+        for direction, recalls in evaluation.own_titles.items()
+    ]
 
 
 def retrieval_rows(evaluation: Evaluation) -> list[Row]:

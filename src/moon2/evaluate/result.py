@@ -46,6 +46,9 @@ class Evaluation:
         keyword_queries: row → queries scored.
         fusions: text fields ("title", "all") → view of the query → mean, spread and weight of the hybrid,
             chosen on held-out queries; one that is missing had the default weight.
+        own_titles: "i→t" and "t→i" → k → R@k of products that look for their own title or photo: a check that photos
+            and titles are aligned, made where there are no test queries. It is no search quality.
+        own_titles_scored: "i→t" and "t→i" → how many products looked.
         limit: the most queries and the most products used, when they were limited for a quick look.
         fingerprint: of the test set, as `moon2.evaluate.test_set.read_test_set` gives it.
     """
@@ -67,6 +70,8 @@ class Evaluation:
     accuracy_intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     fields: list[str] = field(default_factory=list)
     labels_read: dict[str, str] = field(default_factory=dict)
+    own_titles: dict[str, dict[int, float]] = field(default_factory=dict)
+    own_titles_scored: dict[str, int] = field(default_factory=dict)
     limit: int | None = None
     hard: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     expert_use: dict[str, list[float]] = field(default_factory=dict)
@@ -90,7 +95,7 @@ class Evaluation:
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            for name in ("recalls", "intervals", "keywords", "keyword_intervals"):
+            for name in ("recalls", "intervals", "keywords", "keyword_intervals", "own_titles"):
                 values[name] = {
                     direction: {int(k): value for k, value in by_k.items()} for direction, by_k in values[name].items()
                 }

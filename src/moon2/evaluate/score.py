@@ -1,5 +1,7 @@
 """Scores an encoder on a catalog's test queries: five retrieval directions and zero-shot labels.
 
+Without test queries the labels are scored, and whether photos and titles are aligned (`own_titles.py`).
+
 The gallery is every product of the `test` split (of the whole catalog where there is none), less the product whose
 photo the query shows. Nothing is dropped in silence: an item that lacks the view a direction needs is left out of that
 direction alone, and counted in `Evaluation.left_out`.
@@ -20,10 +22,17 @@ from moon2.encoders.protocol import VectorEncoder
 from moon2.evaluate.examples import Examples
 from moon2.evaluate.expert_use import expert_use
 from moon2.evaluate.keywords import keyword_scores
+from moon2.evaluate.own_titles import own_title_scores
 from moon2.evaluate.per_query import KS, QueryScores, occurrences
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.significance import interval
-from moon2.evaluate.test_set import EvaluationError, TestSet, read_test_set, require_attributes
+from moon2.evaluate.test_set import (
+    EvaluationError,
+    TestSet,
+    read_test_set,
+    require_attributes,
+    require_labels_or_photos,
+)
 from moon2.evaluate.zeroshot import label_scores
 from moon2.model.encoder import Encoder
 from moon2.model.product_text import FIELDS, unknown_fields
@@ -77,7 +86,7 @@ def score(
         view such as "class (mm)".
 
     Raises:
-        EvaluationError: there are no test queries, none can be scored, no vector is finite, no product has one of
+        EvaluationError: nothing can be scored, or no test query, no vector is finite, no product has one of
             the attributes, or a length is not 1 to that of the vectors.
     """
     started = time.perf_counter()
@@ -85,6 +94,8 @@ def score(
     ids, interactions = test_set.gallery, test_set.interactions
     named = list(attributes) or declared_attributes(catalog.folder)
     require_attributes(attributes, catalog)
+    if not interactions:
+        require_labels_or_photos(catalog)
     if unusual := set(encoder.fields) - set(FIELDS):
         for line in unknown_fields([*unusual], catalog.attribute_names()):
             logger.warning("%s: %s", catalog.folder, line)
@@ -100,13 +111,14 @@ def score(
         )
     ranks = rank_directions(queries, gallery, interactions, ids)
     per_query = _query_scores(ranks, test_set)
-    if not per_query:
+    if interactions and not per_query:
         raise EvaluationError(
             f"catalog {catalog.folder}: no test query has a relevant product in the gallery of {len(ids):,}; check "
             f"that positive ids of split test are ids of products of split {catalog.splits[-1]}"
         )
+    own_titles = {} if interactions else own_title_scores(gallery, catalog, ids)
     by_length = {}
-    for length in lengths:
+    for length in lengths if interactions else ():
         is_whole = length == lengths[-1]
         found = ranks if is_whole else rank_directions(queries, gallery, interactions, ids, length)
         by_length[length] = recalls(found, KS[-1])
@@ -127,7 +139,9 @@ def score(
         recalls=_recalls(per_query),
         recalls_by_dimension=by_length,
         scored={str(direction): len(ranks[direction].scored) for direction in DIRECTIONS},
-        left_out={str(direction): _left_out(direction, ranks[direction], test_set) for direction in DIRECTIONS},
+        left_out={
+            str(direction): _left_out(direction, ranks[direction], test_set) for direction in DIRECTIONS if interactions
+        },
         zero_shot={name: task.scores for name, task in tasks.items()},
         labels={name: task.labels for name, task in tasks.items()},
         left_out_of_task={name: task.left_out for name, task in tasks.items()},
@@ -149,11 +163,14 @@ def score(
         fusions={
             fields: {view: asdict(one) for view, one in views.items()} for fields, views in (fusions or {}).items()
         },
+        own_titles=_recalls(own_titles),
+        own_titles_scored={name: len(row.ids) for name, row in own_titles.items()},
         limit=limit,
         fingerprint=test_set.fingerprint,
     )
     correct = {f"{name} ({view})": row for name, task in tasks.items() for view, row in task.correct.items()}
-    return evaluation, per_query | keywords | correct
+    own = {f"own title ({name})": row for name, row in own_titles.items()}
+    return evaluation, per_query | keywords | own | correct
 
 
 def _recalls(rows: Mapping[str, QueryScores]) -> dict[str, dict[int, float]]:

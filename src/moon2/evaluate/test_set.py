@@ -38,12 +38,12 @@ class TestSet:
 
 
 def read_test_set(catalog: Catalog, limit: int | None = None) -> TestSet:
-    """The test queries of a catalog, among the products of its `test` split (of all where there is none).
+    """The test queries of a catalog, perhaps none, among the products of its `test` split (of all where there is none).
 
     Images are not read. Co-augmentation leaves the test part as it is, and so the fingerprint too.
 
     Args:
-        catalog: one with interactions of split "test", whose positives are all relevant products of the query.
+        catalog: its interactions of split "test", if it has any, name all relevant products of the query.
         limit: at most this many queries and products, both evenly spaced.
 
     Returns:
@@ -51,7 +51,7 @@ def read_test_set(catalog: Catalog, limit: int | None = None) -> TestSet:
         products.
 
     Raises:
-        EvaluationError: there is no test query, or `limit` is below 1.
+        EvaluationError: `limit` is below 1.
     """
     if limit is not None and limit < 1:
         raise EvaluationError(f"limit is {limit}; it must be 1 or more, or not given to use everything")
@@ -59,11 +59,6 @@ def read_test_set(catalog: Catalog, limit: int | None = None) -> TestSet:
     gallery = _evenly(catalog.ids(split), limit)
     members = set(gallery)
     interactions = catalog.interactions("test")
-    if not interactions:
-        raise EvaluationError(
-            f"catalog {catalog.folder}: has no test interactions, so there is nothing to score; import it again with "
-            f"test queries and the ids of their relevant products"
-        )
     if limit is not None:
         # A query whose relevant products were not sampled would only be left out later.
         interactions = _evenly([it for it in interactions if members.intersection(it.positive_ids)], limit)
@@ -94,6 +89,22 @@ def require_attributes(names: Sequence[str], catalog: Catalog) -> None:
                 f"{catalog.folder}: no product has the attribute {name!r}{did_you_mean(name, known) or ';'} there are "
                 f"{', '.join(sorted(known))}"
             )
+
+
+def require_labels_or_photos(catalog: Catalog) -> None:
+    """Refuses a catalog without test queries that has nothing else to score, before the long work.
+
+    Raises:
+        EvaluationError: it has neither two categories nor attributes, nor a product with both title and photo.
+    """
+    leaves = {tuple(row["category"] or ())[-1:] for row in catalog.rows(None, ["category"])}
+    if len(leaves) > 1 or catalog.attribute_names():
+        return
+    if not any(product.title and product.images for product in catalog.products()):
+        raise EvaluationError(
+            f"catalog {catalog.folder}: has no test interactions, no product with both title and photo, and no labels "
+            f"to predict, so there is nothing to score; import it with a log that has test queries"
+        )
 
 
 def _evenly(items: Sequence[Item], limit: int | None) -> list[Item]:

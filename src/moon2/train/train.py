@@ -201,6 +201,8 @@ def prepare_run(
     encoder = new_encoder(recipe, texts, network)
     if _is_first_process():
         warn_about_texts(catalog, encoder.processor)
+        if held_out:
+            held_out.announce()
     freeze(encoder.model, settings.freeze)
     if recipe.lora.rank:
         add_lora(encoder.model, recipe.lora, settings.seed)

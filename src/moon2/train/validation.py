@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -21,6 +22,10 @@ from moon2.vectors.retrieval import rank_directions, recalls
 GALLERY = 2_000
 """Products searched for a held-out query: enough to tell checkpoints apart, few enough to embed often."""
 BATCH_SIZE = 64
+FEW_QUERIES = 100
+"""Of fewer, one query moves a score by more than a point."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,17 @@ class HeldOut:
     training: list[Triplet]
     interactions: list[Interaction]
     gallery_ids: list[str]
+
+    def announce(self) -> None:
+        """Logs how many queries are held out, and warns where they are few."""
+        count = len(self.interactions)
+        if count >= FEW_QUERIES:
+            logger.info(f"validation: {count:,} queries are held out")
+        elif count:
+            logger.warning(
+                f"validation: only {count:,} queries are held out, under {FEW_QUERIES}; each moves R@10 by "
+                f"{100 / count:.1f} points, so the best checkpoint is chosen by little"
+            )
 
 
 def hold_out(triplets: Sequence[Triplet], product_ids: Sequence[str], queries: int, seed: int) -> HeldOut:

@@ -183,6 +183,19 @@ def test_shares_of_experts_are_drawn_and_the_busiest_is_no_expert(catalog: Catal
     assert "Busiest expert of any layer" in text
 
 
+def test_without_test_queries_the_page_says_that_search_quality_was_not_measured(
+    catalog: Catalog, evaluation: Evaluation
+) -> None:
+    check = {"i→t": {1: 12.3, 5: 20.0, 10: 30.0}}
+    alone = replace(evaluation, queries=0, recalls={}, examples={}, own_titles=check, own_titles_scored={"i→t": 2})
+    html = page(catalog, alone)
+    assert "No test queries: search quality was not measured" in html
+    assert "Photo and title of one product" in html and "12.3" in html
+    assert "Retrieval" not in html
+    few = page(catalog, replace(evaluation, scored={"t→mm": 1}))
+    assert "Only 1 test queries, under 100" in few and "Retrieval" in few
+
+
 def test_what_was_left_out_is_listed(catalog: Catalog, evaluation: Evaluation) -> None:
     assert "left out" not in page(catalog, evaluation)
     text = page(catalog, replace(evaluation, limit=1000, left_out={"i→mm": {"queries without a readable image": 3}}))

@@ -14,7 +14,16 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from moon2.catalog.store import Catalog
-from moon2.evaluate.format import MEASURES, keyword_rows, length_rows, notes, to_markdown
+from moon2.evaluate.format import (
+    MEASURES,
+    OWN_TITLE_HEAD,
+    caution,
+    keyword_rows,
+    length_rows,
+    notes,
+    own_title_rows,
+    to_markdown,
+)
 from moon2.evaluate.per_query import KS
 from moon2.evaluate.report.charts import Bar, BarChart, LineChart, Point, line_chart
 from moon2.evaluate.report.examples import example_cards
@@ -125,6 +134,8 @@ def write_report(
         views=VIEW_WORDS,
         notes=notes(evaluation),
         keywords=keyword_rows(evaluation),
+        cautions=caution(evaluation),
+        own_titles=[OWN_TITLE_HEAD, *own_title_rows(evaluation)],
         lengths=length_rows(evaluation),
         recall_chart=_recall_chart(evaluation),
         accuracy_chart=_accuracy_chart(evaluation),
