@@ -41,6 +41,7 @@ COMMANDS = {  # in the order in which they are used
     "augment": "moon2.augment.pipeline:augment",
     "train": "moon2.train.train:train",
     "evaluate": "moon2.evaluate.evaluate:evaluate",
+    "embed": "moon2.vectors.embed_catalog:embed",
     "report": "moon2.evaluate.report.report:report",
     "heatmap": "moon2.explain.heatmap:heatmap",
     "compare": "moon2.experiments.compare:compare",
@@ -49,7 +50,7 @@ COMMANDS = {  # in the order in which they are used
 FLATTENED = ("recipe", "settings")
 """Parameters whose fields are options without a prefix."""
 QUIET = "--quiet"
-RESUMABLE = ("demo", "augment", "compare", "ablate")
+RESUMABLE = ("demo", "augment", "embed", "compare", "ablate")
 """Commands that continue where they were stopped when they are given again."""
 QUIET_LIBRARIES = ("torch", "transformers", "accelerate", "huggingface_hub", "tensorboard")
 """Their notices are about code, not about what a user of the command line can change."""

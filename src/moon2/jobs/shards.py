@@ -1,4 +1,4 @@
-"""The unit of a job: a shard, which is one row group of the source catalog, bounded in rows and in bytes.
+"""The unit of a job: a shard, which is one row group of a table of the catalog, bounded in rows and in bytes.
 
 A finished shard is a folder of tables, written under another name and then renamed, so that it is there whole or not at
 all. A killed job goes on with the shards that are missing.
@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,10 +22,12 @@ from moon2.catalog.shards import Shard as ParquetFile
 from moon2.catalog.store import Catalog
 from moon2.errors import UserError
 from moon2.files import write_text_atomic
-from moon2.records import Product
+from moon2.records import Product, Query
 
 Tables = Mapping[str, pa.Table]
 """What a finished shard consists of, by name."""
+Table = Literal["products", "queries"]
+_COLUMNS: dict[Table, pa.Schema] = {"products": schema.PRODUCTS, "queries": schema.INTERACTIONS}
 
 
 class JobError(UserError):
@@ -33,13 +36,14 @@ class JobError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Where a shard's products are.
+    """Where a shard's products or queries are.
 
     Attributes:
-        number: counts all shards of a split from 0.
+        number: counts the shards of a job from 0.
         path, group: a Parquet file, and which of its row groups.
-        rows: products.
+        rows: products, or interactions of the search log.
         size: bytes, images included.
+        table: "products" or "queries".
     """
 
     number: int
@@ -47,20 +51,28 @@ class Shard:
     group: int
     rows: int
     size: int
+    table: Table = "products"
 
-    def read(self) -> list[Product]:
-        """The products.
+    def read(self) -> list[Product] | list[Query]:
+        """The products; or the query of each interaction, without the image of a query made with a product's photo.
 
         Raises:
             CatalogError: the file cannot be read.
         """
-        rows = ParquetFile(Path(self.path), "train").read(self.group, schema.PRODUCTS.names).to_pylist()
+        columns = _COLUMNS[self.table]
+        rows = ParquetFile(Path(self.path), "train", columns).read(self.group, columns.names).to_pylist()
+        if self.table == "queries":
+            return [schema.row_to_interaction(row).query for row in rows]
         return [schema.row_to_product(row) for row in rows]
 
 
-def shards_of(catalog: Catalog, split: str) -> list[Shard]:
-    """All shards of one split, in order."""
-    groups = [(file, group) for file in catalog.shards(split) for group in range(len(file.group_starts) - 1)]
+def shards_of(catalog: Catalog, split: str, table: Table = "products") -> list[Shard]:
+    """All shards of one split of a table, in order."""
+    files = catalog.shards(split)
+    if table == "queries":
+        log = catalog.folder / "interactions" / f"{split}.parquet"
+        files = [ParquetFile(log, split, schema.INTERACTIONS)] if log.exists() else []
+    groups = [(file, group) for file in files for group in range(len(file.group_starts) - 1)]
     return [
         Shard(
             number,
@@ -68,6 +80,7 @@ def shards_of(catalog: Catalog, split: str) -> list[Shard]:
             group,
             int(file.group_starts[group + 1] - file.group_starts[group]),
             int(file.file.metadata.row_group(group).total_byte_size),
+            table,
         )
         for number, (file, group) in enumerate(groups)
     ]
@@ -91,9 +104,7 @@ class JobFolder:
             JobError: it was not; the message names what differs.
         """
         if self.is_begun():
-            before = json.loads(self._fingerprint.read_text())
-            different = [name for name, value in fingerprint.items() if before.get(name) != value]
-            if different:
+            if different := self.differences(fingerprint):
                 raise JobError(
                     f"{self.path}: holds an interrupted run with other {' and '.join(different)}; go on with the same "
                     f"command as then, or remove that folder to start anew"
@@ -102,6 +113,11 @@ class JobFolder:
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
         write_text_atomic(self._fingerprint, json.dumps(fingerprint, indent=1))
+
+    def differences(self, fingerprint: Mapping[str, str]) -> list[str]:
+        """The names of what is not as it was when the job in the folder was begun."""
+        before = json.loads(self._fingerprint.read_text())
+        return [name for name, value in fingerprint.items() if before.get(name) != value]
 
     def is_begun(self) -> bool:
         """Whether there is a job to go on with."""
@@ -125,7 +141,11 @@ class JobFolder:
 
     def read(self, number: int, name: str) -> pa.Table:
         """A table of a finished shard."""
-        return pq.read_table(self.path / f"{number:08d}" / f"{name}.parquet", use_threads=False)
+        return pq.read_table(self.table_path(number, name), use_threads=False)
+
+    def table_path(self, number: int, name: str) -> Path:
+        """The Parquet file of a table of a finished shard, which need not have it."""
+        return self.path / f"{number:08d}" / f"{name}.parquet"
 
     def remove(self) -> None:
         """Deletes everything."""

@@ -353,11 +353,21 @@ class Encoder:
         return usable, items
 
     def _embed(self, vectors: dict[View, Vectors], rows: list[int], items: list[Item], views: tuple[View, ...]) -> None:
-        result = self.model(self.item_batch(items, views), views)
-        for view in views:
-            valid = result.has(view).cpu().numpy()
-            cut = shortened(result.vectors[view], vectors[view].shape[1])
-            vectors[view][np.asarray(rows)[valid]] = cut.cpu().numpy()[valid]
+        for view, matrix in self.embed_batch(self.item_batch(items, views), views).items():
+            length = vectors[view].shape[1]
+            vectors[view][np.asarray(rows)] = shortened(torch.from_numpy(matrix), length).numpy()
+
+    def embed_batch(self, batch: ItemBatch, views: Collection[View]) -> dict[View, Vectors]:
+        """One pass of the network: per view [n, D] float32 of unit length; rows of items that lack the view are NaN.
+
+        Args:
+            batch: of n items, on the network's device, such as `item_batch` makes.
+            views: which; the batch has the rows that they need.
+        """
+        with torch.inference_mode():
+            result = self.model(batch, views)
+            lacking = {view: ~result.has(view).unsqueeze(1) for view in views}
+            return {view: result.vectors[view].masked_fill(lacking[view], np.nan).cpu().numpy() for view in views}
 
     def item_batch(self, items: Sequence[Item], views: Collection[View]) -> ItemBatch:
         """Items as the network wants them for these views, on its device."""

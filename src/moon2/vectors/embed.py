@@ -75,24 +75,9 @@ def embed_products(
             values |= {name: product.attributes.get(name) or None for name in attributes}
             for name, label in values.items():
                 labels[name].append(None if label is None else same.setdefault(label, label))
-        both: list[tuple[int, Product]] = []
-        text_only: list[tuple[int, Product]] = []
-        images_only: list[tuple[int, Product]] = []
-        for row, product in enumerate(chunk, start):
-            group = images_only if not encoder.product_text(product) else both if product.images else text_only
-            group.append((row, product))
-        if both:
-            vectors = encoder.encode_views([product for _, product in both], batch_size=batch_size, skip_bad=True)
-            for view in VIEWS:
-                tables.put(view, [row for row, _ in both], vectors[view])
-            text_only += [both[index] for index in np.flatnonzero(np.isnan(vectors["mm"]).all(axis=1))]
-        groups: dict[View, list[tuple[int, Product]]] = {"t": text_only, "i": images_only}
-        for view, group in groups.items():
-            if group:
-                rows, products = (list(part) for part in zip(*group, strict=True))
-                matrix = encoder.encode(products, view=view, batch_size=batch_size, skip_bad=True)
-                tables.put(view, rows, matrix)
-                tables.put("mm", rows, matrix)
+        rows = range(start, start + len(chunk))
+        for view, matrix in product_vectors(encoder, chunk, batch_size).items():
+            tables.put(view, rows, matrix)
         bar.update(len(chunk))
     return tables.finish(), labels
 
@@ -104,18 +89,59 @@ def embed_queries(
     tables = _Tables(len(queries))
     complete = (catalog.with_image(query) for query in queries)
     for start, chunk in _chunks(complete, CHUNK * batch_size):
-        numbered = list(enumerate(chunk, start))
-        groups: dict[View, list[tuple[int, Query]]] = {
-            "t": [(row, query) for row, query in numbered if query.text.strip()],
-            "i": [(row, query) for row, query in numbered if query.image is not None],
-        }
-        groups["mm"] = [(row, query) for row, query in groups["t"] if query.image is not None]
-        for view, group in groups.items():
-            if group:
-                matrix = encoder.encode([query for _, query in group], view=view, batch_size=batch_size, skip_bad=True)
-                tables.put(view, [row for row, _ in group], matrix)
+        rows = range(start, start + len(chunk))
+        for view, matrix in query_vectors(encoder, chunk, batch_size).items():
+            tables.put(view, rows, matrix)
         bar.update(len(chunk))
     return tables.finish()
+
+
+def product_vectors(encoder: VectorEncoder, products: Sequence[Product], batch_size: int) -> dict[View, np.ndarray]:
+    """The views that at least one of these products has, each [n, D] float32; a row of NaN lacks it.
+
+    A product that has one modality only is in view mm with all it has. One whose image cannot be read still has its
+    text.
+    """
+    vectors: dict[View, np.ndarray] = {}
+    both: list[int] = []
+    text_only: list[int] = []
+    images_only: list[int] = []
+    for row, product in enumerate(products):
+        group = images_only if not encoder.product_text(product) else both if product.images else text_only
+        group.append(row)
+    if both:
+        of_both = encoder.encode_views([products[row] for row in both], batch_size=batch_size, skip_bad=True)
+        for view in VIEWS:
+            _put(vectors, view, both, of_both[view], len(products))
+        text_only += [both[index] for index in np.flatnonzero(np.isnan(of_both["mm"]).all(axis=1))]
+    groups: dict[View, list[int]] = {"t": text_only, "i": images_only}
+    for view, group in groups.items():
+        if group:
+            matrix = encoder.encode([products[row] for row in group], view=view, batch_size=batch_size, skip_bad=True)
+            _put(vectors, view, group, matrix, len(products))
+            _put(vectors, "mm", group, matrix, len(products))
+    return vectors
+
+
+def query_vectors(encoder: VectorEncoder, queries: Sequence[Query], batch_size: int) -> dict[View, np.ndarray]:
+    """The same of queries; mm takes those with both text and an image."""
+    vectors: dict[View, np.ndarray] = {}
+    groups: dict[View, list[int]] = {
+        "t": [row for row, query in enumerate(queries) if query.text.strip()],
+        "i": [row for row, query in enumerate(queries) if query.image is not None],
+    }
+    groups["mm"] = [row for row in groups["t"] if queries[row].image is not None]
+    for view, group in groups.items():
+        if group:
+            matrix = encoder.encode([queries[row] for row in group], view=view, batch_size=batch_size, skip_bad=True)
+            _put(vectors, view, group, matrix, len(queries))
+    return vectors
+
+
+def _put(vectors: dict[View, np.ndarray], view: View, rows: list[int], matrix: np.ndarray, count: int) -> None:
+    if view not in vectors:
+        vectors[view] = np.full((count, matrix.shape[1]), np.nan, np.float32)
+    vectors[view][rows] = matrix
 
 
 def embed_whole(
