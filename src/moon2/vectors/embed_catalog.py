@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
-from tqdm.auto import tqdm
 
 from moon2.catalog.fingerprint import catalog_fingerprint
 from moon2.catalog.schema import SPLITS, Reject
 from moon2.catalog.store import Catalog
 from moon2.files import exclusive_lock
 from moon2.jobs.shards import JobFolder, Shard, Table, shards_of
+from moon2.progress import progress_bar
 from moon2.vectors.quantize import Storage
 from moon2.vectors.vector_folder import REJECTS_FILE, TABLES, VectorFolder, VectorFolderError, VectorInfo, What
 from moon2.vectors.vector_writer import VectorWriter, check_target
@@ -167,7 +167,9 @@ def embed(
         finished = folder.finished()
         todo = [shard for shard in shards if shard.number not in finished]
         total = sum(shard.rows for shard in shards)
-        with tqdm(total=total, initial=total - sum(shard.rows for shard in todo), desc="embed", unit="row") as bar:
+        with progress_bar(
+            total=total, initial=total - sum(shard.rows for shard in todo), desc="embed", unit="rows"
+        ) as bar:
             work = _on_ray(todo, job, folder, address, workers) if on_ray else _here(todo, job, encoder, folder)
             for shard in work if todo else ():
                 bar.update(shard.rows)

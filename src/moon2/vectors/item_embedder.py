@@ -17,11 +17,12 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 
-from moon2.encoders.protocol import VectorEncoder
+from moon2.encoders.protocol import EncoderAdapter, VectorEncoder
 from moon2.errors import UserError
 from moon2.images import ImageError, ImageSource, open_image
 from moon2.model.encoder import Encoder
-from moon2.model.processor import ReadItem, item_length
+from moon2.model.items import item_length
+from moon2.model.processor import ReadItem
 from moon2.records import Product, Query
 from moon2.vectors.embed import product_vectors, query_vectors
 from moon2.views import View
@@ -176,7 +177,8 @@ class ItemEmbedder:
     def _opened(self, record: Record, views: tuple[View, ...]) -> Record | None:
         """With the images open that are read; None where the record lacks the views."""
         where = f"{'product' if isinstance(record, Product) else 'query'} {record.id!r}"
-        images = [open_image(image, f"{where}: image 0") for image in self.images_read(record, views)]
+        size = self.encoder.reading_size if isinstance(self.encoder, EncoderAdapter) else None
+        images = [open_image(image, f"{where}: image 0", size) for image in self.images_read(record, views)]
         if not images and (views == ("i",) or not self.text_read(record).strip()):
             return None
         if isinstance(record, Product):
