@@ -53,6 +53,12 @@ def test_a_quote_that_closes_in_a_later_row_swallows_none_of_a_feed(tmp_path: Pa
     ]
 
 
+def test_a_swallowed_row_that_shows_by_its_number_of_fields(tmp_path: Path) -> None:
+    lines = ["id\tb\tc\td\te", '2\tb5\tx\ty\t"', '3\t""""5"\t5"\t"\t5"', "4\ta\tb\tc\td"]
+    first, _, last = rows_of(tmp_path / "a.tsv", "\n".join(lines))
+    assert (first, last) == (["2", "b5", "x", "y", '"'], ["4", "a", "b", "c", "d"])
+
+
 def test_swallowed_rows_of_comma_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = ["id,title,n", '1,"Lamp,9', "2,Hose,5", '3,Pipe 5",7', "4,Pot,1"]
     assert len(rows_of(tmp_path / "a.csv", "\n".join(lines))) == 4  # three lines of three fields are no accident
@@ -90,6 +96,7 @@ def test_a_quote_that_never_closes_ends_with_its_line(tmp_path: Path, monkeypatc
         (",title\n7,Mat\n", ["column 1", "title"], [["7", "Mat"]]),
         ("\n \nid,img,img\n1,a,b\n,,\n\n2\n", ["id", "img", "img (2)"], [["1", "a", "b"], ["2", "", ""]]),
         ('"Name, long";id\nMat;1\n', ["Name, long", "id"], [["Mat", "1"]]),
+        ('"Name\nlong"\tid\tn\nMat\t1\t2\n', ["Name long", "id", "n"], [["Mat", "1", "2"]]),
     ],
 )
 def test_headers_of_spreadsheets(tmp_path: Path, text: str, columns: list[str], rows: list[list[str]]) -> None:

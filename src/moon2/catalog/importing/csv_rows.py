@@ -24,6 +24,7 @@ from moon2.catalog.schema import CatalogError
 MAX_FIELD_CHARACTERS = 10_000_000
 DELIMITERS = ",\t;|"
 _HEADER_CHARACTERS = 1_000_000
+_HEADER_LINES = 50
 _EXCEL_DELIMITER = re.compile(r'"?sep=(.)"?')
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def open_csv(paths: list[Path], encoding: str | None = None) -> Source:
 
 def name_columns(header: Iterable[object]) -> list[str]:
     """The columns of a header: stripped, each with a name of its own, without unnamed ones at the end."""
-    names = ["" if name is None else str(name).strip() for name in header]
+    names = ["" if name is None else " ".join(str(name).split()) for name in header]
     while names and not names[-1]:
         names.pop()
     columns: list[str] = []
@@ -100,9 +101,12 @@ class _Table:
             first, skipped = next(lines, ""), skipped + 1
         if len(first) > _HEADER_CHARACTERS:
             raise CatalogError(f"{self.path}: is not CSV; its first line has {len(first):,} characters")
-        unquoted = re.sub(r'"[^"]*"', "", first)
+        head = [first]
+        while "".join(head).count('"') % 2 and len(head) < _HEADER_LINES and (more := next(lines, "")):
+            head.append(more)
+        unquoted = re.sub(r'"[^"]*"', "", "".join(head))
         delimiter = named[1] if named else max(DELIMITERS, key=unquoted.count)  # the most frequent in the header
-        records = _Records(itertools.chain([first], lines), delimiter, skipped)
+        records = _Records(itertools.chain(head, lines), delimiter, skipped)
         self.columns = name_columns(next(iter(records), (0, []))[1])
         if not self.columns:
             raise CatalogError(f"{self.path}: is empty; its first line must name the columns")
@@ -166,7 +170,7 @@ class _Records:
             except csv.Error:
                 values = self._split_taken(line)
             else:
-                if len(lines.taken) > 1 and self._swallows(lines.taken, line):
+                if len(lines.taken) > 1 and self._swallows(lines.taken, values, line):
                     values = self._split_first(line)
             if values:
                 yield line, values
@@ -184,12 +188,14 @@ class _Records:
                 f'in line {self._doubtful[0]}; if products are missing, write "" for a quote in the text'
             )
 
-    def _swallows(self, lines: list[str], line: int) -> bool:
+    def _swallows(self, lines: list[str], values: list[str], line: int) -> bool:
         """Whether a record of several lines is several rows, of which the first begins a field with a quote."""
         whole = [self._is_whole(text) for text in lines]
         later = sum(whole[1:]) / (len(lines) - 1)
         tabs = self.delimiter == "\t"
         if whole[0] and (later >= 0.5 if tabs else later == 1 and len(lines) > 2 and self.width > 2):
+            return True
+        if tabs and self.width and any(values[self.width :]):  # no row has so many fields
             return True
         if later > 0 if tabs else later == 1:
             self._doubtful.append(line)
@@ -204,7 +210,7 @@ class _Records:
         taken = self._lines.taken
         values, end = self._split("".join(taken), self._quoted)
         used = next(n for n, last in enumerate(itertools.accumulate(map(len, taken)), start=1) if last >= end)
-        if used > 1 and self._swallows(taken[:used], line):
+        if used > 1 and self._swallows(taken[:used], values, line):
             return self._split_first(line)
         self._literal.append(line)
         self._lines.take_back(used)
