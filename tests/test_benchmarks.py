@@ -235,3 +235,28 @@ def test_both_forms_of_lora_compute_the_same(capsys: pytest.CaptureFixture[str])
     load_script("lora_forms").main(["--steps", "1", "--items", "4", "--width", "48"])
     own, by_peft = (line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:])
     assert (own[0], by_peft[0]) == ("| moon2", "| peft") and own[1] == by_peft[1]
+
+
+def test_embedding_is_measured_in_turns(
+    generated_shop: Catalog, small_encoder_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And its memory, in processes of their own."""
+    script, model = load_script("embedding"), str(small_encoder_folder)
+    script.main(["speed", model, str(generated_shop.folder), "--products", "8", "--rounds", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| SentenceTransformer.encode",
+        "| Encoder.encode",
+        "| moon2 embed",
+    ]
+    assert lines[2].endswith("1.00× |")
+
+
+@pytest.mark.long
+def test_the_memory_and_the_kills_of_embedding_are_measured(
+    generated_shop: Catalog, small_encoder_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_script("embedding").main(["writer", "--rows", "100", "5000", "--dimension", "8"])
+    load_script("embedding").main(["memory", str(small_encoder_folder), "--rows", "10", "300"])
+    printed = capsys.readouterr().out
+    assert "× from 100 to 5,000 rows" in printed and "× from 10 to 300 rows" in printed

@@ -333,9 +333,11 @@ def test_killed_five_times_it_gives_the_same_bytes(
 
 
 def test_the_result_reads_well(tmp_path: Path) -> None:
-    result = EmbeddingResult(tmp_path, {"products": 1200, "queries": 30}, 30, 1200, 2, {"unreadable_image": 1}, 3.0)
+    result = EmbeddingResult(
+        tmp_path, {"products": 1200, "queries": 30}, 30, 1200, 2, {"unreadable_image": 1}, 5.0, 3.0
+    )
     assert str(result).splitlines() == [
-        f"{tmp_path}: 1,200 products, 30 queries; 30 embedded in 3 s (10 a second)",
+        f"{tmp_path}: 1,200 products, 30 queries; 30 embedded in 5 s (10 a second)",
         "1,200 unchanged and kept, 2 no longer in the catalog and removed",
         f"not embedded as they are, see {tmp_path}/rejects.parquet: unreadable_image 1",
     ]

@@ -53,6 +53,7 @@ class EmbeddingResult:
         gone: rows of the folder that was there before, which the catalog has no more.
         rejected: reason → how many.
         seconds: wall time of this call.
+        work_seconds: of it, from the first row to the written folder; the encoder is loaded before.
     """
 
     folder: Path
@@ -62,10 +63,11 @@ class EmbeddingResult:
     gone: int
     rejected: dict[str, int]
     seconds: float
+    work_seconds: float
 
     def __str__(self) -> str:
         rows = ", ".join(f"{number:,} {what}" for what, number in self.counts.items())
-        speed = f"{self.new / max(self.seconds, 1e-9):.0f} a second"
+        speed = f"{self.new / max(self.work_seconds, 1e-9):.0f} a second"
         lines = [f"{self.folder}: {rows}; {self.new:,} embedded in {self.seconds:.0f} s ({speed})"]
         if self.kept or self.gone:
             lines.append(f"{self.kept:,} unchanged and kept, {self.gone:,} no longer in the catalog and removed")
@@ -164,7 +166,7 @@ def embed(
         folder = JobFolder(target.with_name(f".{target.name}.embedding"))
         before = _open_if_there(target)
         job = replace(job, known=_begin(folder, job, what, before))
-        finished = folder.finished()
+        finished, loaded = folder.finished(), time.monotonic()
         todo = [shard for shard in shards if shard.number not in finished]
         total = sum(shard.rows for shard in shards)
         with progress_bar(
@@ -177,6 +179,7 @@ def embed(
         counts, rejected, ids = _assemble(target, job, tables, folder)
         folder.remove()
         _remove_salvaged(folder)
+        ended = time.monotonic()
     written = VectorFolder.open(target)
     if not any(number for by_view in written.info.vectors.values() for number in by_view.values()):
         logger.warning("%s: not one row could be embedded; see %s", out, target / REJECTS_FILE)
@@ -187,7 +190,8 @@ def embed(
         kept=counts["kept"],
         gone=_gone(old_ids, ids),
         rejected=dict(rejected),
-        seconds=time.monotonic() - started,
+        seconds=ended - started,
+        work_seconds=ended - loaded,
     )
 
 
