@@ -19,6 +19,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from moon2.catalog import schema
+from moon2.catalog.benchmark.attribute_queries import attribute_queries
 from moon2.catalog.benchmark.card import BenchmarkResult, BenchmarkSettings, write_description
 from moon2.catalog.benchmark.near_duplicates import Fingerprint, fingerprint, image_pairs, title_pairs
 from moon2.catalog.benchmark.query_groups import image_ties, query_groups
@@ -55,11 +56,14 @@ def build_benchmark(
     opens it. benchmark.json declares its tasks; rejects.parquet lists what was left out. To co-augment it, run
     `moon2 augment OUT --out OUT+`, which adds to the training split only.
 
+    A shop without a log gets test queries made of attributes and kinds with --queries attributes. They are a
+    weak measure: no shopper wrote them, and they use the shop's own words. Training then mines its triplets.
+
     example:
       moon2 benchmark build data/mine --out data/mine-benchmark --category_cap 500
 
     Args:
-        data: folder of a catalog with a search log; its own split is not used
+        data: folder of a catalog, with a search log unless --queries says otherwise; its own split is not used
         out: folder of the new benchmark; it appears as a whole or not at all
         settings: how it is built
         title: title of the dataset card; the name of DATA when not given
@@ -71,8 +75,11 @@ def build_benchmark(
     """
     catalog = Catalog.open(data)
     builder = _Builder(catalog, settings)
-    if not builder.log:
-        raise CatalogError(f"{data}: has no search log; import the catalog with --log")
+    if not builder.log and settings.queries == "log":
+        raise CatalogError(
+            f"{data}: has no search log; import the catalog with --log, or give --queries attributes for queries such "
+            f'as "red cotton shirts"'
+        )
     name, licence = title or f"{catalog.folder.name} benchmark", licence or catalog.licence()
     # Opened before the long work, because the folder may be in use.
     with (
@@ -86,10 +93,12 @@ def build_benchmark(
         split = builder.split()
         builder.write(writer, split, bar)
         for side in SPLITS:
-            if not builder.products[side] or not builder.queries[side]:
+            needs_queries = side == "test" or settings.queries == "log"
+            if not builder.products[side] or (needs_queries and not builder.queries[side]):
                 counts = f"{builder.products[side]:,} products and {builder.queries[side]:,} queries"
                 raise CatalogError(
-                    f"{data}: the {side} split would have {counts}; give a longer log, or another test_share"
+                    f"{data}: the {side} split would have {counts}; give a longer log (or more attributes), or "
+                    f"another test_share"
                 )
     result = BenchmarkResult(
         Catalog.open(out),
@@ -111,7 +120,8 @@ class _Builder:
 
     def __init__(self, catalog: Catalog, settings: BenchmarkSettings) -> None:
         self.catalog, self.settings = catalog, settings
-        self.log = [row for split in SPLITS for row in catalog.interactions(split)]
+        with_log = settings.queries == "log"
+        self.log = [row for split in SPLITS for row in catalog.interactions(split)] if with_log else []
         self.left_out: Counter[str] = Counter()
         self.rejects: list[Reject] = []
         self.products, self.queries = Counter(dict.fromkeys(SPLITS, 0)), Counter(dict.fromkeys(SPLITS, 0))
@@ -194,7 +204,7 @@ class _Builder:
             for row, group in zip(self.log, self.groups, strict=True)
             for number in self._answers(row)
         ]
-        groups = max(self.groups) + 1
+        groups = max(self.groups, default=-1) + 1
         weights = [int(number not in self.removed) for number in range(count)] + [0] * groups
         # The largest character of Unicode, so that a query's name never decides the draw of a component.
         names = [*self.ids, *["\U0010ffff"] * groups]
@@ -204,6 +214,7 @@ class _Builder:
     def write(self, writer: CatalogWriter, split: Split, bar: tqdm[object]) -> None:
         """Writes the products and log rows of both sides, and the list of what was left out."""
         self.in_test: list[bool] = split.in_test[: len(self.ids)].tolist()
+        gallery: list[dict[str, Any]] = []
         for number, row in enumerate(self.catalog.rows(None, schema.PRODUCTS.names)):
             bar.update()
             if number in self.removed:
@@ -212,6 +223,7 @@ class _Builder:
             if side == "test":  # augmentations are for training only
                 row |= {"enriched_title": None, "expanded_images": [], "provenance": []}
                 self._count_labels(row)
+                gallery.append({name: row[name] for name in ("id", "title", "category", "attributes")})
             writer.add_row(row, side)
             self.products[side] += 1
         query_in_test = self._query_sides()
@@ -219,6 +231,9 @@ class _Builder:
         rows = [(row, group, query_in_test[group]) for row, group in zip(self.log, self.groups, strict=True)]
         self._write_train(((row, group) for row, group, in_test in rows if not in_test), writer)
         self._write_test(((row, group) for row, group, in_test in rows if in_test), writer)
+        if self.settings.queries == "attributes":
+            for query in attribute_queries(gallery, self.settings.seed):
+                self._write_row(query, "test", writer)
         for reject in self.rejects:
             writer.add_reject(reject)
 
@@ -243,7 +258,7 @@ class _Builder:
         answers are, counted over all queries with the same image; for equal counts, in train.
         """
         count = len(self.ids)
-        root_of = group_pairs(count + max(self.groups) + 1, self.ties)
+        root_of = group_pairs(count + max(self.groups, default=-1) + 1, self.ties)
         products = {node for pair in self.ties for node in pair if node < count}
         side = {root_of[n]: self.in_test[n] for n in products if self.remains[n] not in self.removed}
         votes: Counter[int] = Counter()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from moon2.catalog.schema import SPLITS, CatalogError, dataset_card
 from moon2.catalog.store import Catalog
@@ -25,6 +26,8 @@ class BenchmarkSettings:
     """Share of the products in the test split; they are also the gallery."""
     category_cap: int = 0
     """Maximum number of products of one category; products that were bought come first, others are drawn; 0: no cap."""
+    queries: Literal["log", "attributes"] = "log"
+    """Whose queries: those of the search log, or made of the test products' attributes and kinds (a weak measure)."""
     seed: int = 0
     """Seed of every draw; the same seed gives the same benchmark."""
 
@@ -61,6 +64,26 @@ class BenchmarkResult:
         return f"{line}\nleft out: {reasons}; see rejects.parquet" if reasons else f"{line}\nnothing was left out"
 
 
+_LOG_STEPS = (
+    "3. Split by connected components: near-duplicates in title or in image and products of one style are never "
+    "separated. Nor are the rows of one query, or queries with the same image. A query and the products bought "
+    "after it stay together unless the component becomes too large; purchases and exposures on the other side are "
+    "then left out.",
+    "4. Triplets: products bought after a query are its positives. Products shown but not bought are its "
+    "negatives, unless they answer the same query elsewhere in the log, or resemble an answer in title, image or "
+    "style. A test query comes once, with all products bought after it.",
+)
+_ATTRIBUTE_STEPS = (
+    "3. Split by connected components: near-duplicates in title or in image and products of one style are never "
+    "separated.",
+    '4. Test queries: values of attributes with a kind, such as "red cotton shirts", drawn from the test products. All '
+    "test products that hold every value are relevant; a grade is the number of values held. There is no training log.",
+    "",
+    "These queries are a weak measure. No shopper wrote them, they use the shop's own words, and a model that matches "
+    "words answers many of them. They tell models apart; they do not say how well shoppers are served.",
+)
+
+
 def describe(source: str, licence: str, settings: BenchmarkSettings, left_out: Mapping[str, int]) -> str:
     """The text of the card, in Markdown."""
     cap = f"at most {settings.category_cap:,} products a category" if settings.category_cap else "no cap"
@@ -71,13 +94,7 @@ def describe(source: str, licence: str, settings: BenchmarkSettings, left_out: M
         "1. Deduplicated: of products with the same title, category and image, and of those nearly alike in both title "
         "and image, the first remains and replaces the others in the log.",
         f"2. Balanced over categories: {cap}; products that were bought come first, others are drawn.",
-        "3. Split by connected components: near-duplicates in title or in image and products of one style are never "
-        "separated. Nor are the rows of one query, or queries with the same image. A query and the products bought "
-        "after it stay together unless the component becomes too large; purchases and exposures on the other side are "
-        "then left out.",
-        "4. Triplets: products bought after a query are its positives. Products shown but not bought are its "
-        "negatives, unless they answer the same query elsewhere in the log, or resemble an answer in title, image or "
-        "style. A test query comes once, with all products bought after it.",
+        *(_LOG_STEPS if settings.queries == "log" else _ATTRIBUTE_STEPS),
         "",
         "Only the training split may be co-augmented; the products of the test split are as the shop has them. Tasks "
         f"({', '.join(map(str, DIRECTIONS))}, scored by Recall@1, 5 and 10; class and attributes, without training on "
