@@ -42,7 +42,7 @@ def test_queries_are_answered_by_all_that_hold_their_values() -> None:
 
 def test_a_benchmark_without_a_log_is_offered_and_built(tmp_path: Path) -> None:
     shop = write_catalog(tmp_path / "shop", {"train": PRODUCTS}, title="A shop").folder
-    with pytest.raises(CatalogError, match="has no search log.*--queries attributes"):
+    with pytest.raises(CatalogError, match=r"has no search log.*--queries attributes"):
         build_benchmark(shop, out=tmp_path / "refused")
     settings = BenchmarkSettings(test_share=0.4, queries="attributes")
     result = build_benchmark(shop, out=tmp_path / "benchmark", settings=settings)

@@ -41,7 +41,7 @@ def test_an_id_may_contain_separators() -> None:
 def test_what_a_spreadsheet_did_to_an_id_is_undone_and_counted(written: object, product: str, change: str) -> None:
     matcher = IdMatcher(SHOP)
     assert matcher.read([written, written]) == ((product,), ())
-    assert matcher.summary() == [f"1 product ids matched after {change}"]
+    assert matcher.summary() == [f"product ids matched after {change}: 1"]
 
 
 def test_an_exact_match_wins_and_nothing_is_guessed() -> None:

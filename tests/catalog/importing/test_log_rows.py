@@ -148,7 +148,7 @@ def test_ids_are_matched_as_a_spreadsheet_wrote_them(tmp_path: Path, caplog: pyt
         ("e", "AB 7 12", "A,9"),
         ("f", "12 00045", ""),
     ]
-    assert "log.csv: 1 product ids matched after removing leading zeros" in caplog.text
+    assert "log.csv: product ids matched after removing leading zeros: 1" in caplog.text
     (reject,) = result.catalog.rejects()
     assert reject.message.endswith("product 'AB-7' is not in the catalog; did you mean 'AB 7'?; it was left out")
 

@@ -110,7 +110,7 @@ class IdMatcher:
 
     def summary(self) -> list[str]:
         """One sentence for each kind of change that led to matches."""
-        return [f"{count:,} product ids matched after {name}" for name, count in self.matched.items()]
+        return [f"product ids matched after {name}: {count:,}" for name, count in self.matched.items()]
 
     def _split(self, text: str) -> list[str]:
         """The ids of a text, the longest that the catalog has first; all of it if it can be read in two ways."""

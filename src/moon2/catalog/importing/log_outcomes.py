@@ -67,6 +67,7 @@ _GRADES = {
     "perfect": 4.0, "excellent": 3.0, "good": 2.0, "fair": 1.0, "bad": 0.0, "highlyrelevant": 3.0, "relevant": 2.0,
     "partial": 1.0, "partiallyrelevant": 1.0, "somewhatrelevant": 1.0, "notrelevant": 0.0,
 }  # fmt: skip
+_CLICKS_ARE = {"neither": "neither positive nor negative", "positive": "positive"}
 # A scale has few grades; a column with more holds something else, such as the scores of a search engine.
 MAX_GRADES = 20
 
@@ -166,9 +167,9 @@ class OutcomeReader:
         if not bought and not self.grades:
             self._refuse_without_purchase(bool(clicked))
         if bought:
-            words.append(f"{bought:,} rows are purchases")
+            words.append(f"purchases {bought:,}")
         if clicked:
-            words.append(f"{clicked:,} are clicks, which are {mapping.click_is}")
+            words.append(f"clicks and carts {clicked:,}, which are {_CLICKS_ARE[mapping.click_is]}")
         if self.events:
             names = ", ".join(f"{name!r} {count:,}" for name, count in self.events.most_common(5))
             words.append(f"events that are not known count as neither: {names}")
