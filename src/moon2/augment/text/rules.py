@@ -69,7 +69,7 @@ def _enrich(product: CleanProduct, entities: tuple[Entity, ...]) -> Enrichment:
             said, facts = (extended, facts + 1) if is_new else (said, facts)
     if not said or not (facts or gains):
         return Enrichment(None, "nothing_to_add: attributes and description say no more than the title")
-    return Enrichment(without_repeats(as_printed(said, {brand.split()[0]} if brand else ())))
+    return Enrichment(tidy(without_repeats(as_printed(said, {brand.split()[0]} if brand else ()))))
 
 
 def _named(product: CleanProduct, entities: tuple[Entity, ...], brand: str) -> list[str]:

@@ -71,7 +71,9 @@ def clean_product(product: Product) -> CleanProduct:
 
 def clean_text(text: str) -> str:
     """One line of plain text without addresses, markup, and what stands from an instruction to a model on."""
-    text = plain(_ENTITY_REST.sub(" ", html.unescape(html.unescape(text))))
+    if "&" in text or ";" in text or not text.isascii():
+        text = _ENTITY_REST.sub(" ", html.unescape(html.unescape(text)))
+    text = plain(text)
     revealed = text.translate(_LOOKALIKES)
     matches = (_INSTRUCTION.search(revealed), _INSTRUCTION.search(revealed.translate(_LEET)))
     end = min((match.start() for match in matches if match), default=len(text))

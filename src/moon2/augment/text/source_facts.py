@@ -91,7 +91,7 @@ class SourceFacts:
     def __init__(self, product: CleanProduct, entities: Iterable[Entity]) -> None:
         attributes = (f"{key.replace('_', ' ')}: {value}" for key, value in product.attributes.items())
         # Alone too: "size: 50 x 70 cm" is no size 50.
-        values = product.attributes.values()
+        values = [value for value in product.attributes.values() if value[:1].isdecimal()]
         text = "\n".join([product.title, product.description, *product.category, *attributes, *values])
         words = _words(text)
         self.words = words | set(map(stem, words))

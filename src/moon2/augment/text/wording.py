@@ -10,6 +10,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Collection, Container, Sequence
+from functools import lru_cache
 
 from moon2.augment.text.lexicon import (
     FUNCTION_WORDS,
@@ -59,6 +60,7 @@ def without_boilerplate(title: str, brand: str = "") -> str:
     return tidy(_BOILERPLATE.sub(gap, title))
 
 
+@lru_cache(maxsize=1024)  # a title is tidied after each step, and mostly is tidy already
 def tidy(title: str) -> str:
     """Punctuation and blanks as they are printed: one blank after a comma, none before, nothing that dangles."""
     title = re.sub(r"!+|\?{2,}|\*+|~+|_{2,}", " ", title)
@@ -115,7 +117,7 @@ def without_repeats(title: str) -> str:
         said[key] = breath
     for start, end in reversed(removed):
         title = title[:start] + title[end:]
-    return tidy(title)
+    return tidy(title) if removed else title
 
 
 def as_printed(title: str, spellings: Collection[str] = ()) -> str:
@@ -130,7 +132,7 @@ def as_printed(title: str, spellings: Collection[str] = ()) -> str:
     shouts = len(letters) > 6 and len(words) > 1 and sum(map(str.isupper, letters)) > 0.8 * len(letters)
     if shouts:
         title = _WORD.sub(lambda match: _spoken(match[0], spellings), title)
-    else:
+    elif any(map(str.isupper, words)):
         title = _WORD.sub(lambda match: _as_in(spellings, match[0]), title)
     first = _WORD.search(title)
     if first and first.start() == 0 and first[0].islower() and first[0] not in spellings:
