@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from moon2.catalog.generated_shop.generate import generate_shop
-from moon2.catalog.importing.import_catalog import import_catalog
 from moon2.cli import COMMANDS, make_parser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -131,8 +130,11 @@ def test_the_commands_of_the_import_guide_can_be_understood() -> None:
     lines = [line for block in blocks for line in commands(block)]
     layouts = set()
     for line in lines:
-        args = shlex.split(line)[2:]
-        layouts.add(make_parser(import_catalog, "import").parse_args(args)["layout"])
+        command = next(name for name in COMMANDS if line.startswith(f"moon2 {name} "))
+        args = shlex.split(line)[1 + len(command.split()) :]
+        module, _, function = COMMANDS[command].partition(":")
+        parsed = make_parser(getattr(import_module(module), function), command).parse_args(args)
+        layouts |= {parsed["layout"]} if command == "import" else set()
     assert {"auto", "hub", "shopify", "woocommerce", "google-merchant", "mbe"} <= layouts
 
 
