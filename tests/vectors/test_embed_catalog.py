@@ -33,7 +33,7 @@ from moon2.views import VIEWS
 
 def photo(colour: int, size: tuple[int, int] = (20, 16)) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", size, (colour, 90, 255 - colour)).save(file, "PNG")
+    Image.new("RGB", size, (colour % 256, 90, 255 - colour % 256)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -79,7 +79,7 @@ def write_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteShop:
         train = products_of(14) if products is None else list(products)
         write_catalog(
             tmp_path / name,
-            {"train": train, "test": products_of(5, offset=50)},
+            {"train": train, "test": products_of(5, offset=900)},
             {"train": log_of(train, min(6, len(train)))},
             title="shop",
             overwrite=True,
@@ -241,7 +241,7 @@ def test_each_image_has_a_vector_of_its_own(small_encoder_folder: Path, write_sh
     rows = table_of(out, "images")
     wanted = [
         (product.id, number)
-        for product in [*products, *products_of(5, offset=50)]
+        for product in [*products, *products_of(5, offset=900)]
         for number, image in enumerate(product.images)
         if image != b"no image"
     ]
