@@ -1,6 +1,6 @@
 """The command line: each command is a function of the package, and its signature gives the options.
 
-Required parameters before the `*` are positional, the others are options, and the docstring's text before "Args:" is
+Parameters before the `*` are positional, the others are options, and the docstring's text before "Args:" is
 the help; jsonargparse checks the values. What the function returns is printed. The modules in `COMMANDS` import torch
 only inside functions, so that help comes at once.
 """
@@ -41,16 +41,21 @@ COMMANDS = {  # in the order in which they are used
     "augment": "moon2.augment.pipeline:augment",
     "train": "moon2.train.train:train",
     "evaluate": "moon2.evaluate.evaluate:evaluate",
-    "embed": "moon2.vectors.embed_catalog:embed",
     "report": "moon2.evaluate.report.report:report",
     "heatmap": "moon2.explain.heatmap:heatmap",
+    "embed": "moon2.vectors.embed_catalog:embed",
+    "index": "moon2.search.build:build_index",
+    "search": "moon2.search.commands:search",
+    "upsert": "moon2.search.commands:upsert",
+    "delete": "moon2.search.commands:delete",
+    "optimize": "moon2.search.commands:optimize",
     "compare": "moon2.experiments.compare:compare",
     "ablate": "moon2.experiments.compare:ablate",
 }
 FLATTENED = ("recipe", "settings")
 """Parameters whose fields are options without a prefix."""
 QUIET = "--quiet"
-RESUMABLE = ("demo", "augment", "embed", "compare", "ablate")
+RESUMABLE = ("demo", "augment", "embed", "upsert", "compare", "ablate")
 """Commands that continue where they were stopped when they are given again."""
 QUIET_LIBRARIES = ("torch", "transformers", "accelerate", "huggingface_hub", "tensorboard")
 """Their notices are about code, not about what a user of the command line can change."""
@@ -171,6 +176,10 @@ def make_parser(function: Callable[..., object], command: str) -> ArgumentParser
         kind, default, option = parameter.annotation, parameter.default, _option(name)
         if is_dataclass(kind):
             parser.add_class_arguments(kind, None if name in FLATTENED else name)
+        elif parameter.kind is not parameter.KEYWORD_ONLY and get_origin(kind) is tuple:
+            parser.add_argument(name, nargs="+", type=get_args(kind)[0], help=help_of[name])
+        elif parameter.kind is not parameter.KEYWORD_ONLY and default is not parameter.empty:
+            parser.add_argument(name, nargs="?", type=kind, default=default, help=help_of[name])
         elif get_origin(kind) is tuple:
             element, values = get_args(kind)[0], list(default)  # jsonargparse changes the default's elements in place
             parser.add_argument(f"--{name}", nargs="*", type=element, default=values, help=help_of[name])
@@ -200,7 +209,10 @@ def _usage(function: Callable[..., object], command: str) -> str:
     """Names what must be given; the list of options shows the rest."""
     words = [f"moon2 {command}"]
     for name, parameter in _parameters(function).items():
-        if is_dataclass(parameter.annotation) or parameter.default is not parameter.empty:
+        if is_dataclass(parameter.annotation):
+            continue
+        if parameter.default is not parameter.empty:
+            words += [] if parameter.kind is parameter.KEYWORD_ONLY else [f"[{name.upper()}]"]
             continue
         is_option = parameter.kind is parameter.KEYWORD_ONLY
         words.append(f"{_option(name)} {name.upper()}" if is_option else name.upper())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import bm25s
 import numpy as np
 import pytest
 
 from moon2.vectors.compounds import parts_of
-from moon2.vectors.lexical import LexicalIndex, LexicalIndexError, ProductText, best
+from moon2.vectors.lexical import LexicalIndex, ProductText, best
 from moon2.vectors.words import words
 
 TITLES = {
@@ -100,45 +98,6 @@ def test_ids_and_titles_are_known_exactly(index: LexicalIndex) -> None:
     assert not len(untitled.exact("")[1]) and not len(untitled.search("photo", 5).rows)
 
 
-def test_an_index_on_disk_is_the_same_and_holds_no_pickle(index: LexicalIndex, tmp_path: Path) -> None:
-    index.save(tmp_path / "index" / "words")
-    again = LexicalIndex.open(tmp_path / "index" / "words")
-    for query in ("Gartenstuhl", "手机壳", "navy"):
-        assert np.array_equal(again.scores(query), index.scores(query))
-    assert again.ids == index.ids and again.exact("en-1").by_id.tolist() == index.exact("en-1").by_id.tolist()
-    files = [file for file in (tmp_path / "index").rglob("*") if file.is_file()]
-    assert {file.suffix for file in files} == {".npy", ".json", ".parquet"}
-    for file in files:
-        if file.suffix == ".npy":
-            np.load(file, allow_pickle=False)
-
-
-def test_an_updated_index_is_the_one_built_anew(index: LexicalIndex, tmp_path: Path) -> None:
-    """Also from disk, and over the folder that it was opened from."""
-    index.save(tmp_path / "words")
-    changed = {"en-2": "Navy trousers", "new": "Holzstuhl"}
-    updated = LexicalIndex.open(tmp_path / "words").updated(texts(changed), removed=["de-3", "unknown"])
-    updated.save(tmp_path / "words")
-    updated = LexicalIndex.open(tmp_path / "words")
-    rest = {id: title for id, title in TITLES.items() if id not in ("de-3", "en-2")}
-    anew = LexicalIndex.build(texts(rest | changed))
-    assert updated.ids == anew.ids
-    for query in ("navy", "holz", "stuhl", "手机壳", "esstisch", "occasion"):
-        np.testing.assert_allclose(updated.scores(query), anew.scores(query), rtol=1e-6)
-    assert "new" in found(updated, "stuhl")
-
-
-def test_no_product_at_all_is_an_index_too(tmp_path: Path) -> None:
-    LexicalIndex.build([]).save(tmp_path / "words")
-    index = LexicalIndex.open(tmp_path / "words")
+def test_no_product_at_all_is_an_index_too() -> None:
+    index = LexicalIndex.build([])
     assert len(index) == 0 and not len(index.search("shirt", 5).rows)
-    assert found(index.updated(texts({"a": "shirt"})), "shirt") == ["a"]
-
-
-def test_what_is_no_index_is_named_in_one_line(index: LexicalIndex, tmp_path: Path) -> None:
-    with pytest.raises(LexicalIndexError, match=r"nowhere: is no keyword index .*; build the index again"):
-        LexicalIndex.open(tmp_path / "nowhere")
-    index.save(tmp_path / "words")
-    (tmp_path / "words" / "scores" / "params.index.json").write_text("{")
-    with pytest.raises(LexicalIndexError, match="build the index again"):
-        LexicalIndex.open(tmp_path / "words")

@@ -1,0 +1,214 @@
+"""`moon2 index`: vectors and their catalog in, an index out; it appears as a whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from moon2.catalog.schema import pairs_to_dict
+from moon2.catalog.store import Catalog
+from moon2.files import exclusive_lock, replace_folder
+from moon2.run_folder import find_model_folder
+from moon2.search.index import Index
+from moon2.search.info import IndexInfo
+from moon2.search.product_table import EXACT_BELOW, WHOLE, ProductIndexError, ProductTable, attribute_columns
+from moon2.search.recall import QUERIES, choose_probes
+from moon2.search.rows import Embedded, RowMaker, frequent_attributes
+from moon2.vectors.fit_fusions import FUSIONS, VIEWS_WITH_WORDS
+from moon2.vectors.fusion import DEFAULT_WEIGHT, Fusion, read_fusions, scale_of
+from moon2.vectors.lexical import searched_words
+from moon2.vectors.product_texts import TextFields, product_text, product_texts
+from moon2.vectors.row_embedder import EmbeddingJob
+from moon2.vectors.vector_folder import VectorFolder, What
+from moon2.vectors.words import words
+
+CHUNK = 512
+"""Products that become rows at a time; their images are in memory meanwhile."""
+SAMPLE = 1000
+"""Products of the random sample by which fusion standardises cosines."""
+
+
+def build_index(
+    vectors: Path,
+    *,
+    out: str,
+    data: Path | None = None,
+    model: Path | None = None,
+    text: TextFields = "all",
+    thumbnails: int = 192,
+    overwrite: bool = False,
+) -> Index:
+    """Make an index for search of the vectors that `moon2 embed` made.
+
+    Below 100,000 vectors every search is exact. Above, an approximate index is built, and its recall against
+    the exact search is measured, with and without filters, and kept with it. Vectors of single images, made
+    with `moon2 embed --per_image`, are searched too, and a hit says which image was nearest.
+
+    examples:
+      moon2 index vectors/shop --out indexes/shop
+      moon2 index vectors/shop --out s3://bucket/shop
+
+    Args:
+        vectors: folder that `moon2 embed` wrote
+        out: folder of the index, or its address on object storage
+        data: folder of the catalog, if it moved since it was embedded
+        model: the encoder, if it moved since
+        text: what keyword search reads of a product: its title, or all its text
+        thumbnails: longest side in pixels of the photos kept in the index to show hits; 0 for none
+        overwrite: replace the index at OUT
+
+    Raises:
+        VectorFolderError: there are no vectors, or none of whole products
+        CatalogError: the catalog is not where it was, or has changed since
+        ProductIndexError: there is an index at OUT, or it cannot be written
+    """
+    folder = VectorFolder.open(vectors)
+    catalog = Catalog.open(data or folder.info.data)
+    if "://" in out:
+        return _build(folder, catalog, out, model, text, thumbnails)
+    target = Path(out).absolute()
+    with exclusive_lock(target, "`moon2 index`"):
+        _check_target(target, overwrite)
+        fresh = target.with_name(f".{target.name}.building")
+        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            _build(folder, catalog, str(fresh), model, text, thumbnails)
+            replace_folder(fresh, target)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return Index.open(target)
+
+
+def _build(
+    folder: VectorFolder, catalog: Catalog, place: str, model: Path | None, text: TextFields, thumbnails: int
+) -> Index:
+    counts: Counter[str] = Counter()
+    for row in catalog.rows(None, ["attributes"]):
+        counts.update(pairs_to_dict(row["attributes"]).keys())
+    known_words = {word for product in product_texts(catalog, text) for word in words(product.text)}
+    columns = attribute_columns(frequent_attributes(counts, len(catalog)))
+    maker = RowMaker(folder.info.dimension, columns, thumbnails)
+    written = Counter[str]()
+    table = ProductTable.create(place, maker.schema, _batches(folder, catalog, maker, text, known_words, written))
+    if table.products() != written["products"] or table.rows() != written["rows"]:
+        raise ProductIndexError(
+            f"{place}: holds {table.products():,} of {written['products']:,} products; build it again"
+        )
+    queries, per_image = _queries(folder), folder.count("images") > 0
+    # A model that was not trained on a log has no weights; then the default serves.
+    fusion = Fusion(*scale_of(queries, table.sample_vectors(SAMPLE)), DEFAULT_WEIGHT)
+    model_folder = find_model_folder(model or folder.info.model)
+    fitted = read_fusions(model_folder / FUSIONS).get(text, {}) if model_folder is not None else {}
+    fusions = {view: fitted.get(view, fusion) for view in VIEWS_WITH_WORDS}
+    info = IndexInfo(
+        model=str(model.absolute() if model is not None else folder.info.model),
+        identity=folder.info.identity,
+        prompt=folder.info.prompt,
+        fields=tuple(folder.info.inputs.get("fields", ())),
+        made_by=EmbeddingJob(folder.info, per_image=per_image).made_by,
+        data=str(catalog.folder.absolute()),
+        dimension=folder.info.dimension,
+        per_image=per_image,
+        rows_of_a_product=max(1, written["rows_of_a_product"]),
+        text=text,
+        attributes=columns,
+        thumbnails=thumbnails,
+        fusions=fusions,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    if table.rows() >= EXACT_BELOW:
+        table.build_approximate()
+        probes, recall = choose_probes(table, queries[:QUERIES])
+        info = replace(info, probes=probes, recall=recall)
+    info.write(place)
+    return Index.open(place)
+
+
+def _batches(
+    folder: VectorFolder,
+    catalog: Catalog,
+    maker: RowMaker,
+    text: TextFields,
+    known_words: Collection[str],
+    written: Counter[str],
+) -> Iterator[pa.RecordBatch]:
+    """The rows of the table, chunk by chunk; counts what it gives in `written`."""
+    images = _image_vectors(folder)
+    ahead = next(images, None)
+    chunk: list[Embedded] = []
+    products = catalog.products()
+    with tqdm(total=folder.count("products"), desc="index", unit="product") as bar:
+        for position, (id, key, vector) in enumerate(_product_vectors(folder)):
+            product = next((product for product in products if product.id == id), None)
+            if product is None:
+                raise ProductIndexError(
+                    f"{catalog.folder}: has no product {id!r} where {folder.path} has it; run `moon2 embed` again"
+                )
+            vectors = {WHOLE: vector}
+            while ahead is not None and ahead[0] == id:
+                vectors[ahead[1]] = ahead[2]
+                ahead = next(images, None)
+            chunk.append(Embedded(product, key, position, vectors))
+            written["products"] += 1
+            written["rows"] += len(vectors)
+            written["rows_of_a_product"] = max(written["rows_of_a_product"], len(vectors))
+            if len(chunk) == CHUNK:
+                yield from _rows(maker, chunk, text, known_words)
+                chunk = []
+            bar.update()
+    yield from _rows(maker, chunk, text, known_words)
+
+
+def _rows(
+    maker: RowMaker, chunk: list[Embedded], text: TextFields, known_words: Collection[str]
+) -> Iterator[pa.RecordBatch]:
+    found_by = [searched_words(product_text(embedded.product, text), known_words) for embedded in chunk]
+    yield from maker.rows(chunk, found_by).to_batches()
+
+
+def _product_vectors(folder: VectorFolder) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Id, key and vector of each product that has one, in the catalog's order."""
+    for batch in folder.batches("products", ["id", "key", *folder.columns_of("mm")], rows=CHUNK):
+        rows, vectors = folder.decode(batch, "mm")
+        ids, keys = batch.column("id").to_pylist(), batch.column("key").to_pylist()
+        for row, vector in zip(rows, vectors, strict=True):
+            yield ids[row], keys[row], vector
+
+
+def _image_vectors(folder: VectorFolder) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Id, number of the image and vector, in the catalog's order."""
+    if not folder.count("images"):
+        return
+    for batch in folder.batches("images", ["id", "image", *folder.columns_of("i")], rows=CHUNK):
+        rows, vectors = folder.decode(batch, "i")
+        ids, numbers = batch.column("id").to_pylist(), batch.column("image").to_pylist()
+        for row, vector in zip(rows, vectors, strict=True):
+            yield ids[row], numbers[row], vector
+
+
+def _queries(folder: VectorFolder) -> np.ndarray:
+    """[n, D] float32 of what is like shoppers' queries: their own, or else titles."""
+    what: What = "queries" if folder.count("queries") else "products"
+    for view in ("t", "mm", "i"):
+        if view in folder.info.views:
+            vectors = folder.matrix(what, view)[1]
+            if len(vectors):
+                return np.random.default_rng(0).permutation(vectors)[:SAMPLE]
+    return np.zeros((0, folder.info.dimension), np.float32)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if target.is_file() or not (target / "products.lance").is_dir():
+        raise ProductIndexError(f"{target}: holds something else than an index; choose another folder")
+    if not overwrite:
+        raise ProductIndexError(f"{target}: holds an index already; add --overwrite to replace it")

@@ -1,0 +1,177 @@
+"""The commands that use and change an index."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moon2.catalog.store import Catalog
+from moon2.files import exclusive_lock, write_text_atomic
+
+if TYPE_CHECKING:
+    from moon2.search.index import Index
+
+SHOWN_PROBLEMS = 10
+
+
+def search(
+    index: str,
+    text: str = "",
+    *,
+    image: Path | None = None,
+    like: str | None = None,
+    where: str | None = None,
+    limit: int = 10,
+    hybrid: bool = True,
+    exact: bool = False,
+    json: bool = False,
+    html: Path | None = None,
+    model: Path | None = None,
+) -> object:
+    """Search an index by words, by a photo, or by both.
+
+    Words are compared in two ways: by their vector, which knows what looks or reads alike, and by the very
+    words (BM25), which know names and codes. The hybrid of both is the default; each hit shows both ranks.
+    A product whose id or title is exactly what was asked comes first.
+
+    A filter is SQL over the index's columns: title, description, category (the last level), category_path,
+    price, images (their number), and one column for each common attribute.
+
+    examples:
+      moon2 search indexes/shop "navy casual shirt"
+      moon2 search indexes/shop "in red" --image photo.jpg --where "price < 50 AND category = 'Shirts'"
+      moon2 search indexes/shop --like SKU-17 --where "array_has(category_path, 'Apparel')"
+      moon2 search indexes/shop "navy shirt" --html hits.html
+
+    Args:
+        index: folder of the index, or its address on object storage
+        text: what to search for, in words
+        image: what to search for, as a photo
+        like: id of a product; finds others like it
+        where: filter that a product must pass, in SQL
+        limit: number of hits
+        hybrid: rank by vectors and by words together; false for vectors alone
+        exact: compare with every vector, even if there is an approximate index
+        json: print JSON
+        html: write a page with photos to this file
+        model: where the encoder is now, if it moved
+
+    Raises:
+        ProductIndexError: there is no such index, the filter cannot be used, or nothing was asked
+        EncoderError: the photo or the encoder cannot be read
+    """
+    from moon2.search.index import Index
+    from moon2.search.show import Found
+
+    opened = Index.open(index, model=model)
+    hits = opened.search(text, image, like=like, where=where, limit=limit, hybrid=hybrid, exact=exact)
+    in_colour = sys.stdout.isatty() and os.environ.get("COLORTERM") in ("truecolor", "24bit")
+    photos = opened.photos([hit.id for hit in hits]) if html or (in_colour and not json) else {}
+    found = Found(_asked(text, image, like, where), hits, photos, in_colour)
+    if html:
+        write_text_atomic(html, found.to_html())
+        return f"{html}: {len(hits)} hits"
+    return found.to_json() if json else found
+
+
+def upsert(index: str, data: Path, *, model: Path | None = None) -> str:
+    """Write the products of a catalog into an index, in place of those of the same ids.
+
+    Products that are there with the same content are left alone. Where only the price or another field that
+    the encoder does not read has changed, no vector is made anew. If it is stopped or killed, what was
+    written is there, and the same command goes on. Products that the catalog lacks stay: see `moon2 delete`.
+
+    examples:
+      moon2 upsert indexes/shop data/new-products
+
+    Args:
+        index: folder of the index, or its address on object storage
+        data: folder of the catalog
+        model: where the encoder is now, if it moved
+
+    Raises:
+        ProductIndexError: there is no such index, or it cannot be written
+        CatalogError: there is no such catalog
+        EncoderError: the encoder cannot be loaded
+    """
+    from tqdm import tqdm
+
+    catalog = Catalog.open(data)
+    with (
+        _opened(index, "`moon2 upsert`", model) as opened,
+        tqdm(total=len(catalog), desc="upsert", unit="product") as bar,
+    ):
+        changes = opened.upsert(catalog.products(), bar.update)
+    lines = [f"{index}: wrote {changes.written:,} products; {changes.unchanged:,} were there already"]
+    if changes.refused:
+        lines.append(f"{changes.refused:,} could not be embedded")
+    lines += [f"  {problem}" for problem in list(changes.problems.values())[:SHOWN_PROBLEMS]]
+    if len(changes.problems) > SHOWN_PROBLEMS:
+        lines.append(f"  and {len(changes.problems) - SHOWN_PROBLEMS:,} more problems")
+    return "\n".join(lines + _waiting(index, changes.unindexed))
+
+
+def delete(index: str, ids: tuple[str, ...]) -> str:
+    """Delete products from an index.
+
+    examples:
+      moon2 delete indexes/shop SKU-17 SKU-18
+
+    Args:
+        index: folder of the index, or its address on object storage
+        ids: of the products
+
+    Raises:
+        ProductIndexError: there is no such index, or it cannot be written
+    """
+    with _opened(index, "`moon2 delete`") as opened:
+        changes = opened.delete(ids)
+    lines = [f"{index}: deleted {changes.deleted:,} of {len(set(ids)):,} products"]
+    if changes.problems:
+        lines.append(f"not there: {', '.join(changes.problems)}")
+    return "\n".join(lines)
+
+
+def optimize(index: str) -> str:
+    """Take what was written since into an index's search structures, and remove what is no longer needed.
+
+    A search finds new products at once, but by a scan; many of them make it slow. Above 100,000 products this
+    also builds the approximate index of the vectors, and measures what it finds of an exact search's results.
+
+    examples:
+      moon2 optimize indexes/shop
+
+    Args:
+        index: folder of the index, or its address on object storage
+
+    Raises:
+        ProductIndexError: there is no such index, or it cannot be written
+    """
+    with _opened(index, "`moon2 optimize`") as opened:
+        opened.optimize()
+        return str(opened)
+
+
+@contextmanager
+def _opened(place: str, command: str, model: Path | None = None) -> Iterator[Index]:
+    """An index that no other process changes meanwhile."""
+    from moon2.search.index import Index
+
+    if "://" in place:  # object storage has no locks; LanceDB refuses one of two conflicting writes
+        yield Index.open(place, model=model)
+        return
+    with exclusive_lock(Path(place), command):
+        yield Index.open(place, model=model)
+
+
+def _asked(text: str, image: Path | None, like: str | None, where: str | None) -> str:
+    parts = [text and f"“{text}”", image and f"photo {image}", like and f"like {like}", where and f"where {where}"]
+    return " · ".join(str(part) for part in parts if part)
+
+
+def _waiting(index: str, rows: int) -> list[str]:
+    return [f"{rows:,} rows are not in the indexes yet: `moon2 optimize {index}`"] if rows else []

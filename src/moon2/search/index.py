@@ -1,0 +1,297 @@
+"""An index of a shop's products, opened: search by words, photo or both, and durable changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from moon2.catalog.schema import pairs_to_dict
+from moon2.images import ImageSource
+from moon2.records import Product, Query
+from moon2.search.info import IndexInfo
+from moon2.search.product_table import WHOLE, ProductIndexError, ProductTable
+from moon2.search.ranking import Ranked, rank_by_both, rank_by_vector
+from moon2.views import View
+
+if TYPE_CHECKING:
+    from moon2.encoders.protocol import VectorEncoder
+    from moon2.vectors.item_embedder import ItemEmbedder
+
+SHOWN = ("title", "description", "category_path", "price", "attributes", "images")
+"""What a hit says of its product."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A product that a search found.
+
+    Attributes:
+        id: of the product.
+        title, description, category, attributes, price: of the product.
+        score: by which hits are ordered: a cosine or, in a hybrid search, the fused score.
+        cosine: of the query and the product.
+        vector_rank: its rank, from 1, by vectors alone; None below the candidates.
+        word_rank: its rank, from 1, by words alone; None where it has none of them or words were not asked.
+        image: which of its images was nearest, from 0; None where it was the product as a whole.
+        exact: "id" or "title" where the words are that of the product, which puts it first.
+    """
+
+    id: str
+    title: str
+    description: str
+    category: tuple[str, ...]
+    attributes: dict[str, str]
+    price: float | None
+    score: float
+    cosine: float
+    vector_rank: int | None
+    word_rank: int | None
+    image: int | None
+    exact: str = ""
+
+
+@dataclass
+class Changes:
+    """What a change did.
+
+    Attributes:
+        written: products written.
+        unchanged: products that were there already with the same content.
+        deleted: products deleted.
+        refused: products that could not be embedded.
+        problems: id → what is wrong with a product, or with an image that was left out.
+        unindexed: rows that wait for `optimize`; a search finds them by a scan.
+    """
+
+    written: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    refused: int = 0
+    problems: dict[str, str] = field(default_factory=dict)
+    unindexed: int = 0
+
+
+class Index:
+    """An index that is open.
+
+    >>> index = Index.open("indexes/shop")
+    >>> index.search("navy casual shirt", where="price < 50", limit=3)
+    >>> index.search(image="photo.jpg")
+
+    Attributes:
+        place: its folder, or its address on object storage.
+        info: what it says of itself.
+        table: its products.
+    """
+
+    def __init__(
+        self, place: str, info: IndexInfo, table: ProductTable, model: str | Path | None, device: str | None
+    ) -> None:
+        """Is called by `open`."""
+        self.place, self.info, self.table = place, info, table
+        self._model, self._device = model or info.model, device
+        self._vocabulary: tuple[int, Collection[str]] | None = None
+
+    @classmethod
+    def open(cls, place: str | Path, *, model: str | Path | None = None, device: str | None = None) -> Index:
+        """Opens an index; its encoder is loaded by the first search that needs it.
+
+        Args:
+            place: its folder, or its address on object storage such as s3://bucket/shop.
+            model: where the encoder is now, if it moved.
+            device: of the encoder; the GPU where there is one.
+
+        Raises:
+            ProductIndexError: there is no whole index.
+        """
+        name = str(place)
+        if "://" not in name and not Path(name).is_dir():
+            raise ProductIndexError(f"{place}: there is no such index; make one with `moon2 index`")
+        return cls(name, IndexInfo.read(name), ProductTable.open(name), model, device)
+
+    def __len__(self) -> int:
+        """Products."""
+        return self.table.products()
+
+    def __str__(self) -> str:
+        kind = f"approximate, recall {self.info.recall.get('all', 0):.3f}" if self.info.probes else "exact"
+        waiting = self.table.unindexed_rows()
+        more = f"; {waiting:,} rows wait for `moon2 optimize`" if waiting else ""
+        return f"{self.place}: {len(self):,} products, vectors of {self.info.dimension} numbers, {kind}{more}"
+
+    @cached_property
+    def encoder(self) -> VectorEncoder:
+        """The encoder that the index was made with.
+
+        Raises:
+            ProductIndexError: it is another now.
+            EncoderError: it cannot be loaded.
+        """
+        from moon2.encoders.identity import encoder_identity
+        from moon2.encoders.load import load_encoder
+
+        if (now := encoder_identity(self._model)) != self.info.identity:
+            raise ProductIndexError(
+                f"{self._model}: is not the encoder that {self.place} was made with ({now[:12]}, not "
+                f"{self.info.identity[:12]}); give that one with --model, or run `moon2 embed` and `moon2 index` again"
+            )
+        return load_encoder(self._model, prompt=self.info.prompt, fields=self.info.fields)
+
+    @cached_property
+    def items(self) -> ItemEmbedder:
+        """The encoder at work on many products."""
+        from moon2.vectors.item_embedder import ItemEmbedder
+
+        return ItemEmbedder(self.encoder)
+
+    def encode(self, text: str = "", image: ImageSource | None = None) -> np.ndarray:
+        """[D] float32 of unit length, of the words, the photo, or both.
+
+        Raises:
+            EncoderError: the photo cannot be read.
+            RecordError: there is neither.
+        """
+        vector = self.encoder.encode([Query("search", text, image)])[0, : self.info.dimension]
+        return vector / np.linalg.norm(vector)
+
+    def search(
+        self,
+        text: str = "",
+        image: ImageSource | None = None,
+        *,
+        like: str | None = None,
+        where: str | None = None,
+        limit: int = 10,
+        hybrid: bool = True,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """The products that answer best, best first.
+
+        Args:
+            text: words.
+            image: a photo: a path, bytes, or whatever `open_image` reads.
+            like: id of a product instead; it is not among the hits.
+            where: SQL over the columns of the index, such as "price < 50 AND category = 'Shoes'".
+            limit: at most so many.
+            hybrid: rank by vectors and by words together; a photo alone is ranked by vectors in any case.
+            exact: compare with every vector, whatever index there is.
+
+        Raises:
+            ProductIndexError: the filter cannot be used, there is no such product, or nothing is asked.
+            EncoderError: the photo cannot be read, or the encoder cannot be loaded.
+        """
+        if limit < 1:
+            raise ProductIndexError(f"limit is {limit}; it must be 1 or more")
+        if like is not None:
+            if text or image is not None:
+                raise ProductIndexError("give words and a photo, or a product to find others like it, not both")
+            vector = self._vector_of(like)
+            hits = self.rank(vector, where=where, limit=limit + 1, exact=exact)
+            return [hit for hit in hits if hit.id != like][:limit]
+        if not text.strip() and image is None:
+            raise ProductIndexError("nothing to search for; give words, a photo, or a product to find others like it")
+        vector = self.encode(text, image)
+        view: View = "t" if image is None else "mm"
+        return self.rank(vector, text if hybrid else "", view, where=where, limit=limit, exact=exact)
+
+    def rank(
+        self,
+        vector: np.ndarray,
+        text: str = "",
+        view: View = "t",
+        *,
+        where: str | None = None,
+        limit: int = 10,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """As `search`, for a query that is encoded already; without words, by the vector alone.
+
+        Args:
+            vector: [D] float32, unit length.
+            text: the words of the query.
+            view: of the query, t or mm; words and vector are weighed accordingly.
+            where, limit, exact: as of `search`.
+        """
+        if text.strip():
+            known, fusion = self.known_words(), self.info.fusions[view]
+            ranked = rank_by_both(self.table, self.info, vector, text, known, fusion, where, limit, exact)
+        else:
+            ranked = rank_by_vector(self.table, self.info, vector, where, limit, exact)
+        shown = self.table.fetch([one.id for one in ranked], SHOWN)
+        return [_hit(one, shown[one.id]) for one in ranked if one.id in shown]
+
+    def photos(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Product → its thumbnail as JPEG, of those that have one."""
+        rows = self.table.fetch(ids, ["thumbnail"])
+        return {id: row["thumbnail"] for id, row in rows.items() if row["thumbnail"] is not None}
+
+    def upsert(self, products: Iterable[Product], progress: Callable[[int], object] = lambda done: None) -> Changes:
+        """Writes products in place of those of the same ids; what is counted as written is durable.
+
+        A product whose content is there already is left alone, and one of which nothing that the encoder reads has
+        changed, such as the price alone, keeps its vectors. One that cannot be embedded is refused; its old row stays.
+
+        Args:
+            products: any iterable, never in memory as a whole.
+            progress: is called with the number of products done, after each write.
+
+        Raises:
+            ProductIndexError: a write failed; those before it are there.
+        """
+        from moon2.search.changes import upsert
+
+        return upsert(self, products, progress)
+
+    def delete(self, ids: Collection[str]) -> Changes:
+        """Deletes products; `problems` names the ids that are not there.
+
+        Raises:
+            ProductIndexError: a product is still there.
+        """
+        from moon2.search.changes import delete
+
+        return delete(self, ids)
+
+    def optimize(self) -> Changes:
+        """Adds the rows written since to the indexes, and measures the recall anew."""
+        from moon2.search.changes import optimize
+
+        return optimize(self)
+
+    def known_words(self) -> Collection[str]:
+        """All words of all products, by which compounds are taken apart; read again after a write."""
+        version = self.table.version
+        if self._vocabulary is None or self._vocabulary[0] != version:
+            texts = self.table.scan(["words"])["words"]
+            words = pc.unique(pc.list_flatten(pc.split_pattern(texts.drop_null(), " ")))
+            self._vocabulary = version, frozenset(words.to_pylist())
+        return self._vocabulary[1]
+
+    def _vector_of(self, id: str) -> np.ndarray:
+        row = self.table.fetch([id], ["vector"]).get(id)
+        if row is None:
+            raise ProductIndexError(f"{self.place}: there is no product {id!r}")
+        return np.array(row["vector"], np.float32)
+
+
+def _hit(ranked: Ranked, row: Mapping[str, Any]) -> Hit:
+    return Hit(
+        id=ranked.id,
+        title=row["title"],
+        description=row["description"],
+        category=tuple(row["category_path"]),
+        attributes=pairs_to_dict(row["attributes"]),
+        price=row["price"],
+        score=ranked.score,
+        cosine=ranked.cosine,
+        vector_rank=ranked.vector_rank or None,
+        word_rank=ranked.word_rank or None,
+        image=None if ranked.image == WHOLE else ranked.image,
+        exact=("", "title", "id")[ranked.exact],
+    )

@@ -1,0 +1,92 @@
+"""What an index says of itself: which encoder and catalog it was made with, and how well it finds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import lancedb
+import pyarrow as pa
+
+from moon2.catalog.schema import one_line
+from moon2.search.product_table import ProductIndexError
+from moon2.vectors.fusion import Fusion
+from moon2.vectors.product_texts import TextFields
+
+TABLE = "about"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """What an index says of itself.
+
+    Attributes:
+        model: the encoder's folder (absolute) or hub id.
+        identity: of the encoder; vectors of another cannot be compared with these.
+        prompt: put before every query's text.
+        fields: what another library's encoder reads of a product as its text.
+        made_by: all that decides a vector beside what the product holds; goes into its key.
+        data: folder of the catalog, absolute.
+        dimension: D, numbers of a vector.
+        per_image: whether each image has a vector of its own.
+        rows_of_a_product: the most vectors that one product has.
+        text: what keyword search reads of a product.
+        attributes: attribute → the column to filter by.
+        thumbnails: longest side of a thumbnail in pixels; 0 for none.
+        fusions: view of the query, t or mm → how both rankings become one.
+        probes: how many lists an approximate search looks into; 0 where every search is exact.
+        recall: of the approximate search against the exact one, by what was filtered.
+        created: when, in UTC.
+    """
+
+    model: str
+    identity: str
+    prompt: str
+    fields: tuple[str, ...]
+    made_by: str
+    data: str
+    dimension: int
+    per_image: bool
+    rows_of_a_product: int
+    text: TextFields
+    attributes: dict[str, str]
+    thumbnails: int
+    fusions: dict[str, Fusion]
+    probes: int = 0
+    recall: dict[str, float] = field(default_factory=dict)
+    created: str = ""
+
+    def write(self, place: str) -> None:
+        """Writes it beside the table of products. Comes last: what has it is a whole index.
+
+        Raises:
+            ProductIndexError: it cannot be written.
+        """
+        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
+        try:
+            lancedb.connect(place).create_table(TABLE, pa.table({"json": [text]}), mode="overwrite")
+        except (OSError, RuntimeError) as error:
+            raise ProductIndexError(f"{place}: cannot be written ({one_line(error)})") from None
+
+    @classmethod
+    def read(cls, place: str) -> IndexInfo:
+        """Reads it.
+
+        Raises:
+            ProductIndexError: there is no whole index.
+        """
+        try:
+            rows = lancedb.connect(place).open_table(TABLE).to_arrow()["json"].to_pylist()
+            written: dict[str, Any] = json.loads(rows[0])
+            version = written.pop("format")
+            fusions = {view: Fusion(**fusion) for view, fusion in written["fusions"].items()}
+            info = cls(**{**written, "fields": tuple(written["fields"]), "fusions": fusions})
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise ProductIndexError(
+                f"{place}: holds no index, or not a whole one ({one_line(error)}); make one with `moon2 index`"
+            ) from None
+        if version != FORMAT:
+            raise ProductIndexError(f"{place}: was written by another moon2; build it anew with `moon2 index`")
+        return info

@@ -1,0 +1,426 @@
+"""The products of an index as one LanceDB table: vectors, words and filterable columns, on disk or object storage.
+
+One table holds everything that a search reads, so a write is one transaction: a process that is killed leaves the table
+before it or after it. A product has one row for the vector of all it has (its `image` is -1) and, in an index by image,
+one more for each of its images.
+
+What is known of LanceDB, and how it is met here. Rows that are written after an index was built are found by a scan
+until `optimize` adds them, so they are counted (`unindexed_rows`). A merge with a scalar index on its key may update
+nothing in silence (lancedb#3515, #3177), so the merge does not use the index of ids, and every write counts its rows.
+A filter that few rows pass starves an approximate search (lancedb#2649), so such a search is exact.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from lancedb.index import FTS, BTree, IvfSq
+from lancedb.query import MatchQuery
+
+from moon2.errors import UserError
+from moon2.vectors.lexical import K1
+
+TABLE = "products"
+WHOLE = -1
+"""In the column `image`: the row stands for the whole product, not for one of its images."""
+EXACT_BELOW = 100_000
+"""With fewer rows a search is exact: it takes some 20 ms, and an approximate index gains nothing."""
+EXACT_AMONG = 5000
+"""Where so few rows pass a filter, their vectors are fetched and compared: an approximate search might miss them."""
+FILTERED_PROBES = 16
+"""Where more pass, so many times the lists are looked into: what passes lies further away than the nearest of all."""
+MERGE_ROWS = 2048
+"""Rows of one transaction: enough to make its cost small, few enough to hold in memory with their thumbnails."""
+_LITERAL_IDS = 1000
+REFINE = 2
+"""So many times the wanted number of vectors are compared again with all their bits."""
+_WORDS = FTS(
+    base_tokenizer="whitespace",  # the column holds our own words, joined by spaces
+    max_token_length=None,
+    lower_case=False,
+    stem=False,
+    remove_stop_words=False,
+    ascii_folding=False,
+)
+
+
+class ProductIndexError(UserError):
+    """An index cannot be used; one line that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Products found by their vectors, the nearest first; of equal ones in the order of the catalog.
+
+    Attributes:
+        ids: of the products, each once.
+        positions: [n] int64, in the order of the catalog.
+        cosines: [n] float32.
+        images: [n] int32, number of the image that was nearest, -1 where it was the product as a whole.
+    """
+
+    ids: list[str]
+    positions: np.ndarray
+    cosines: np.ndarray
+    images: np.ndarray
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Products found by their words, the best first; of equal ones in the order of the catalog.
+
+    Attributes:
+        ids: of the products.
+        positions: [n] int64, in the order of the catalog.
+        scores: [n] float32, BM25 as in `vectors/lexical.py`.
+    """
+
+    ids: list[str]
+    positions: np.ndarray
+    scores: np.ndarray
+
+
+def table_schema(dimension: int, attributes: Mapping[str, str]) -> pa.Schema:
+    """The Arrow columns of the table.
+
+    Args:
+        dimension: D, numbers of a vector.
+        attributes: attribute of a product → name of the column that holds its value.
+    """
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("image", pa.int32()),
+            ("position", pa.int64()),
+            ("key", pa.string()),
+            ("title", pa.string()),
+            ("description", pa.string()),
+            ("category", pa.string()),
+            ("category_path", pa.list_(pa.string())),
+            ("price", pa.float64()),
+            ("attributes", pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))),
+            *((column, pa.string()) for column in attributes.values()),
+            ("same_title", pa.string()),
+            ("same_id", pa.string()),
+            ("words", pa.string()),
+            ("images", pa.int32()),
+            ("thumbnail", pa.binary()),
+            ("vector", pa.list_(pa.float32(), dimension)),
+        ]
+    )
+
+
+def attribute_columns(names: Iterable[str]) -> dict[str, str]:
+    """Attribute → the column to filter by: lower case, `_` for what SQL gives a meaning; none that is taken already."""
+    taken = set(table_schema(1, {}).names)
+    columns: dict[str, str] = {}
+    for name in names:
+        column = re.sub(r"\W+", "_", name.lower()).strip("_")
+        if column and column not in taken:
+            columns[name] = column
+            taken.add(column)
+    return columns
+
+
+class ProductTable:
+    """The table of one index, opened for reading and writing.
+
+    Attributes:
+        dimension: D, numbers of a vector.
+    """
+
+    def __init__(self, database: Any, table: Any) -> None:
+        """Is called by `create` and `open`."""
+        self._database, self._table = database, table
+        self.dimension = int(table.schema.field("vector").type.list_size)
+
+    @classmethod
+    def create(cls, place: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> ProductTable:
+        """Writes a table of these rows, in place of one that is there, with its index of words and of ids.
+
+        Raises:
+            ProductIndexError: it cannot be written.
+        """
+        try:
+            database = lancedb.connect(place)
+            reader = pa.RecordBatchReader.from_batches(schema, batches)
+            table = database.create_table(TABLE, reader, mode="overwrite")
+            created = cls(database, table)
+            table.create_index("words", config=_WORDS)
+            for column in ("id", "same_title", "same_id", "price", "category"):
+                table.create_index(column, config=BTree())
+        except (OSError, RuntimeError) as error:
+            raise ProductIndexError(f"{place}: the index cannot be written ({_reason(error)})") from None
+        return created
+
+    @classmethod
+    def open(cls, place: str) -> ProductTable:
+        """Opens a table.
+
+        Raises:
+            ProductIndexError: there is none, or it is damaged.
+        """
+        try:
+            database = lancedb.connect(place)
+            return cls(database, database.open_table(TABLE))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ProductIndexError(f"{place}: is no index, or a damaged one ({_reason(error)})") from None
+
+    @property
+    def version(self) -> int:
+        """Grows with each write."""
+        return int(self._table.version)
+
+    @property
+    def columns(self) -> list[str]:
+        """Of the table, in order."""
+        return list(self._table.schema.names)
+
+    def refresh(self) -> None:
+        """Sees what other processes have written since."""
+        self._table.checkout_latest()
+
+    def rows(self, where: str | None = None) -> int:
+        """How many rows there are, or pass a filter.
+
+        Raises:
+            ProductIndexError: the filter cannot be used.
+        """
+        try:
+            return int(self._table.count_rows(where))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._bad_filter(where, error) from None
+
+    def products(self, where: str | None = None) -> int:
+        """How many products there are, or pass a filter."""
+        return self.rows(f"image = {WHOLE}" if where is None else f"image = {WHOLE} AND ({where})")
+
+    def is_approximate(self) -> bool:
+        """Whether there is an approximate index of the vectors."""
+        return any(index.columns == ["vector"] for index in self._table.list_indices())
+
+    def unindexed_rows(self) -> int:
+        """Rows that the indexes do not hold yet: found all the same, by a scan."""
+        numbers = (self._table.index_stats(index.name) for index in self._table.list_indices())
+        return max((int(stats.num_unindexed_rows) for stats in numbers if stats is not None), default=0)
+
+    def build_approximate(self) -> None:
+        """Builds the approximate index of the vectors: inverted lists of vectors with a byte a number."""
+        self._table.create_index("vector", config=IvfSq(distance_type="dot"))
+
+    def nearest(
+        self,
+        vector: np.ndarray,
+        limit: int,
+        *,
+        where: str | None = None,
+        exact: bool = False,
+        probes: int = 0,
+        rows_of_a_product: int = 1,
+    ) -> Neighbours:
+        """The products whose vectors are nearest.
+
+        Args:
+            vector: [D] float32, unit length.
+            limit: at most so many products.
+            where: SQL that a product must pass.
+            exact: compare with every vector, even if `probes` are given.
+            probes: how many lists of the approximate index to look into; 0 where there is none.
+            rows_of_a_product: how many rows the most photographed product has.
+
+        Raises:
+            ProductIndexError: the filter cannot be used.
+        """
+        search = self._table.search(vector, vector_column_name="vector").distance_type("dot")
+        try:
+            if exact or not probes:
+                search = search.bypass_vector_index()
+            elif where is not None and self.rows(where) <= EXACT_AMONG:
+                return self._exact_among(vector, limit, where)
+            else:
+                lists = probes if where is None else probes * FILTERED_PROBES
+                search = search.nprobes(lists).refine_factor(REFINE)
+            if where is not None:
+                search = search.where(where, prefilter=True)
+            found = search.select(["id", "image", "position", "_distance"]).limit(limit * rows_of_a_product).to_arrow()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._bad_filter(where, error) from None
+        return _best_of_each(found, limit)
+
+    def matching(self, words: Sequence[str], limit: int, *, where: str | None = None) -> Matches:
+        """The products that hold any of these words, by BM25.
+
+        Raises:
+            ProductIndexError: the filter cannot be used.
+        """
+        wanted: Any = partial(MatchQuery, " ".join(words), "words")  # its defaults are pydantic's: unknown to mypy
+        search = self._table.search(wanted(), query_type="fts")
+        try:
+            if where is not None:
+                search = search.where(where, prefilter=True)
+            found = search.select(["id", "position", "_score"]).limit(limit).to_arrow()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._bad_filter(where, error) from None
+        # LanceDB's form has a constant factor more.
+        scores = found["_score"].to_numpy() / (K1 + 1)
+        positions = found["position"].to_numpy()
+        order = np.lexsort((positions, -scores))
+        return Matches(found["id"].take(order).to_pylist(), positions[order], scores[order])
+
+    def fetch(self, ids: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """These columns of the products of these ids that there are."""
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(ids), _LITERAL_IDS):
+            wanted = ", ".join(map(literal, ids[start : start + _LITERAL_IDS]))
+            rows = self._select(f"image = {WHOLE} AND id IN ({wanted})", list(dict.fromkeys(["id", *columns])))
+            found.update({row["id"]: row for row in rows.to_pylist()})
+        return found
+
+    def all_vectors(self, ids: Sequence[str]) -> dict[str, dict[int, np.ndarray]]:
+        """Of the products of these ids: number of the image, or -1 → [D] float32."""
+        vectors: dict[str, dict[int, np.ndarray]] = {}
+        for start in range(0, len(ids), _LITERAL_IDS):
+            wanted = ", ".join(map(literal, ids[start : start + _LITERAL_IDS]))
+            for row in self._select(f"id IN ({wanted})", ["id", "image", "vector"]).to_pylist():
+                vectors.setdefault(row["id"], {})[row["image"]] = np.array(row["vector"], np.float32)
+        return vectors
+
+    def sample_vectors(self, count: int, seed: int = 0) -> np.ndarray:
+        """[n, D] float32 of products drawn at random, in random order; all of them if there are fewer."""
+        rows = self.rows()
+        drawn = np.random.default_rng(seed).permutation(rows)[:count]
+        if not len(drawn):
+            return np.zeros((0, self.dimension), np.float32)
+        found = self._table.take_offsets(drawn.tolist()).select(["vector"]).to_arrow()
+        return found["vector"].combine_chunks().flatten().to_numpy().reshape(-1, self.dimension)
+
+    def last_position(self) -> int:
+        """The highest position of a row; -1 in an empty table."""
+        positions = self.scan(["position"])["position"]
+        return int(pc.max(positions).as_py()) if len(positions) else -1
+
+    def same(self, column: str, text: str, where: str | None = None) -> dict[str, int]:
+        """Id → position of the products whose `same_id` or `same_title` is this text."""
+        condition = f"{column} = {literal(text)}" + (f" AND ({where})" if where else "")
+        found = self._select(condition, ["id", "position"])
+        return dict(zip(found["id"].to_pylist(), found["position"].to_pylist(), strict=True))
+
+    def scan(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
+        """These columns of all products, one row each, that pass a filter.
+
+        Raises:
+            ProductIndexError: the filter cannot be used.
+        """
+        return self._select(f"image = {WHOLE}" + (f" AND ({where})" if where else ""), columns)
+
+    def upsert(self, rows: pa.Table) -> tuple[int, int]:
+        """Writes products in place of those of the same ids, in one transaction.
+
+        Args:
+            rows: of the table's columns; all rows of each product.
+
+        Returns:
+            How many rows were new, and how many replaced one.
+
+        Raises:
+            ProductIndexError: nothing was written, or not what should have been.
+        """
+        ids = ", ".join(map(literal, dict.fromkeys(rows["id"].to_pylist())))
+        try:
+            merge = self._table.merge_insert(["id", "image"]).when_matched_update_all().when_not_matched_insert_all()
+            # Images that the product no longer has.
+            merge = merge.when_not_matched_by_source_delete(f"id IN ({ids})").use_index(False)
+            result = merge.execute(rows)
+            found = self.rows(f"id IN ({ids})")
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ProductIndexError(f"the index cannot be written ({_reason(error)})") from None
+        if found != len(rows):
+            raise ProductIndexError(
+                f"the index holds {found:,} rows of the products just written and should hold {len(rows):,}; "
+                f"build it anew with `moon2 index`"
+            )
+        return result.num_inserted_rows, result.num_updated_rows
+
+    def delete(self, ids: Collection[str]) -> int:
+        """Deletes the products of these ids; returns how many rows went.
+
+        Raises:
+            ProductIndexError: some are still there.
+        """
+        condition = f"id IN ({', '.join(map(literal, ids))})"
+        try:
+            before = self.rows(condition)
+            if before:
+                self._table.delete(condition)
+            left = self.rows(condition)
+        except (OSError, RuntimeError) as error:
+            raise ProductIndexError(f"the index cannot be written ({_reason(error)})") from None
+        if left:
+            raise ProductIndexError(f"{left:,} rows are still there after they were deleted; build the index anew")
+        return before
+
+    def optimize(self) -> None:
+        """Adds the rows written since to the indexes, joins small files, and removes versions older than an hour."""
+        self._table.optimize(cleanup_older_than=timedelta(hours=1))
+
+    def _exact_among(self, vector: np.ndarray, limit: int, where: str) -> Neighbours:
+        """The nearest of the few rows that pass a filter."""
+        passing = self._table.search().where(where).with_row_id(True).select(["id", "image", "position"]).to_arrow()
+        row_ids = passing["_rowid"].to_pylist()
+        fetched = self._table.take_row_ids(row_ids).with_row_id().select(["vector"]).to_arrow() if row_ids else None
+        distances = np.zeros(0, np.float32)
+        if fetched is not None:
+            vectors = fetched["vector"].combine_chunks().flatten().to_numpy().reshape(-1, self.dimension)
+            at = dict(zip(fetched["_rowid"].to_pylist(), (1 - vectors @ vector).tolist(), strict=True))
+            distances = np.array([at[row_id] for row_id in row_ids], np.float32)
+        return _best_of_each(passing.append_column("_distance", pa.array(distances)), limit)
+
+    def _select(self, where: str, columns: Sequence[str]) -> pa.Table:
+        try:
+            return self._table.search().where(where).select(list(columns)).to_arrow()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._bad_filter(where, error) from None
+
+    def _bad_filter(self, where: str | None, error: Exception) -> ProductIndexError:
+        hidden = ("image", "position", "key", "same_title", "same_id", "words", "thumbnail", "vector")
+        columns = ", ".join(name for name in self.columns if name not in hidden)
+        if where is None:
+            return ProductIndexError(f"the index cannot be read ({_reason(error)})")
+        return ProductIndexError(
+            f'filter {where!r:.200}: cannot be used ({_reason(error)}); write SQL such as "price < 50 AND category = '
+            f"'Shoes'\" over {columns}"
+        )
+
+
+def literal(text: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _best_of_each(found: pa.Table, limit: int) -> Neighbours:
+    """Of rows with the columns id, image, position and _distance, the best of each product."""
+    cosines = 1 - found["_distance"].to_numpy()
+    order = np.lexsort((found["position"].to_numpy(), -cosines))
+    ids = found["id"].to_pylist()
+    first: dict[str, int] = {}
+    for row in order:
+        first.setdefault(ids[row], row)
+        if len(first) == limit:
+            break
+    rows = np.fromiter(first.values(), np.int64, len(first))
+    positions, images = (found[name].to_numpy()[rows] for name in ("position", "image"))
+    return Neighbours(list(first), positions, cosines[rows].astype(np.float32), images)
+
+
+def _reason(error: Exception) -> str:
+    """LanceDB's message without the lines of Rust code that it ends in."""
+    return " ".join(str(error).split("\n")[0].split())[:200] or type(error).__name__

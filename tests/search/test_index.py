@@ -1,0 +1,171 @@
+"""An index: built of vectors, searched by words, photo and both, changed, and opened again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moon2 import Encoder, Product
+from moon2.catalog.store import Catalog, write_catalog
+from moon2.search.build import build_index
+from moon2.search.index import Index
+from moon2.search.product_table import ProductIndexError
+from moon2.vectors.embed_catalog import embed
+from moon2.vectors.fusion import CANDIDATES, fuse
+from moon2.vectors.lexical import LexicalIndex, Scored, best
+from moon2.vectors.product_texts import product_texts
+
+
+@pytest.fixture(scope="module")
+def vectors(small_encoder_folder: Path, generated_shop: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("vectors") / "shop"
+    embed(str(small_encoder_folder), data=generated_shop.folder, out=out, per_image=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def built(vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(build_index(vectors, out=str(tmp_path_factory.mktemp("indexes") / "shop")).place)
+
+
+@pytest.fixture
+def index(vectors: Path, tmp_path: Path) -> Index:
+    """One that a test may change."""
+    return build_index(vectors, out=str(tmp_path / "index"))
+
+
+def test_a_photo_finds_what_comparing_with_all_products_and_their_images_finds(
+    built: Path, generated_shop: Catalog
+) -> None:
+    index = Index.open(built)
+    products = list(generated_shop.products())
+    photo = products[5].images[0]
+    query = index.encode(image=photo)
+    best: list[tuple[float, int, int | None]] = []
+    for row, product in enumerate(products):
+        alone = [Product("one", images=(image,)) for image in product.images]
+        cosines = (index.encoder.encode([product, *alone]) @ query).tolist()
+        nearest = int(np.argmax(cosines))
+        best.append((-cosines[nearest], row, nearest - 1 if nearest else None))
+    best = sorted(best)[:5]
+    hits = index.search(image=photo, limit=5)
+    assert [(hit.id, hit.image) for hit in hits] == [(products[row].id, image) for _, row, image in best]
+    assert [hit.cosine for hit in hits] == pytest.approx([-cosine for cosine, _, _ in best], abs=1e-5)
+    assert [hit.vector_rank for hit in hits] == [1, 2, 3, 4, 5]
+    assert all(hit.word_rank is None for hit in hits)
+    assert hits[0].id == products[5].id and hits[0].image == 0
+
+
+def test_words_count_in_the_hybrid_and_both_ranks_are_told(built: Path, generated_shop: Catalog) -> None:
+    index = Index.open(built)
+    title = next(generated_shop.products()).title
+    word = title.split()[0]
+    hits = index.search(word, limit=len(index))
+    assert len(hits) == len(index)  # whoever lacks the word is found by vector
+    has_word = {hit.id for hit in hits if hit.word_rank}
+    assert has_word == {p.id for p in generated_shop.products() if word in f"{p.title} {p.description} {p.attributes}"}
+    by_vector = sorted(hits, key=lambda hit: hit.vector_rank or 0)
+    assert [hit.cosine for hit in by_vector] == sorted((hit.cosine for hit in hits), reverse=True)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert all(hit.word_rank is None for hit in index.search(word, hybrid=False))
+
+
+def test_an_exact_id_or_title_comes_first(built: Path, generated_shop: Catalog) -> None:
+    index = Index.open(built)
+    product = list(generated_shop.products())[16]
+    assert (index.search(f" {product.id.upper()} ")[0].id, index.search(product.id)[0].exact) == (product.id, "id")
+    first = index.search(product.title.upper())[0]
+    assert (first.title, first.exact) == (product.title, "title")
+
+
+def test_a_filter_holds_for_vectors_words_and_exact_titles(built: Path, generated_shop: Catalog) -> None:
+    index = Index.open(built)
+    product = list(generated_shop.products())[3]
+    where = f"price > {product.price}"
+    assert product.id not in {hit.id for hit in index.search(product.title, where=where, limit=100)}
+    hits = index.search(product.title, where=f"id = '{product.id}'")
+    assert [hit.id for hit in hits] == [product.id]
+
+
+def test_like_leaves_the_product_itself_out(built: Path, generated_shop: Catalog) -> None:
+    ids = generated_shop.ids()
+    hits = Index.open(built).search(like=ids[0], limit=len(ids))
+    assert sorted(hit.id for hit in hits) == sorted(ids[1:])
+
+
+def test_changes_are_there_at_once_and_after_opening_again(index: Index, generated_shop: Catalog) -> None:
+    first, second, *_ = generated_shop.products()
+    dearer = Product(first.id, first.title, first.description, first.category, first.attributes, first.images, 9999.0)
+    new = Product("new", title="Ultramarine gramophone")
+    changes = index.upsert([dearer, second, new, Product("broken", images=(b"no image",))])
+    assert (changes.written, changes.unchanged, changes.refused) == (2, 1, 1)
+    assert list(changes.problems) == ["broken"]
+    for opened in (index, Index.open(index.place)):
+        assert len(opened) == len(generated_shop) + 1
+        assert opened.search("gramophone", limit=1)[0].id == "new"
+        assert [hit.id for hit in opened.search(first.title, where="price = 9999")] == [first.id]
+    assert index.delete(["new", "never"]).problems == {"never": "there is no such product"}
+    assert len(Index.open(index.place)) == len(generated_shop)
+    assert index.optimize().unindexed == 0
+
+
+def test_another_encoder_is_refused(built: Path, tmp_path: Path, small_encoder: Encoder) -> None:
+    folder = tmp_path / "other"
+    small_encoder.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "note": "retrained"}))
+    with pytest.raises(ProductIndexError, match=r"is not the encoder that .* was made with .* --model"):
+        Index.open(built, model=folder).search("shirt")
+
+
+def test_bad_requests_are_one_line(built: Path, vectors: Path, tmp_path: Path) -> None:
+    index = Index.open(built)
+    for options in (
+        {"limit": 0, "text": "a"},
+        {"text": " "},
+        {"like": "no such"},
+        {"like": "a", "text": "b"},
+        {"where": "prise < 3"},
+    ):
+        with pytest.raises(ProductIndexError):
+            index.search(**{"text": "" if "like" in options else "a", **options})
+    with pytest.raises(ProductIndexError, match="holds an index already"):
+        build_index(vectors, out=str(built))
+    with pytest.raises(ProductIndexError, match="there is no such index"):
+        Index.open(tmp_path / "none")
+    (tmp_path / "something").mkdir()
+    (tmp_path / "something" / "else.txt").write_text("kept")
+    with pytest.raises(ProductIndexError, match="something else"):
+        build_index(vectors, out=str(tmp_path / "something"), overwrite=True)
+
+
+def test_a_catalog_without_a_product_that_was_embedded_is_refused(vectors: Path, tmp_path: Path) -> None:
+    other = write_catalog(tmp_path / "other", {"train": [Product("x", title="X")]}, title="other")
+    with pytest.raises(ProductIndexError, match="has no product"):
+        build_index(vectors, out=str(tmp_path / "index"), data=other.folder)
+    assert not (tmp_path / "index").exists()
+
+
+def test_the_hybrid_of_evaluate_and_of_an_index_are_one(
+    small_encoder_folder: Path, generated_shop: Catalog, tmp_path: Path
+) -> None:
+    """The same products in the same order, with the same scores and ranks."""
+    embed(str(small_encoder_folder), data=generated_shop.folder, out=tmp_path / "vectors", what="products")
+    index = build_index(tmp_path / "vectors", out=str(tmp_path / "index"), thumbnails=0)
+    products = list(generated_shop.products())
+    vectors = index.encoder.encode(products)
+    words = LexicalIndex.build(product_texts(generated_shop, "all"))
+    for text in ("navy shirt", products[3].title, "red red lamp", "p00007", "shirtdress", "nothing of this"):
+        query = index.encode(text)
+        cosines = vectors @ query
+        nearest = best(cosines - cosines.min() + 1, CANDIDATES)
+        scored = Scored(nearest.rows, cosines[nearest.rows])
+        hits = fuse(scored, words.scores(text), cosines.__getitem__, index.info.fusions["t"], words.exact(text))
+        found = index.rank(query, text, limit=len(products))
+        assert [hit.id for hit in found] == [products[row].id for row in hits.rows], text
+        assert [hit.score for hit in found] == pytest.approx(hits.scores.tolist(), abs=1e-3)
+        assert [hit.vector_rank or 0 for hit in found] == hits.vector_ranks.tolist()
+        assert [hit.word_rank or 0 for hit in found] == hits.word_ranks.tolist()
