@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from moon2.search.product_table import ProductTable, table_schema
+from moon2.search.product_table import ProductTable
 from moon2.search.recall import choose_probes
+from moon2.search.table_schema import table_schema
 from moon2.vectors.vector_folder import VectorFolder
 
 DIMENSION, QUERIES, K = 256, 200, 10

@@ -12,7 +12,7 @@ FLOORS = (  # from the top down; folders and files of one floor do not import ea
     ("__main__",),
     ("cli",),
     ("demo", "experiments"),
-    ("evaluate",),
+    ("evaluate", "search"),
     ("train", "augment", "explain"),
     ("vectors",),
     ("encoders", "jobs"),

@@ -44,7 +44,7 @@ COMMANDS = {  # in the order in which they are used
     "report": "moon2.evaluate.report.report:report",
     "heatmap": "moon2.explain.heatmap:heatmap",
     "embed": "moon2.vectors.embed_catalog:embed",
-    "index": "moon2.search.build:build_index",
+    "index": "moon2.search.commands:build_index",
     "search": "moon2.search.commands:search",
     "upsert": "moon2.search.commands:upsert",
     "delete": "moon2.search.commands:delete",

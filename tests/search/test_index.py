@@ -10,9 +10,9 @@ import pytest
 
 from moon2 import Encoder, Product
 from moon2.catalog.store import Catalog, write_catalog
-from moon2.search.build import build_index
+from moon2.search.commands import build_index
+from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
-from moon2.search.product_table import ProductIndexError
 from moon2.vectors.embed_catalog import embed
 from moon2.vectors.fusion import CANDIDATES, fuse
 from moon2.vectors.lexical import LexicalIndex, Scored, best
@@ -109,7 +109,8 @@ def test_changes_are_there_at_once_and_after_opening_again(index: Index, generat
         assert [hit.id for hit in opened.search(first.title, where="price = 9999")] == [first.id]
     assert index.delete(["new", "never"]).problems == {"never": "there is no such product"}
     assert len(Index.open(index.place)) == len(generated_shop)
-    assert index.optimize().unindexed == 0
+    index.optimize()
+    assert index.table.unindexed_rows() == 0
 
 
 def test_another_encoder_is_refused(built: Path, tmp_path: Path, small_encoder: Encoder) -> None:

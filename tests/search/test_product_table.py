@@ -7,8 +7,10 @@ import pyarrow as pa
 import pytest
 
 from moon2.records import Product
-from moon2.search.product_table import WHOLE, ProductIndexError, ProductTable, attribute_columns
+from moon2.search.errors import ProductIndexError
+from moon2.search.product_table import ProductTable
 from moon2.search.rows import Embedded, RowMaker
+from moon2.search.table_schema import WHOLE, attribute_columns
 from moon2.vectors.words import words
 
 COLUMNS = {"colour": "colour", "Base Material": "base_material"}

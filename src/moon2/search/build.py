@@ -17,11 +17,13 @@ from moon2.catalog.schema import pairs_to_dict
 from moon2.catalog.store import Catalog
 from moon2.files import exclusive_lock, replace_folder
 from moon2.run_folder import find_model_folder
+from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
 from moon2.search.info import IndexInfo
-from moon2.search.product_table import EXACT_BELOW, WHOLE, ProductIndexError, ProductTable, attribute_columns
+from moon2.search.product_table import EXACT_BELOW, ProductTable
 from moon2.search.recall import QUERIES, choose_probes
 from moon2.search.rows import Embedded, RowMaker, frequent_attributes
+from moon2.search.table_schema import WHOLE, attribute_columns
 from moon2.vectors.fit_fusions import FUSIONS, VIEWS_WITH_WORDS
 from moon2.vectors.fusion import DEFAULT_WEIGHT, Fusion, read_fusions, scale_of
 from moon2.vectors.lexical import searched_words
@@ -38,38 +40,14 @@ SAMPLE = 1000
 
 def build_index(
     vectors: Path,
-    *,
     out: str,
-    data: Path | None = None,
-    model: Path | None = None,
-    text: TextFields = "all",
-    thumbnails: int = 192,
-    overwrite: bool = False,
+    data: Path | None,
+    model: Path | None,
+    text: TextFields,
+    thumbnails: int,
+    overwrite: bool,
 ) -> Index:
-    """Make an index for search of the vectors that `moon2 embed` made.
-
-    Below 100,000 vectors every search is exact. Above, an approximate index is built, and its recall against
-    the exact search is measured, with and without filters, and kept with it. Vectors of single images, made
-    with `moon2 embed --per_image`, are searched too, and a hit says which image was nearest.
-
-    examples:
-      moon2 index vectors/shop --out indexes/shop
-      moon2 index vectors/shop --out s3://bucket/shop
-
-    Args:
-        vectors: folder that `moon2 embed` wrote
-        out: folder of the index, or its address on object storage
-        data: folder of the catalog, if it moved since it was embedded
-        model: the encoder, if it moved since
-        text: what keyword search reads of a product: its title, or all its text
-        thumbnails: longest side in pixels of the photos kept in the index to show hits; 0 for none
-        overwrite: replace the index at OUT
-
-    Raises:
-        VectorFolderError: there are no vectors, or none of whole products
-        CatalogError: the catalog is not where it was, or has changed since
-        ProductIndexError: there is an index at OUT, or it cannot be written
-    """
+    """See `moon2.search.commands.build_index`."""
     folder = VectorFolder.open(vectors)
     catalog = Catalog.open(data or folder.info.data)
     if "://" in out:

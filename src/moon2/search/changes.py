@@ -1,11 +1,10 @@
-"""Changes of an index: products written, deleted, and taken into its indexes."""
+"""Writing products into an index: what is there already is left alone, and the encoder embeds only what it must."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -13,97 +12,109 @@ import numpy as np
 
 from moon2.catalog.schema import pairs_to_dict
 from moon2.records import Product
-from moon2.search.index import SHOWN, Changes, Index
-from moon2.search.product_table import EXACT_BELOW, MERGE_ROWS, WHOLE
-from moon2.search.recall import QUERIES, choose_probes
+from moon2.search.info import IndexInfo
+from moon2.search.product_table import MERGE_ROWS, ProductTable
 from moon2.search.rows import Embedded, RowMaker
+from moon2.search.table_schema import SHOWN, WHOLE
 from moon2.vectors.item_embedder import Embedded as EmbeddedRows
+from moon2.vectors.item_embedder import ItemEmbedder
 from moon2.vectors.known_rows import row_key
 from moon2.vectors.lexical import searched_words
 from moon2.vectors.product_texts import product_text
 
 
-def upsert(index: Index, products: Iterable[Product], progress: Callable[[int], object]) -> Changes:
-    """See `Index.upsert`."""
-    changes = Changes()
-    maker = RowMaker(index.info.dimension, index.info.attributes, index.info.thumbnails)
-    iterator, position = iter(products), index.table.last_position() + 1
-    known_words = index.known_words()
-    while chunk := list(islice(iterator, MERGE_ROWS // index.info.rows_of_a_product)):
-        latest = {product.id: product for product in chunk}
-        there = index.table.fetch(list(latest), ["position", "key", *SHOWN])
-        keys = {id: _key(index, product) for id, product in latest.items()}
-        known = {id for id, row in there.items() if row["key"] == keys[id]}
-        unchanged = {id for id in known if _says_the_same(latest[id], there[id])}
-        changes.unchanged += len(unchanged)
-        vectors = index.table.all_vectors(sorted(known - unchanged))
-        new = [product for id, product in latest.items() if id not in known]
-        vectors.update(_embed(index, new, changes))
-        changes.refused += sum(product.id not in vectors for product in new)
-        fresh = []
-        for id in vectors:
-            at = there[id]["position"] if id in there else position
-            position += id not in there
-            fresh.append(Embedded(latest[id], keys[id], at, vectors[id]))
-        if fresh:
-            texts = (product_text(embedded.product, index.info.text) for embedded in fresh)
-            index.table.upsert(maker.rows(fresh, [searched_words(text, known_words) for text in texts]))
-            changes.written += len(fresh)
-        progress(len(chunk))
-    changes.unindexed = index.table.unindexed_rows()
-    return changes
+@dataclass
+class Changes:
+    """What a change of an index did.
+
+    Attributes:
+        written: products written.
+        unchanged: products that were there already with the same content.
+        deleted: products deleted.
+        refused: products that could not be embedded.
+        problems: id → what is wrong with a product, or with an image that was left out.
+        unindexed: rows that wait for `optimize`; a search finds them by a scan.
+    """
+
+    written: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    refused: int = 0
+    problems: dict[str, str] = field(default_factory=dict)
+    unindexed: int = 0
 
 
-def delete(index: Index, ids: Collection[str]) -> Changes:
-    """See `Index.delete`."""
-    there = index.table.fetch(list(ids), ["id"])
-    missing = {id: "there is no such product" for id in ids if id not in there}
-    if there:
-        index.table.delete(list(there))
-    return Changes(deleted=len(there), problems=missing, unindexed=index.table.unindexed_rows())
+class ProductWriter:
+    """Writes products into the table of an index.
 
+    Args:
+        table: of the index.
+        info: of the index.
+        items: the encoder that the index was made with, at work.
+        known_words: all words of all products, by which compounds are taken apart.
+    """
 
-def optimize(index: Index) -> Changes:
-    """See `Index.optimize`."""
-    table, info = index.table, index.info
-    if not table.is_approximate() and table.rows() >= EXACT_BELOW:
-        table.build_approximate()
-    table.optimize()
-    if table.is_approximate():
-        probes, recall = choose_probes(table, table.sample_vectors(QUERIES))
-        info = replace(info, probes=probes, recall=recall)
-    index.info = info
-    info.write(index.place)
-    return Changes(unindexed=table.unindexed_rows())
+    def __init__(self, table: ProductTable, info: IndexInfo, items: ItemEmbedder, known_words: Collection[str]) -> None:
+        self._table, self._info, self._items, self._known_words = table, info, items, known_words
+        self._maker = RowMaker(info.dimension, info.attributes, info.thumbnails)
 
+    def upsert(self, products: Iterable[Product], progress: Callable[[int], object]) -> Changes:
+        """See `Index.upsert`."""
+        changes = Changes()
+        iterator, position = iter(products), self._table.last_position() + 1
+        while chunk := list(islice(iterator, max(1, MERGE_ROWS // self._info.rows_of_a_product))):
+            latest = {product.id: product for product in chunk}
+            there = self._table.fetch(list(latest), ["position", "key", *SHOWN])
+            keys = {id: self._key(product) for id, product in latest.items()}
+            known = {id for id, row in there.items() if row["key"] == keys[id]}
+            unchanged = {id for id in known if _says_the_same(latest[id], there[id])}
+            changes.unchanged += len(unchanged)
+            vectors = self._table.all_vectors(sorted(known - unchanged))
+            new = [product for id, product in latest.items() if id not in known]
+            vectors.update(self._embed(new, changes))
+            changes.refused += sum(product.id not in vectors for product in new)
+            fresh = []
+            for id in vectors:
+                at = there[id]["position"] if id in there else position
+                position += id not in there
+                fresh.append(Embedded(latest[id], keys[id], at, vectors[id]))
+            if fresh:
+                texts = (product_text(embedded.product, self._info.text) for embedded in fresh)
+                words = [searched_words(text, self._known_words) for text in texts]
+                self._table.upsert(self._maker.rows(fresh, words))
+                changes.written += len(fresh)
+            progress(len(chunk))
+        changes.unindexed = self._table.unindexed_rows()
+        return changes
 
-def _embed(index: Index, products: Sequence[Product], changes: Changes) -> dict[str, dict[int, np.ndarray]]:
-    """Id → number of the image, or -1 for the whole → vector, of the products that can be embedded."""
-    items = index.items
-    parts = [products[start :: items.threads] for start in range(items.threads)]
-    vectors: dict[str, dict[int, np.ndarray]] = {}
-    with ThreadPoolExecutor(items.threads) as pool:
-        for part, (whole, places, alone) in zip(parts, pool.map(partial(_embed_part, index), parts), strict=True):
-            for row, product in enumerate(part):
-                if row in whole.problems:
-                    changes.problems[product.id] = whole.problems[row].message
-                vector = _cut(whole.vectors["mm"][row], index.info.dimension)
-                if np.isfinite(vector).all():
-                    vectors[product.id] = {WHOLE: vector}
-            for (row, image), vector in zip(places, alone, strict=True):
-                if part[row].id in vectors and np.isfinite(vector).all():
-                    vectors[part[row].id][image] = _cut(vector, index.info.dimension)
-    return vectors
+    def _embed(self, products: Sequence[Product], changes: Changes) -> dict[str, dict[int, np.ndarray]]:
+        """Id → number of the image, or -1 for the whole → vector, of the products that can be embedded."""
+        parts = [products[start :: self._items.threads] for start in range(self._items.threads)]
+        vectors: dict[str, dict[int, np.ndarray]] = {}
+        with ThreadPoolExecutor(self._items.threads) as pool:
+            for part, (whole, images) in zip(parts, pool.map(self._embed_part, parts), strict=True):
+                changes.problems |= {part[row].id: problem.message for row, problem in whole.problems.items()}
+                for row, product in enumerate(part):
+                    vector = _cut(whole.vectors["mm"][row], self._info.dimension)
+                    if np.isfinite(vector).all():
+                        vectors[product.id] = {WHOLE: vector}
+                for (row, image), vector in images.items():
+                    if part[row].id in vectors and np.isfinite(vector).all():
+                        vectors[part[row].id][image] = _cut(vector, self._info.dimension)
+        return vectors
 
+    def _embed_part(self, products: Sequence[Product]) -> tuple[EmbeddedRows, dict[tuple[int, int], np.ndarray]]:
+        """The products as a whole and, if the index has such, each image: (product, image) by number → vector."""
+        whole = self._items.embed(products, ("mm",))
+        if not self._info.per_image:
+            return whole, {}
+        places, alone = self._items.embed_images(products)
+        return whole, dict(zip(places, alone.vectors["i"], strict=True))
 
-def _embed_part(
-    index: Index, products: Sequence[Product]
-) -> tuple[EmbeddedRows, Sequence[tuple[int, int]], np.ndarray | Sequence[np.ndarray]]:
-    whole = index.items.embed(products, ("mm",))
-    if not index.info.per_image:
-        return whole, [], []
-    places, alone = index.items.embed_images(products)
-    return whole, places, alone.vectors["i"]
+    def _key(self, product: Product) -> str:
+        """As `moon2 embed` makes it."""
+        images = product.images if self._info.per_image else self._items.images_read(product, ("mm",))
+        return row_key(self._info.made_by, self._items.text_read(product), images)
 
 
 def _says_the_same(product: Product, row: Mapping[str, Any]) -> bool:
@@ -111,12 +122,6 @@ def _says_the_same(product: Product, row: Mapping[str, Any]) -> bool:
     says = (product.title, product.description, list(product.category), product.price, dict(product.attributes))
     attributes = pairs_to_dict(row["attributes"])
     return says == (row["title"], row["description"], row["category_path"], row["price"], attributes)
-
-
-def _key(index: Index, product: Product) -> str:
-    """As `moon2 embed` makes it."""
-    images = product.images if index.info.per_image else index.items.images_read(product, ("mm",))
-    return row_key(index.info.made_by, index.items.text_read(product), images)
 
 
 def _cut(vector: np.ndarray, dimension: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from moon2.catalog.store import Catalog
 from moon2.files import exclusive_lock, write_text_atomic
@@ -16,6 +16,45 @@ if TYPE_CHECKING:
     from moon2.search.index import Index
 
 SHOWN_PROBLEMS = 10
+
+
+def build_index(
+    vectors: Path,
+    *,
+    out: str,
+    data: Path | None = None,
+    model: Path | None = None,
+    text: Literal["title", "all"] = "all",
+    thumbnails: int = 192,
+    overwrite: bool = False,
+) -> object:
+    """Make an index for search of the vectors that `moon2 embed` made.
+
+    Below 100,000 vectors every search is exact. Above, an approximate index is built, and its recall against
+    the exact search is measured, with and without filters, and kept with it. Vectors of single images, made
+    with `moon2 embed --per_image`, are searched too, and a hit says which image was nearest.
+
+    examples:
+      moon2 index vectors/shop --out indexes/shop
+      moon2 index vectors/shop --out s3://bucket/shop
+
+    Args:
+        vectors: folder that `moon2 embed` wrote
+        out: folder of the index, or its address on object storage
+        data: folder of the catalog, if it moved since it was embedded
+        model: the encoder, if it moved since
+        text: what keyword search reads of a product: its title, or all its text
+        thumbnails: longest side in pixels of the photos kept in the index to show hits; 0 for none
+        overwrite: replace the index at OUT
+
+    Raises:
+        VectorFolderError: there are no vectors, or none of whole products
+        CatalogError: the catalog is not where it was, or has changed since
+        ProductIndexError: there is an index at OUT, or it cannot be written
+    """
+    from moon2.search.build import build_index
+
+    return build_index(vectors, out, data, model, text, thumbnails, overwrite)
 
 
 def search(
@@ -79,11 +118,12 @@ def search(
 
 
 def upsert(index: str, data: Path, *, model: Path | None = None) -> str:
-    """Write the products of a catalog into an index, in place of those of the same ids.
+    """Write the products of a catalog into an index, also in place of others.
 
-    Products that are there with the same content are left alone. Where only the price or another field that
-    the encoder does not read has changed, no vector is made anew. If it is stopped or killed, what was
-    written is there, and the same command goes on. Products that the catalog lacks stay: see `moon2 delete`.
+    A product takes the place of one of the same id. Those that are there with the same content are left
+    alone. Where only the price or another field that the encoder does not read has changed, no vector is made
+    anew. If it is stopped or killed, what was written is there, and the same command goes on. Products that
+    the catalog lacks stay: see `moon2 delete`.
 
     examples:
       moon2 upsert indexes/shop data/new-products
@@ -137,7 +177,7 @@ def delete(index: str, ids: tuple[str, ...]) -> str:
 
 
 def optimize(index: str) -> str:
-    """Take what was written since into an index's search structures, and remove what is no longer needed.
+    """Take what was written since into the structures that make a search fast.
 
     A search finds new products at once, but by a scan; many of them make it slow. Above 100,000 products this
     also builds the approximate index of the vectors, and measures what it finds of an exact search's results.

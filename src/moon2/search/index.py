@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +14,18 @@ import pyarrow.compute as pc
 from moon2.catalog.schema import pairs_to_dict
 from moon2.images import ImageSource
 from moon2.records import Product, Query
+from moon2.search.changes import Changes, ProductWriter
+from moon2.search.errors import ProductIndexError
 from moon2.search.info import IndexInfo
-from moon2.search.product_table import WHOLE, ProductIndexError, ProductTable
+from moon2.search.product_table import EXACT_BELOW, ProductTable
 from moon2.search.ranking import Ranked, rank_by_both, rank_by_vector
+from moon2.search.recall import QUERIES, choose_probes
+from moon2.search.table_schema import SHOWN, WHOLE
 from moon2.views import View
 
 if TYPE_CHECKING:
     from moon2.encoders.protocol import VectorEncoder
     from moon2.vectors.item_embedder import ItemEmbedder
-
-SHOWN = ("title", "description", "category_path", "price", "attributes", "images")
-"""What a hit says of its product."""
 
 
 @dataclass(frozen=True)
@@ -54,27 +55,6 @@ class Hit:
     word_rank: int | None
     image: int | None
     exact: str = ""
-
-
-@dataclass
-class Changes:
-    """What a change did.
-
-    Attributes:
-        written: products written.
-        unchanged: products that were there already with the same content.
-        deleted: products deleted.
-        refused: products that could not be embedded.
-        problems: id → what is wrong with a product, or with an image that was left out.
-        unindexed: rows that wait for `optimize`; a search finds them by a scan.
-    """
-
-    written: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    refused: int = 0
-    problems: dict[str, str] = field(default_factory=dict)
-    unindexed: int = 0
 
 
 class Index:
@@ -244,9 +224,7 @@ class Index:
         Raises:
             ProductIndexError: a write failed; those before it are there.
         """
-        from moon2.search.changes import upsert
-
-        return upsert(self, products, progress)
+        return ProductWriter(self.table, self.info, self.items, self.known_words()).upsert(products, progress)
 
     def delete(self, ids: Collection[str]) -> Changes:
         """Deletes products; `problems` names the ids that are not there.
@@ -254,15 +232,25 @@ class Index:
         Raises:
             ProductIndexError: a product is still there.
         """
-        from moon2.search.changes import delete
+        there = self.table.fetch(list(ids), ["id"])
+        if there:
+            self.table.delete(list(there))
+        missing = {id: "there is no such product" for id in ids if id not in there}
+        return Changes(deleted=len(there), problems=missing, unindexed=self.table.unindexed_rows())
 
-        return delete(self, ids)
+    def optimize(self) -> None:
+        """Adds the rows written since to the indexes, builds one of the vectors above 100,000, and measures recall.
 
-    def optimize(self) -> Changes:
-        """Adds the rows written since to the indexes, and measures the recall anew."""
-        from moon2.search.changes import optimize
-
-        return optimize(self)
+        Raises:
+            ProductIndexError: it cannot be written.
+        """
+        if not self.table.is_approximate() and self.table.rows() >= EXACT_BELOW:
+            self.table.build_approximate()
+        self.table.optimize()
+        if self.table.is_approximate():
+            probes, recall = choose_probes(self.table, self.table.sample_vectors(QUERIES))
+            self.info = replace(self.info, probes=probes, recall=recall)
+            self.info.write(self.place)
 
     def known_words(self) -> Collection[str]:
         """All words of all products, by which compounds are taken apart; read again after a write."""

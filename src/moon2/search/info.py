@@ -10,7 +10,7 @@ import lancedb
 import pyarrow as pa
 
 from moon2.catalog.schema import one_line
-from moon2.search.product_table import ProductIndexError
+from moon2.search.errors import ProductIndexError
 from moon2.vectors.fusion import Fusion
 from moon2.vectors.product_texts import TextFields
 

@@ -12,8 +12,7 @@ A filter that few rows pass starves an approximate search (lancedb#2649), so suc
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -26,12 +25,11 @@ import pyarrow.compute as pc
 from lancedb.index import FTS, BTree, IvfSq
 from lancedb.query import MatchQuery
 
-from moon2.errors import UserError
+from moon2.search.errors import ProductIndexError
+from moon2.search.table_schema import HIDDEN, WHOLE, literal
 from moon2.vectors.lexical import K1
 
 TABLE = "products"
-WHOLE = -1
-"""In the column `image`: the row stands for the whole product, not for one of its images."""
 EXACT_BELOW = 100_000
 """With fewer rows a search is exact: it takes some 20 ms, and an approximate index gains nothing."""
 EXACT_AMONG = 5000
@@ -51,10 +49,6 @@ _WORDS = FTS(
     remove_stop_words=False,
     ascii_folding=False,
 )
-
-
-class ProductIndexError(UserError):
-    """An index cannot be used; one line that says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -87,48 +81,6 @@ class Matches:
     ids: list[str]
     positions: np.ndarray
     scores: np.ndarray
-
-
-def table_schema(dimension: int, attributes: Mapping[str, str]) -> pa.Schema:
-    """The Arrow columns of the table.
-
-    Args:
-        dimension: D, numbers of a vector.
-        attributes: attribute of a product → name of the column that holds its value.
-    """
-    return pa.schema(
-        [
-            ("id", pa.string()),
-            ("image", pa.int32()),
-            ("position", pa.int64()),
-            ("key", pa.string()),
-            ("title", pa.string()),
-            ("description", pa.string()),
-            ("category", pa.string()),
-            ("category_path", pa.list_(pa.string())),
-            ("price", pa.float64()),
-            ("attributes", pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))),
-            *((column, pa.string()) for column in attributes.values()),
-            ("same_title", pa.string()),
-            ("same_id", pa.string()),
-            ("words", pa.string()),
-            ("images", pa.int32()),
-            ("thumbnail", pa.binary()),
-            ("vector", pa.list_(pa.float32(), dimension)),
-        ]
-    )
-
-
-def attribute_columns(names: Iterable[str]) -> dict[str, str]:
-    """Attribute → the column to filter by: lower case, `_` for what SQL gives a meaning; none that is taken already."""
-    taken = set(table_schema(1, {}).names)
-    columns: dict[str, str] = {}
-    for name in names:
-        column = re.sub(r"\W+", "_", name.lower()).strip("_")
-        if column and column not in taken:
-            columns[name] = column
-            taken.add(column)
-    return columns
 
 
 class ProductTable:
@@ -391,19 +343,13 @@ class ProductTable:
             raise self._bad_filter(where, error) from None
 
     def _bad_filter(self, where: str | None, error: Exception) -> ProductIndexError:
-        hidden = ("image", "position", "key", "same_title", "same_id", "words", "thumbnail", "vector")
-        columns = ", ".join(name for name in self.columns if name not in hidden)
+        columns = ", ".join(name for name in self.columns if name not in HIDDEN)
         if where is None:
             return ProductIndexError(f"the index cannot be read ({_reason(error)})")
         return ProductIndexError(
             f'filter {where!r:.200}: cannot be used ({_reason(error)}); write SQL such as "price < 50 AND category = '
             f"'Shoes'\" over {columns}"
         )
-
-
-def literal(text: str) -> str:
-    """A text as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _best_of_each(found: pa.Table, limit: int) -> Neighbours:

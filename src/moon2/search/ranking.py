@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from moon2.search.info import IndexInfo
-from moon2.search.product_table import WHOLE, ProductTable, literal
+from moon2.search.product_table import ProductTable
+from moon2.search.table_schema import WHOLE, literal
 from moon2.vectors.fusion import CANDIDATES, Fusion, fuse
 from moon2.vectors.lexical import Exact, Scored, searched_words
 from moon2.vectors.words import same_text

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow.compute as pc
 
-from moon2.search.product_table import ProductTable, literal
+from moon2.search.product_table import ProductTable
+from moon2.search.table_schema import literal
 
 QUERIES = 100
 K = 10

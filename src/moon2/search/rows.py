@@ -14,7 +14,7 @@ from PIL import Image
 from moon2.catalog.schema import is_url
 from moon2.images import ImageError, open_image
 from moon2.records import Product
-from moon2.search.product_table import WHOLE, table_schema
+from moon2.search.table_schema import WHOLE, table_schema
 from moon2.vectors.words import same_text
 
 THUMBNAIL_QUALITY = 80
