@@ -13,6 +13,7 @@ from moon2.catalog.schema import one_line
 from moon2.search.errors import ProductIndexError
 from moon2.vectors.fusion import Fusion
 from moon2.vectors.product_texts import TextFields
+from moon2.views import View
 
 TABLE = "about"
 FORMAT = 1
@@ -53,7 +54,7 @@ class IndexInfo:
     text: TextFields
     attributes: dict[str, str]
     thumbnails: int
-    fusions: dict[str, Fusion]
+    fusions: dict[View, Fusion]
     probes: int = 0
     recall: dict[str, float] = field(default_factory=dict)
     created: str = ""
