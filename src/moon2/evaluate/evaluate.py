@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 
 from moon2.catalog.store import Catalog
 from moon2.evaluate.format import comparison_text, to_text
-from moon2.evaluate.per_query import (
-    compare_query_scores,
-    read_query_scores,
-    write_query_scores,
-)
+from moon2.evaluate.per_query import QueryScores, compare_query_scores, read_query_scores, write_query_scores
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.test_set import EvaluationError, read_test_set, require_attributes
 from moon2.run_folder import RunFolder, find_model_folder
+from moon2.vectors.ranker import open_ranker
 
 if TYPE_CHECKING:
     from moon2.encoders.protocol import VectorEncoder
@@ -62,16 +59,20 @@ def evaluate(
     encoder stand beside. With --against, the differences to another model, their
     intervals, and how often chance alone makes such a difference (p).
 
+    MODEL may also be an index: then all that it holds is searched, by vectors, words and both, and within the
+    category of what is sought; --against another one says what its storage or settings cost.
+
     MODEL may be a run, a saved encoder, a sentence-transformers model, or a dual encoder of transformers (CLIP,
     SigLIP, FashionCLIP …). A model that embeds text and images apart gets the sum of both for a whole product.
 
     examples:
       moon2 evaluate runs/shop --data data/shop
       moon2 evaluate runs/new --data data/shop --against runs/shop
+      moon2 evaluate indexes/shop --data data/shop
       moon2 evaluate patrickjohncyh/fashion-clip --data data/shop --against openai/clip-vit-base-patch32
 
     Args:
-        model: folder of a run, or folder or hub id of any model that embeds text and images.
+        model: folder of a run or of an index, or folder or hub id of any model that embeds text and images.
         data: folder of a catalog with test queries.
         out: JSON file to write; RUN/evaluation.json for a run, evaluations/MODEL.json for another model. With --limit
             the name ends in -limited.json: it never replaces the whole evaluation.
@@ -97,6 +98,13 @@ def evaluate(
     file = out or _evaluation_file(model, limit)
     if file.is_dir():
         raise EvaluationError(f"--out {file}: is a folder; name a JSON file")
+    index, expected = open_ranker(Path(model)), test_set.fingerprint
+    if index is not None:
+        from moon2.evaluate.index_scores import index_fingerprint
+
+        if attributes or dimensions or prompt or fields or label_prompt != "{}" or trust_remote_code:
+            raise EvaluationError(f"{model}: is an index; it takes --data, --out, --against and --limit alone")
+        expected = index_fingerprint(test_set, set(index.ids()))
     others = None
     if against is not None:
         scores = _query_scores_file(against, limit)
@@ -106,11 +114,16 @@ def evaluate(
                 "the same --limit"
             )
         others, fingerprint = read_query_scores(scores)
-        if fingerprint != test_set.fingerprint:
+        if fingerprint != expected:
             raise EvaluationError(
                 f"{against}: was scored on other queries or another gallery, so the two cannot be compared; evaluate "
                 f"both on the same catalog with the same --limit"
             )
+    if index is not None:
+        from moon2.evaluate.index_scores import score_index
+
+        evaluation, per_query = score_index(index, catalog, model=model, limit=limit)
+        return _finish(file, evaluation, per_query, others, against)
     # A name like organisation/model that is no folder here may be a hub's; whatever else is there must hold a model.
     is_hub_id = not Path(model).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", model)
     if not is_hub_id and not (Path(model) / "modules.json").is_file():
@@ -130,6 +143,17 @@ def evaluate(
         model=model,
         fusions=_fusions(model, encoder, catalog),
     )
+    return _finish(file, evaluation, per_query, others, against)
+
+
+def _finish(
+    file: Path,
+    evaluation: Evaluation,
+    per_query: Mapping[str, QueryScores],
+    others: Mapping[str, QueryScores] | None,
+    against: str | None,
+) -> EvaluatedModel:
+    """Writes the figures, and compares them."""
     file.parent.mkdir(parents=True, exist_ok=True)
     evaluation.write(file)
     write_query_scores(_query_scores_beside(file), per_query, evaluation.fingerprint)

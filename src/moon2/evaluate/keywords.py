@@ -16,7 +16,7 @@ from tqdm import tqdm
 from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import triplets_from_log
 from moon2.encoders.protocol import VectorEncoder
-from moon2.evaluate.per_query import KS, QueryScores, occurrences
+from moon2.evaluate.per_query import QueryScores, query_scores
 from moon2.evaluate.test_set import TestSet
 from moon2.train.validation import hold_out
 from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
@@ -31,7 +31,7 @@ FIELD_WORDS = {"title": "titles", "all": "all text"}
 BLOCK = 256
 """Queries whose candidates by vector are found at a time."""
 HELD_OUT = 300
-_EXACT = 1e6
+EXACT = 1e6
 """Added to a score for each degree of exactness: more than any score."""
 
 
@@ -71,7 +71,7 @@ def keyword_scores(
                 rows[f"BM25 ({FIELD_WORDS[fields]})"] = (index.scores(text) for text in texts)
             for name, scores in rows.items():
                 ranks = _ranks(scores, relevant, excluded)
-                found[f"{view}→mm, {name}"] = _query_scores(ranks, asked.rows, test_set)
+                found[f"{view}→mm, {name}"] = query_scores(ranks, asked.rows, test_set.interactions)
     return dict(sorted(found.items(), key=lambda row: (row[0].startswith("mm"), "hybrid" in row[0])))
 
 
@@ -118,7 +118,7 @@ def _hybrid(
                 allowed,
             )
             scores = np.full(len(index), -np.inf)
-            scores[hits.rows] = hits.scores + _EXACT * hits.exact
+            scores[hits.rows] = hits.scores + EXACT * hits.exact
             yield scores
 
 
@@ -136,11 +136,3 @@ def _ranks(scores: Iterator[np.ndarray], relevant: Sequence[Sequence[int]], excl
         at_least = int((others & (values >= top - TIE_TOLERANCE)).sum())
         counts[:, number] = above, at_least - above, (values[right] >= top - TIE_TOLERANCE).sum()
     return Ranks(*counts)
-
-
-def _query_scores(ranks: Ranks, rows: np.ndarray, test_set: TestSet) -> QueryScores:
-    ids = [interaction.query.id for interaction in test_set.interactions]
-    occurrence = occurrences(ids)
-    numbers = rows[ranks.scored].tolist()
-    hits = {k: ranks.hits(k) for k in KS}
-    return QueryScores([ids[number] for number in numbers], [occurrence[number] for number in numbers], hits)

@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 
 from moon2.evaluate.significance import Comparison, compare
 from moon2.evaluate.test_set import EvaluationError
+from moon2.records import Interaction
+from moon2.vectors.nearest import Ranks
 
 KS = (1, 5, 10)
 COLUMNS = ("direction", "query_id", "occurrence", *(f"hit_{k}" for k in KS))
@@ -52,6 +54,21 @@ def occurrences(ids: Sequence[str]) -> list[int]:
         counts.append(seen[id])
         seen[id] += 1
     return counts
+
+
+def query_scores(ranks: Ranks, rows: np.ndarray, interactions: Sequence[Interaction]) -> QueryScores:
+    """What these queries of a log scored, without those that had nothing to find.
+
+    Args:
+        ranks: of the queries.
+        rows: [queries] int64, which of the interactions they are.
+        interactions: the log.
+    """
+    ids = [interaction.query.id for interaction in interactions]
+    occurrence = occurrences(ids)
+    numbers = rows[ranks.scored].tolist()
+    hits = {k: ranks.hits(k) for k in KS}
+    return QueryScores([ids[number] for number in numbers], [occurrence[number] for number in numbers], hits)
 
 
 def write_query_scores(path: Path, scores: Mapping[str, QueryScores], fingerprint: str) -> None:

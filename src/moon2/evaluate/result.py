@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from moon2.evaluate.per_query import QueryScores
+from moon2.evaluate.significance import interval
 from moon2.evaluate.test_set import EvaluationError
 from moon2.files import write_text_atomic
+
+
+def recalls(rows: Mapping[str, QueryScores]) -> dict[str, dict[int, float]]:
+    """Row → k → R@k in percent."""
+    return {name: {k: 100 * float(hits.mean()) for k, hits in row.hits.items()} for name, row in rows.items()}
+
+
+def intervals(rows: Mapping[str, QueryScores]) -> dict[str, dict[int, list[float]]]:
+    """Row → k → the 95 % bootstrap interval of R@k, [low, high]."""
+    return {
+        name: {k: [100 * bound for bound in interval(hits)] for k, hits in row.hits.items()}
+        for name, row in rows.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from moon2.evaluate.examples import Examples
 from moon2.evaluate.expert_use import expert_use
 from moon2.evaluate.keywords import keyword_scores
 from moon2.evaluate.own_titles import own_title_scores
-from moon2.evaluate.per_query import KS, QueryScores, occurrences
-from moon2.evaluate.result import Evaluation
+from moon2.evaluate.per_query import KS, QueryScores, query_scores
+from moon2.evaluate.result import Evaluation, intervals
+from moon2.evaluate.result import recalls as mean_recalls
 from moon2.evaluate.significance import interval
 from moon2.evaluate.test_set import (
     EvaluationError,
@@ -136,7 +137,7 @@ def score(
         catalog=catalog.folder.name,
         gallery=len(ids),
         queries=len(interactions),
-        recalls=_recalls(per_query),
+        recalls=mean_recalls(per_query),
         recalls_by_dimension=by_length,
         scored={str(direction): len(ranks[direction].scored) for direction in DIRECTIONS},
         left_out={
@@ -150,20 +151,20 @@ def score(
         expert_use={str(view): shares for view, shares in use.items()},
         expert_use_products=use_products,
         seconds=time.perf_counter() - started,
-        intervals=_intervals(per_query),
+        intervals=intervals(per_query),
         accuracy_intervals={
             name: {view: [100 * bound for bound in interval(row.hits[1])] for view, row in task.correct.items()}
             for name, task in tasks.items()
         },
         fields=[*encoder.fields],
         labels_read={name: field for name in tasks if (field := _read_label(name, encoder.fields))},
-        keywords=_recalls(keywords),
-        keyword_intervals=_intervals(keywords),
+        keywords=mean_recalls(keywords),
+        keyword_intervals=intervals(keywords),
         keyword_queries={name: len(row.ids) for name, row in keywords.items()},
         fusions={
             fields: {view: asdict(one) for view, one in views.items()} for fields, views in (fusions or {}).items()
         },
-        own_titles=_recalls(own_titles),
+        own_titles=mean_recalls(own_titles),
         own_titles_scored={name: len(row.ids) for name, row in own_titles.items()},
         limit=limit,
         fingerprint=test_set.fingerprint,
@@ -171,17 +172,6 @@ def score(
     correct = {f"{name} ({view})": row for name, task in tasks.items() for view, row in task.correct.items()}
     own = {f"own title ({name})": row for name, row in own_titles.items()}
     return evaluation, per_query | keywords | own | correct
-
-
-def _recalls(rows: Mapping[str, QueryScores]) -> dict[str, dict[int, float]]:
-    return {name: {k: 100 * float(hits.mean()) for k, hits in row.hits.items()} for name, row in rows.items()}
-
-
-def _intervals(rows: Mapping[str, QueryScores]) -> dict[str, dict[int, list[float]]]:
-    return {
-        name: {k: [100 * bound for bound in interval(hits)] for k, hits in row.hits.items()}
-        for name, row in rows.items()
-    }
 
 
 @dataclass
@@ -195,15 +185,11 @@ class _TaskScores:
 
 
 def _query_scores(ranks: Mapping[Objective, DirectionRanks], test_set: TestSet) -> dict[str, QueryScores]:
-    query_ids = [interaction.query.id for interaction in test_set.interactions]
-    occurrence = occurrences(query_ids)
-    scores = {}
-    for direction, result in ranks.items():
-        if numbers := result.scored:
-            hits = {k: result.ranks.hits(k) for k in KS}
-            ids, counts = [query_ids[number] for number in numbers], [occurrence[number] for number in numbers]
-            scores[str(direction)] = QueryScores(ids, counts, hits)
-    return scores
+    return {
+        str(direction): query_scores(result.ranks, np.array(result.queries), test_set.interactions)
+        for direction, result in ranks.items()
+        if result.scored
+    }
 
 
 def _left_out(direction: Objective, result: DirectionRanks, test_set: TestSet) -> dict[str, int]:

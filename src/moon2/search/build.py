@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from moon2.catalog.schema import pairs_to_dict
 from moon2.catalog.store import Catalog
-from moon2.files import exclusive_lock, replace_folder
+from moon2.files import exclusive_lock
+from moon2.progress import progress_bar
 from moon2.run_folder import find_model_folder
 from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
@@ -24,6 +24,7 @@ from moon2.search.product_table import EXACT_BELOW, ProductTable
 from moon2.search.recall import QUERIES, choose_probes
 from moon2.search.rows import Embedded, RowMaker, frequent_attributes
 from moon2.search.table_schema import WHOLE, attribute_columns
+from moon2.search.versions import check_target, is_remote, new_version, put_in_use
 from moon2.vectors.fit_fusions import FUSIONS, VIEWS_WITH_WORDS
 from moon2.vectors.fusion import DEFAULT_WEIGHT, Fusion, read_fusions, scale_of
 from moon2.vectors.lexical import searched_words
@@ -50,16 +51,18 @@ def build_index(
     """See `moon2.search.commands.build_index`."""
     folder = VectorFolder.open(vectors)
     catalog = Catalog.open(data or folder.info.data)
-    if "://" in out:
-        return _build(folder, catalog, out, model, text, thumbnails)
+    if is_remote(out):
+        _build(folder, catalog, out, model, text, thumbnails)
+        return Index.open(out)
     target = Path(out).absolute()
     with exclusive_lock(target, "`moon2 index`"):
-        _check_target(target, overwrite)
+        check_target(target, overwrite)
         fresh = target.with_name(f".{target.name}.building")
         shutil.rmtree(fresh, ignore_errors=True)
         try:
-            _build(folder, catalog, str(fresh), model, text, thumbnails)
-            replace_folder(fresh, target)
+            tables = fresh / new_version()
+            _build(folder, catalog, str(tables), model, text, thumbnails)
+            put_in_use(tables, target)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return Index.open(target)
@@ -67,7 +70,7 @@ def build_index(
 
 def _build(
     folder: VectorFolder, catalog: Catalog, place: str, model: Path | None, text: TextFields, thumbnails: int
-) -> Index:
+) -> None:
     counts: Counter[str] = Counter()
     for row in catalog.rows(None, ["attributes"]):
         counts.update(pairs_to_dict(row["attributes"]).keys())
@@ -107,7 +110,6 @@ def _build(
         probes, recall = choose_probes(table, queries[:QUERIES])
         info = replace(info, probes=probes, recall=recall)
     info.write(place)
-    return Index.open(place)
 
 
 def _batches(
@@ -123,7 +125,7 @@ def _batches(
     ahead = next(images, None)
     chunk: list[Embedded] = []
     products = catalog.products()
-    with tqdm(total=folder.count("products"), desc="index", unit="product") as bar:
+    with progress_bar(total=folder.count("products"), desc="index", unit="products") as bar:
         for position, (id, key, vector) in enumerate(_product_vectors(folder)):
             product = next((product for product in products if product.id == id), None)
             if product is None:
@@ -181,12 +183,3 @@ def _queries(folder: VectorFolder) -> np.ndarray:
             if len(vectors):
                 return np.random.default_rng(0).permutation(vectors)[:SAMPLE]
     return np.zeros((0, folder.info.dimension), np.float32)
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if target.is_file() or not (target / "products.lance").is_dir():
-        raise ProductIndexError(f"{target}: holds something else than an index; choose another folder")
-    if not overwrite:
-        raise ProductIndexError(f"{target}: holds an index already; add --overwrite to replace it")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from moon2.catalog.store import Catalog
 from moon2.files import exclusive_lock, write_text_atomic
+from moon2.progress import progress_bar
+from moon2.search.versions import is_remote
 
 if TYPE_CHECKING:
     from moon2.search.index import Index
@@ -138,12 +140,10 @@ def upsert(index: str, data: Path, *, model: Path | None = None) -> str:
         CatalogError: there is no such catalog
         EncoderError: the encoder cannot be loaded
     """
-    from tqdm import tqdm
-
     catalog = Catalog.open(data)
     with (
         _opened(index, "`moon2 upsert`", model) as opened,
-        tqdm(total=len(catalog), desc="upsert", unit="product") as bar,
+        progress_bar(total=len(catalog), desc="upsert", unit="products") as bar,
     ):
         changes = opened.upsert(catalog.products(), bar.update)
     lines = [f"{index}: wrote {changes.written:,} products; {changes.unchanged:,} were there already"]
@@ -201,7 +201,7 @@ def _opened(place: str, command: str, model: Path | None = None) -> Iterator[Ind
     """An index that no other process changes meanwhile."""
     from moon2.search.index import Index
 
-    if "://" in place:  # object storage has no locks; LanceDB refuses one of two conflicting writes
+    if is_remote(place):  # object storage has no locks; LanceDB refuses one of two conflicting writes
         yield Index.open(place, model=model)
         return
     with exclusive_lock(Path(place), command):

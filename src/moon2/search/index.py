@@ -18,9 +18,11 @@ from moon2.search.changes import Changes, ProductWriter
 from moon2.search.errors import ProductIndexError
 from moon2.search.info import IndexInfo
 from moon2.search.product_table import EXACT_BELOW, ProductTable
-from moon2.search.ranking import Ranked, rank_by_both, rank_by_vector
+from moon2.search.ranking import Ranked, rank_by_both, rank_by_vector, rank_by_words
 from moon2.search.recall import QUERIES, choose_probes
 from moon2.search.table_schema import SHOWN, WHOLE
+from moon2.search.versions import tables_of
+from moon2.vectors.product_texts import TextFields
 from moon2.views import View
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Hit:
         id: of the product.
         title, description, category, attributes, price: of the product.
         score: by which hits are ordered: a cosine or, in a hybrid search, the fused score.
-        cosine: of the query and the product.
+        cosine: of the query and the product; NaN where words alone were asked.
         vector_rank: its rank, from 1, by vectors alone; None below the candidates.
         word_rank: its rank, from 1, by words alone; None where it has none of them or words were not asked.
         image: which of its images was nearest, from 0; None where it was the product as a whole.
@@ -91,9 +93,8 @@ class Index:
             ProductIndexError: there is no whole index.
         """
         name = str(place)
-        if "://" not in name and not Path(name).is_dir():
-            raise ProductIndexError(f"{place}: there is no such index; make one with `moon2 index`")
-        return cls(name, IndexInfo.read(name), ProductTable.open(name), model, device)
+        tables = tables_of(name)
+        return cls(name, IndexInfo.read(tables), ProductTable.open(tables), model, device)
 
     def __len__(self) -> int:
         """Products."""
@@ -129,6 +130,25 @@ class Index:
         from moon2.vectors.item_embedder import ItemEmbedder
 
         return ItemEmbedder(self.encoder)
+
+    @property
+    def dimension(self) -> int:
+        """D, numbers of a vector."""
+        return self.info.dimension
+
+    @property
+    def text(self) -> TextFields:
+        """What keyword search reads of a product."""
+        return self.info.text
+
+    @property
+    def is_approximate(self) -> bool:
+        """Whether a search may miss what an exact one finds."""
+        return bool(self.info.probes)
+
+    def ids(self) -> list[str]:
+        """Of all products."""
+        return self.table.scan(["id"])["id"].to_pylist()
 
     def encode(self, text: str = "", image: ImageSource | None = None) -> np.ndarray:
         """[D] float32 of unit length, of the words, the photo, or both.
@@ -182,7 +202,7 @@ class Index:
 
     def rank(
         self,
-        vector: np.ndarray,
+        vector: np.ndarray | None,
         text: str = "",
         view: View = "t",
         *,
@@ -190,7 +210,7 @@ class Index:
         limit: int = 10,
         exact: bool = False,
     ) -> list[Hit]:
-        """As `search`, for a query that is encoded already; without words, by the vector alone.
+        """As `search`, for a query that is encoded already; without words by the vector alone, or the other way round.
 
         Args:
             vector: [D] float32, unit length.
@@ -198,7 +218,9 @@ class Index:
             view: of the query, t or mm; words and vector are weighed accordingly.
             where, limit, exact: as of `search`.
         """
-        if text.strip():
+        if vector is None:
+            ranked = rank_by_words(self.table, text, self.known_words(), where, limit)
+        elif text.strip():
             known, fusion = self.known_words(), self.info.fusions[view]
             ranked = rank_by_both(self.table, self.info, vector, text, known, fusion, where, limit, exact)
         else:
@@ -250,7 +272,7 @@ class Index:
         if self.table.is_approximate():
             probes, recall = choose_probes(self.table, self.table.sample_vectors(QUERIES))
             self.info = replace(self.info, probes=probes, recall=recall)
-            self.info.write(self.place)
+            self.info.write(self.table.place)
 
     def known_words(self) -> Collection[str]:
         """All words of all products, by which compounds are taken apart; read again after a write."""

@@ -87,12 +87,13 @@ class ProductTable:
     """The table of one index, opened for reading and writing.
 
     Attributes:
+        place: its folder or address.
         dimension: D, numbers of a vector.
     """
 
-    def __init__(self, database: Any, table: Any) -> None:
+    def __init__(self, place: str, table: Any) -> None:
         """Is called by `create` and `open`."""
-        self._database, self._table = database, table
+        self.place, self._table = place, table
         self.dimension = int(table.schema.field("vector").type.list_size)
 
     @classmethod
@@ -106,7 +107,7 @@ class ProductTable:
             database = lancedb.connect(place)
             reader = pa.RecordBatchReader.from_batches(schema, batches)
             table = database.create_table(TABLE, reader, mode="overwrite")
-            created = cls(database, table)
+            created = cls(place, table)
             table.create_index("words", config=_WORDS)
             for column in ("id", "same_title", "same_id", "price", "category"):
                 table.create_index(column, config=BTree())
@@ -122,8 +123,7 @@ class ProductTable:
             ProductIndexError: there is none, or it is damaged.
         """
         try:
-            database = lancedb.connect(place)
-            return cls(database, database.open_table(TABLE))
+            return cls(place, lancedb.connect(place).open_table(TABLE))
         except (OSError, RuntimeError, ValueError) as error:
             raise ProductIndexError(f"{place}: is no index, or a damaged one ({_reason(error)})") from None
 

@@ -47,6 +47,15 @@ def rank_by_vector(
     return [Ranked(id, cosine, cosine, rank, 0, image, 0) for rank, (id, cosine, image) in enumerate(found, start=1)]
 
 
+def rank_by_words(
+    table: ProductTable, text: str, known_words: Collection[str], where: str | None, limit: int
+) -> list[Ranked]:
+    """The products that hold the words, by BM25 alone, best first; see `Index.rank`."""
+    found = table.matching(searched_words(text, known_words), limit, where=where)
+    scored = zip(found.ids, found.scores.tolist(), strict=True)
+    return [Ranked(id, score, np.nan, 0, rank, WHOLE, 0) for rank, (id, score) in enumerate(scored, start=1)]
+
+
 def rank_by_both(
     table: ProductTable,
     info: IndexInfo,

@@ -1,0 +1,89 @@
+"""An index in a folder: the tables of each time it was built, and a file that names those in use.
+
+    INDEX/index.json    which class opens it, which version is in use, and which was before
+    INDEX/VERSION/      the tables of LanceDB
+
+So an index that is built anew takes the place of the old one in one step. Whoever has the old one open goes on with it:
+its version stays until the next but one is in use. On object storage the tables stand at the address itself.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from moon2.files import replace_folder, write_text_atomic
+from moon2.search.errors import ProductIndexError
+from moon2.vectors.ranker import OPENED_BY, POINTER
+
+OPENER = "moon2.search.index:Index"
+"""By this name `moon2 evaluate` opens an index."""
+
+
+def is_remote(place: str) -> bool:
+    """Whether an index is on object storage."""
+    return "://" in place
+
+
+def tables_of(place: str) -> str:
+    """Where the tables of the version in use are.
+
+    Raises:
+        ProductIndexError: there is no index.
+    """
+    if is_remote(place):
+        return place
+    version = _read(Path(place)).get("current")
+    if not version:
+        raise ProductIndexError(f"{place}: there is no such index; make one with `moon2 index`")
+    return str(Path(place) / version)
+
+
+def new_version() -> str:
+    """The name of a version, by the time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+
+
+def put_in_use(tables: Path, target: Path) -> None:
+    """Makes tables that are whole the version in use of the index at `target`, and removes those no longer needed.
+
+    Args:
+        tables: a folder named after its version, alone in its own folder; they are moved.
+        target: an index, or a folder that is not there yet.
+    """
+    before = _read(target).get("current")
+    pointer = json.dumps({OPENED_BY: OPENER, "current": tables.name, "previous": before}, indent=1)
+    if before is None:
+        write_text_atomic(tables.parent / POINTER, pointer)
+        replace_folder(tables.parent, target)
+        return
+    tables.rename(target / tables.name)
+    write_text_atomic(target / POINTER, pointer)
+    for other in target.iterdir():  # also those of a build that was killed before it was in use
+        if other.is_dir() and other.name not in (tables.name, before) and any(other.glob("*.lance")):
+            shutil.rmtree(other)
+
+
+def check_target(target: Path, overwrite: bool) -> None:
+    """Refuses to build an index where something else is, or another index unless it may be replaced.
+
+    Raises:
+        ProductIndexError: says which.
+    """
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / POINTER).is_file():
+        raise ProductIndexError(f"{target}: holds something else than an index; choose another folder")
+    if not overwrite:
+        raise ProductIndexError(f"{target}: holds an index already; add --overwrite to replace it")
+
+
+def _read(folder: Path) -> dict[str, str | None]:
+    try:
+        written = json.loads((folder / POINTER).read_text(encoding="utf-8"))
+        return written if isinstance(written, dict) else {}
+    except (OSError, ValueError):
+        return {}
