@@ -111,7 +111,6 @@ def retrieval_rows(evaluation: Evaluation) -> list[Row]:
             f"{evaluation.scored.get(direction, 0):,}",
         )
         for direction in map(str, DIRECTIONS)
-        if direction in (evaluation.scored or evaluation.recalls)  # of an index, only what finds products
     ]
 
 
