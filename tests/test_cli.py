@@ -109,7 +109,7 @@ def test_help_of_train_lists_every_setting_with_its_default(capsys: pytest.Captu
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.startswith("usage: moon2 train [options]")
     assert "--training.steps STEPS Optimizer steps. (type: int, default: 1000)" in printed
-    assert "--alignment.balance {paper,guarded,fixed}" in printed
+    assert "--alignment.balance {paper,guarded,minimax,minimax_routing,fixed}" in printed
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

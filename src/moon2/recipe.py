@@ -156,11 +156,13 @@ class AlignmentSettings:
     objectives: dict[str, float] = field(default_factory=lambda: {str(objective): 1.0 for objective in OBJECTIVES})
     """The objectives that are trained, each with its share of the loss. Shares that differ want `balance: fixed`. A
     table of them replaces all; `--alignment.objectives.t2i 8` changes one (t2i is t→i), and 0 leaves it out."""
-    balance: Literal["paper", "guarded", "fixed"] = "guarded"
-    """How objectives are weighed: by the dual-alignment matrix, `paper` as printed or `guarded` with a floor under
-    each, or `fixed` by the shares in `objectives`."""
+    balance: Literal["paper", "guarded", "minimax", "minimax_routing", "fixed"] = "guarded"
+    """How objectives are weighed: by the dual-alignment matrix W*, `paper` as printed or `guarded` with a floor under
+    each, both of which move weight to the easiest; `minimax`, where W* moves it to the hardest; `minimax_routing`,
+    where W* and the routers do; or `fixed` by the shares in `objectives`."""
     floor_share: float = 0.8
-    """`guarded` only: the least weight of an objective, as a share of an equal split (0: none, 1: equal weights)."""
+    """`guarded` and minimax only: the least weight of an objective, as a share of an equal split (0: none, 1: equal
+    weights)."""
     load_balance_weight: float = 0.01
     """ρ, the weight of the load-balancing loss L_aux."""
     sparsity_weight: float = 0.01

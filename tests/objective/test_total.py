@@ -1,6 +1,7 @@
-"""The sum of all parts, and what the two balance modes do to the weights over training."""
+"""The sum of all parts, and what the balance modes do to the weights over training."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from moon2.views import parse_objective as objective
 
 PAPER = AlignmentSettings(balance="paper", load_balance_weight=0.1, sparsity_weight=0.01)
 GUARDED = AlignmentSettings(balance="guarded", floor_share=0.5, load_balance_weight=0.1, sparsity_weight=0.01)
+MINIMAX = replace(GUARDED, balance="minimax")
 OMEGA = torch.tensor([0.1, 0.2, 0.3, 0.1, 0.1], dtype=torch.float64)
 ZERO = torch.zeros(())
 M = len(OBJECTIVES)
@@ -78,7 +80,7 @@ def test_samples_that_are_not_valid_are_not_averaged():
 
 
 @pytest.mark.parametrize("missing", ["no key", "no rows", "no valid rows"])
-@pytest.mark.parametrize("settings", [PAPER, GUARDED], ids=["paper", "guarded"])
+@pytest.mark.parametrize("settings", [PAPER, GUARDED, MINIMAX], ids=["paper", "guarded", "minimax"])
 def test_an_objective_without_samples_drops_out_and_leaves_the_others_their_scale(settings, missing):
     losses, valid = two_samples_each(), {}
     if missing == "no key":
@@ -100,7 +102,7 @@ def test_an_objective_without_samples_drops_out_and_leaves_the_others_their_scal
     assert (matrix.grad[:, 1] == 0).all()  # an objective that costs nothing today draws no weight
 
 
-@pytest.mark.parametrize("settings", [PAPER, GUARDED], ids=["paper", "guarded"])
+@pytest.mark.parametrize("settings", [PAPER, GUARDED, MINIMAX], ids=["paper", "guarded", "minimax"])
 def test_a_batch_without_any_sample_still_has_the_router_losses(settings):
     parts = total_loss({}, torch.zeros(M), torch.tensor(1.0), torch.tensor(2.0), settings)
     assert parts.total.item() == pytest.approx(0.1 * 1.0 + 0.01 * 2.0)
@@ -151,6 +153,42 @@ def test_many_steps_as_printed_give_up_the_hard_objectives_and_guarded_keeps_the
     assert printed[objective("t→i")] < 0.1 < 3 < printed[objective("mm→mm")]
     assert min(values(guarded)) >= 0.5 - 1e-6
     assert sum(values(guarded)) == pytest.approx(M)
+
+
+def test_minimax_weighs_as_guarded_does_and_descends_the_other_way():
+    """The same weights in the same state; but a step moves weight to the hardest, down to the floor elsewhere."""
+    start = torch.randn(4, M, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    same, guarded = (descend(start, settings, steps=0) for settings in (MINIMAX, GUARDED))
+    assert same.total == guarded.total and same.weight_by_objective == guarded.weight_by_objective
+    after = descend(torch.zeros(4, M, requires_grad=True), MINIMAX, steps=1).weight_by_objective
+    assert sorted(OBJECTIVES, key=lambda name: after[name].item()) == sorted(OBJECTIVES, key=LOSS_OF.__getitem__)
+    at_the_end = descend(torch.zeros(4, M, requires_grad=True), MINIMAX, steps=400).weight_by_objective
+    assert max(at_the_end, key=lambda name: at_the_end[name].item()) == objective("t→i")
+    assert min(values(at_the_end)) >= 0.5 - 1e-6
+
+
+@pytest.mark.parametrize("balance", ["minimax", "minimax_routing"])
+def test_minimax_reverses_the_gradient_of_the_matrix_and_of_the_routing_where_it_may(balance):
+    def slopes(balance: str) -> tuple[torch.Tensor, ...]:
+        matrix = torch.randn(2, M, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        routing = torch.tensor([[0.3, 0.7]]).requires_grad_()
+        losses = {name: value.requires_grad_() for name, value in two_samples_each().items()}
+        del losses[objective("i→mm")]  # an objective that is absent takes no weight and gives no slope
+        omega = objective_weights(
+            matrix, {name: routing for name in losses}, moves_routing=balance in ("guarded", "minimax_routing")
+        )
+        parts = total_loss(losses, omega, ZERO, ZERO, replace(GUARDED, balance=balance))
+        assert parts.weight_by_objective[objective("i→mm")] == 0
+        wanted = (matrix, routing, *losses.values())
+        of_matrix, of_routing, *of_losses = torch.autograd.grad(parts.total, wanted, materialize_grads=True)
+        assert (of_matrix[:, 1] == 0).all()
+        return of_matrix, of_routing, torch.stack(of_losses)
+
+    guarded, found = slopes("guarded"), slopes(balance)
+    assert torch.equal(found[0], -guarded[0])
+    assert guarded[1].abs().min() > 0
+    assert torch.equal(found[1], torch.zeros_like(guarded[1]) if balance == "minimax" else -guarded[1])
+    assert torch.equal(found[2], guarded[2]), "the network learns of each objective as before"
 
 
 def test_fixed_shares_weigh_the_objectives_that_are_there_by_hand():

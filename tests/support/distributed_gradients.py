@@ -19,7 +19,7 @@ from moon2.train.processes import Processes
 from support.mixed_batch import encoder_for_gradients, gradients, mixed_triplets
 
 # Name: whether weights are sharded, tokens of a chunk, the share of recomputed blocks, and what the triplets lack. A
-# name with "LoRA": adapters are trained.
+# name with "LoRA": adapters are trained. A word of SETTINGS in a name: the recipe has those settings too.
 CASES: dict[str, tuple[bool, int | None, float, dict[str, Any]]] = {
     "whole": (False, None, 0.0, {}),
     "whole, chunks": (False, 75, 0.0, {}),
@@ -29,9 +29,17 @@ CASES: dict[str, tuple[bool, int | None, float, dict[str, Any]]] = {
     "sharded, chunks, recomputed": (True, 75, 1.0, {}),
     "sharded, one process without images": (True, 75, 0.0, {"images_from": 4}),
     "sharded, one process that can read nothing": (True, 75, 0.0, {"unreadable": range(4)}),
+    "minimax, chunks": (False, 75, 0.0, {}),
+    "minimax_routing, chunks": (False, 75, 0.0, {"images_from": 4}),
     "LoRA": (False, 75, 0.0, {}),
     "LoRA sharded": (True, 75, 1.0, {"images_from": 4}),
 }
+SETTINGS = {f"{mode},": f"alignment.balance={mode}" for mode in ("minimax", "minimax_routing")}
+
+
+def settings_of(case: str) -> list[str]:
+    """Of the recipe of a case."""
+    return [setting for word, setting in SETTINGS.items() if word in case]
 
 
 def main(folder: Path) -> None:
@@ -53,7 +61,10 @@ def main(folder: Path) -> None:
             for name, (is_sharded, tokens, checkpointed, lacking) in CASES.items():
                 if (is_sharded, "LoRA" in name) == (sharded, lora):
                     triplets = mixed_triplets(**lacking)
-                    found = gradients(encoder, triplets, processes, chunk_tokens=tokens, checkpointed=checkpointed)
+                    settings = settings_of(name)
+                    found = gradients(
+                        encoder, triplets, processes, *settings, chunk_tokens=tokens, checkpointed=checkpointed
+                    )
                     if processes.is_first:
                         torch.save([found.loss, found.log, found.of], folder / f"{name}.pt")
 

@@ -102,7 +102,7 @@ def gradients(
     encoder: Encoder,
     examples: Sequence[TripletExample],
     processes: Processes | None = None,
-    *,
+    *settings: str,
     chunk_tokens: int | None = None,
     checkpointed: float = 0.0,
 ) -> Gradients:
@@ -112,6 +112,7 @@ def gradients(
         encoder: of every process the same; its own gradients are cleared.
         examples: the whole batch.
         processes: that compute it together; one without.
+        settings: of the recipe, such as `alignment.balance=minimax`.
         chunk_tokens: as in the recipe.
         checkpointed: the share of blocks that recompute their activations.
     """
@@ -124,7 +125,7 @@ def gradients(
     shares = [examples[start:end] for start, end in pairwise(bounds)]
     layout = ChunkLayout(encoder.processor, tokens=chunk_tokens, always_images=processes.count > 1)
     batch = collate(shares[processes.rank], [[example.outline for example in share] for share in shares], layout)
-    result = add_gradients(model, batch, triplet_loss, small_recipe(*RECIPE), 3, processes, nullcontext())
+    result = add_gradients(model, batch, triplet_loss, small_recipe(*RECIPE, *settings), 3, processes, nullcontext())
     processes.average_gradients(model.parameters())
     found = {}
     for name, weights in model.named_parameters():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.mixed_batch import assert_same, encoder_for_gradients, gradients, item, mixed_triplets
+from support.mixed_batch import Gradients, assert_same, encoder_for_gradients, gradients, item, mixed_triplets
 
 from moon2 import Encoder
 from moon2.model.experts import ModalityExperts
@@ -37,6 +37,34 @@ def test_chunks_give_the_gradients_of_one_pass(encoder: Encoder, tokens: int) ->
 def test_a_batch_with_hardly_an_image_may_have_chunks_without_one(encoder: Encoder) -> None:
     triplets = mixed_triplets(images_from=7)
     assert_same(gradients(encoder, triplets), gradients(encoder, triplets, chunk_tokens=60))
+
+
+@pytest.mark.parametrize("tokens", [None, 75], ids=["at once", "in chunks"])
+def test_minimax_reverses_the_matrix_and_the_routers_where_it_may_and_nothing_else(
+    encoder: Encoder, tokens: int | None
+) -> None:
+    """A weight learns from the losses and from ω. Reversed ω leaves the mean of both runs: the losses alone."""
+    guarded, matrix_only, both = (
+        gradients(
+            encoder,
+            mixed_triplets(),
+            None,
+            f"alignment.balance={mode}",
+            # L_sparsity has a gradient of its own on W*, which stays as it is.
+            "alignment.sparsity_weight=0",
+            chunk_tokens=tokens,
+        )
+        for mode in ("guarded", "minimax", "minimax_routing")
+    )
+    reversed_matrix = -guarded.of.pop("dual_alignment")
+    assert reversed_matrix.abs().max() > 0
+    for found in (matrix_only, both):
+        torch.testing.assert_close(found.loss, guarded.loss)
+        assert torch.equal(found.of.pop("dual_alignment"), reversed_matrix)
+    middle = {name: (gradient + both.of[name]) / 2 for name, gradient in guarded.of.items()}
+    assert_same(matrix_only, Gradients(guarded.loss, guarded.log, middle))
+    routers = [name for name in guarded.of if "router" in name]
+    assert routers and all((guarded.of[name] - both.of[name]).abs().max() > 1e-5 for name in routers)
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])

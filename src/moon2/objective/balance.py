@@ -3,7 +3,7 @@
 A token router does not know which objective it serves. The dual-alignment matrix W* [Z, M] holds each expert's
 preference for each objective; the routing of an objective's samples turns it into that objective's weight ω_m.
 Because ω_m multiplies the very loss that trains W*, descent moves weight to whichever objective is already easiest;
-`guarded_weights` puts a floor under each.
+`guarded_weights` puts a floor under each, and the minimax modes turn the direction round, to whichever is hardest.
 
 Equations are those of MOON2.0, arXiv 2511.12449, "Modality-driven Mixture-of-Experts".
 """
@@ -31,7 +31,11 @@ def expert_preference(matrix: Tensor) -> Tensor:
 
 
 def objective_weights(
-    matrix: Tensor, routing: Mapping[Objective, Tensor], valid: Mapping[Objective, Tensor] | None = None
+    matrix: Tensor,
+    routing: Mapping[Objective, Tensor],
+    valid: Mapping[Objective, Tensor] | None = None,
+    *,
+    moves_routing: bool = True,
 ) -> Tensor:
     """ω_m = 1/|B_m| · Σ_{b∈B_m} Σ_z p_{z,m} · G̃_{z,b} (arXiv 2511.12449): the learned weight of each objective.
 
@@ -43,6 +47,7 @@ def objective_weights(
         routing: for each objective, G̃ [B_m, Z] of its samples, each row summing to 1: the share of each expert in the
             sample's routing, averaged over tokens and layers. An objective may be missing or have no rows.
         valid: for an objective, [B_m] bool: which samples there are; all of an objective not named.
+        moves_routing: whether ω has a gradient through G̃; otherwise W* alone learns from it.
 
     Returns:
         ω [5], float32 (float64 for a float64 matrix), each in (0, 1) where the objective has samples. They sum to 1
@@ -58,7 +63,8 @@ def objective_weights(
     absent = torch.stack(counts) == 0
     # With every objective absent nothing is preferred; the softmax over nothing would not be a number.
     preference = expert_preference(weights.masked_fill(absent & ~absent.all(), float("-inf")))
-    return (preference.T * torch.stack(means)).sum(dim=1).masked_fill(absent, 0.0)
+    mean = torch.stack(means)
+    return (preference.T * (mean if moves_routing else mean.detach())).sum(dim=1).masked_fill(absent, 0.0)
 
 
 def objective_shares(omega: Tensor, present: Tensor, settings: AlignmentSettings) -> Tensor:
@@ -67,13 +73,17 @@ def objective_shares(omega: Tensor, present: Tensor, settings: AlignmentSettings
     Args:
         omega: ω [M] from `objective_weights`.
         present: [M] bool, the objectives that have samples.
-        settings: `paper` takes ω as it is, `guarded` puts a floor under it, `fixed` takes the recipe's own shares.
+        settings: `paper` takes ω as it is, `guarded` and the minimax modes put a floor under it, `fixed` takes the
+            recipe's own shares.
 
     Returns:
-        [M], 0 where an objective has no samples. The shares sum to 1 under `guarded` and `fixed`.
+        [M], 0 where an objective has no samples. The shares sum to 1 but for `paper`.
     """
-    if settings.balance == "guarded":
-        return guarded_weights(omega, settings.floor_share, present)
+    if settings.balance in ("guarded", "minimax", "minimax_routing"):
+        shares = guarded_weights(omega, settings.floor_share, present)
+        # Equal in value, with the gradient reversed: one descent on all weights is then a minimum over the network and
+        # a maximum over the shares.
+        return shares if settings.balance == "guarded" else 2 * shares.detach() - shares
     if settings.balance == "fixed":
         chosen = settings.shares
         shares = omega.new_tensor([chosen.get(objective, 0.0) for objective in OBJECTIVES]) * present

@@ -71,7 +71,8 @@ def triplet_loss(views: Views, masks: TripletMasks, dual_alignment: Tensor, reci
     # How much each triplet and each objective counts.
     phi = _phi(views.vectors["mm"][:size], candidates, readable[size:], masks, recipe, step)
     weights = sample_weights(phi, recipe.filter.threshold) if recipe.filter.enabled else torch.ones_like(phi)
-    omega = objective_weights(dual_alignment, _routing_by_objective(views, valid.keys(), size), valid)
+    routing = _routing_by_objective(views, valid.keys(), size)
+    omega = objective_weights(dual_alignment, routing, valid, moves_routing=alignment.balance != "minimax")
 
     # The losses of the vectors cut to each length; all else is decided once, by the whole vectors.
     weigh = partial(
