@@ -1,10 +1,17 @@
 """What the balance modes do to the objectives' weights over a whole run, and to retrieval.
 
-    python benchmarks/balance_modes.py DATA --steps 400 --seeds 0 --at_once 2 --out runs/balance
+    python benchmarks/balance_modes.py DATA --steps 400 --seeds 0 1 --at_once 2 --out runs/balance \\
+        --modes guarded:0.7 fixed minimax:0.8 minimax_routing:0.8 minimax:0.8+modalities \\
+        --beside "CLIP-style dual encoder" "dense, equal active size" --noise 0.12 0.3 --noise_labels NOISE.parquet
 
-A mode is `paper` (ω as printed), or `guarded` with its floor; a floor of 1 makes the weights equal. Prints M·ω along
-the runs and R@10 on the test queries. Runs are kept as `moon2 compare` keeps them: the same command goes on where it
-was stopped. OUT/balance.json has the weights at each line of the log.
+A mode is `paper` (ω as printed), `fixed` (equal weights), or `guarded`, `minimax` or `minimax_routing` with its floor;
+a floor of 1 makes the weights equal. With `+modalities`, the joint view is the mean of both modalities' means.
+`--beside` adds what `moon2 compare` and `moon2 ablate` try, by name. `--noise` repeats each with such shares of false
+purchases.
+
+Prints M·ω and the entropy of W* along the runs, and R@10 and accuracy on the test queries. Runs are kept as `moon2
+compare` keeps them: the same command goes on where it was stopped. OUT/results.json has a row a run, OUT/runs/… the
+whole evaluation of each, OUT/balance.json the weights at each line of its log.
 """
 
 from __future__ import annotations
@@ -14,19 +21,23 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from moon2.errors import UserError
 from moon2.evaluate.format import markdown_table
+from moon2.experiments.noisy_log import read_noise_labels
 from moon2.experiments.runner import Experiment, run_same_steps
 from moon2.experiments.tables import means_table
-from moon2.experiments.variants import Variant
-from moon2.recipe import load_recipe
+from moon2.experiments.variants import Variant, ablations, name_with_noise, peers
+from moon2.recipe import Recipe, load_recipe
 from moon2.run_folder import RunFolder
 from moon2.views import DIRECTIONS
 
-MODES = ("paper", "guarded:0.5", "guarded:0.8", "guarded:1.0")
+MODES = ("guarded:0.7", "fixed", "minimax:0.8", "minimax_routing:0.8", "minimax:0.8+modalities")
+ENTROPY = "entropy of W*"
+WITH_FLOOR = ("guarded", "minimax", "minimax_routing")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--modes", nargs="+", default=MODES)
+    parser.add_argument("--beside", nargs="+", default=[], metavar="NAME", help="a peer, or an ablation")
+    parser.add_argument("--noise", type=float, nargs="+", default=[], metavar="SHARE", help="of false purchases")
+    parser.add_argument("--noise_labels", type=Path, metavar="FILE", help="Parquet of known false purchases")
     parser.add_argument("--config", default="recipes/tiny.yaml")
     parser.add_argument("--out", type=Path, default=Path("runs/balance"), metavar="FOLDER")
     parser.add_argument("--at_once", type=int, default=1, help="runs side by side, with one core each")
@@ -43,10 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = shlex.join(["python", "benchmarks/balance_modes.py", *(arguments or sys.argv[1:])])
     try:
         recipe = load_recipe(options.config, [f"training.steps={options.steps}", "training.evaluate_every=0"])
+        known = read_noise_labels(options.noise_labels) if options.noise_labels else frozenset()
         experiment = Experiment(
-            options.out, options.data, recipe, options.seeds, at_once=options.at_once, command=command
+            options.out, options.data, recipe, options.seeds, options.at_once, known_noise=known, command=command
         )
-        rows = run_same_steps(experiment, [variant_of(mode) for mode in options.modes])
+        variants = [variant_of(mode) for mode in options.modes] + beside(options.beside, recipe)
+        noisy = [
+            replace(variant, name=name_with_noise(variant.name, share), log_noise=share)
+            for share in options.noise
+            for variant in variants
+        ]
+        rows = run_same_steps(experiment, variants + noisy)
     except UserError as error:
         raise SystemExit(str(error)) from None
     runs = [
@@ -63,29 +84,54 @@ def variant_of(mode: str) -> Variant:
     Raises:
         UserError: there is no such mode.
     """
-    balance, _, floor = mode.partition(":")
-    if balance not in ("paper", "guarded") or (balance == "guarded") != bool(floor):
-        raise UserError(f"--modes: there is no mode {mode!r}; give paper, or one such as guarded:0.8")
-    variant = Variant(mode, (f"alignment.balance={balance}", *([f"alignment.floor_share={floor}"] if floor else [])))
-    load_recipe(None, variant.settings)  # refuses a floor that is none
-    return variant
+    weighing, plus, pooling = mode.partition("+")
+    balance, _, floor = weighing.partition(":")
+    has_floor = balance in WITH_FLOOR
+    if (
+        not (has_floor or balance in ("paper", "fixed"))
+        or has_floor != bool(floor)
+        or (plus and pooling != "modalities")
+    ):
+        raise UserError(
+            f"--modes: there is no mode {mode!r}; give paper, fixed, or one such as minimax:0.8 "
+            f"({', '.join(WITH_FLOOR)} have a floor), each with or without +modalities"
+        )
+    settings = [f"alignment.balance={balance}"]
+    settings += [f"alignment.floor_share={floor}"] if floor else []
+    settings += [f"backbone.pooling={pooling}"] if pooling else []
+    load_recipe(None, settings)  # refuses a floor that is none
+    return Variant(mode, tuple(settings))
+
+
+def beside(names: Sequence[str], recipe: Recipe) -> list[Variant]:
+    """The peers and ablations of these names.
+
+    Raises:
+        UserError: there is none of such a name.
+    """
+    known = {variant.name: variant for variant in (*ablations(recipe, augmented=False), *peers(recipe))}
+    for name in names:
+        if name not in known:
+            raise UserError(f"--beside: there is no {name!r}; there are {', '.join(map(repr, known))}")
+    return [known[name] for name in names]
 
 
 def weights(run: Path) -> dict[str, list[tuple[float, float]]]:
-    """Objective → (step, M·ω) of each line of the run's log."""
+    """Objective → (step, M·ω) of each line of the run's log, and ENTROPY → (step, that of W*, at most log 5)."""
     lines = [line for line in RunFolder(run).read_history() if "loss" in line]
-    return {str(m): [(line["step"], line[f"weight/{m}"]) for line in lines] for m in DIRECTIONS}
+    names = {str(m): f"weight/{m}" for m in DIRECTIONS} | {ENTROPY: "sparsity"}
+    return {name: [(line["step"], line[key]) for line in lines if key in line] for name, key in names.items()}
 
 
 def weights_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Markdown: M·ω early, halfway and at the end of each run."""
+    """Markdown: M·ω and the entropy of W* early, halfway and at the end of each run; peers may have none."""
     rows = []
     for run in runs:
         for share in (0.1, 0.5, 1.0):
-            curves = [run["weights"][str(m)] for m in DIRECTIONS]
-            cells = [f"{curve[round(share * (len(curve) - 1))][1]:.2f}" for curve in curves]
+            curves = [run["weights"][name] for name in (*map(str, DIRECTIONS), ENTROPY)]
+            cells = [f"{curve[round(share * (len(curve) - 1))][1]:.2f}" if curve else "–" for curve in curves]
             rows.append((f"{run['mode']}, seed {run['seed']}", f"{share:.0%}", *cells))
-    return markdown_table(("M·ω", "of the run", *map(str, DIRECTIONS)), rows)
+    return markdown_table(("M·ω", "of the run", *map(str, DIRECTIONS), ENTROPY), rows)
 
 
 if __name__ == "__main__":

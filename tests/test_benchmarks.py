@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -140,15 +141,25 @@ def test_balance_modes_are_compared_and_their_weights_shown(
     runs = json.loads((out / "balance.json").read_text())["runs"]
     assert [run["mode"] for run in runs] == ["paper", "guarded:1.0"]
     last = {objective: curve[-1] for objective, curve in runs[1]["weights"].items()}
+    assert last.pop("entropy of W*") == [2, pytest.approx(np.log(5), abs=1e-3)], "it starts without a preference"
     assert last == {str(objective): [2, pytest.approx(1)] for objective in last}, "a floor of 1 makes them equal"
     printed = capsys.readouterr().out
-    assert "| guarded:1.0, seed 0 | 100% | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |" in printed
+    assert "| guarded:1.0, seed 0 | 100% | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.6" in printed
     assert "| paper | 1 |" in printed
 
 
-@pytest.mark.parametrize("mode", ["fixed", "paper:0.5", "guarded", "guarded:2", "guarded:x"])
+def test_a_balance_mode_names_its_floor_and_its_pooling() -> None:
+    script = load_script("balance_modes")
+    pooled = script.variant_of("minimax:0.8+modalities")
+    assert pooled.settings == ("alignment.balance=minimax", "alignment.floor_share=0.8", "backbone.pooling=modalities")
+    assert script.variant_of("fixed").settings == ("alignment.balance=fixed",)
+    (towers,) = script.beside(["CLIP-style dual encoder"], small_recipe())
+    assert towers.trainer.endswith("two_towers:train")
+
+
+@pytest.mark.parametrize("mode", ["fixd", "fixed:1", "paper:0.5", "minimax", "guarded:2", "guarded:x", "fixed+mean"])
 def test_a_mistaken_balance_mode_is_named(mode: str) -> None:
-    with pytest.raises(SystemExit, match=rf"no mode '{mode}'|alignment\.floor_share"):
+    with pytest.raises(SystemExit, match=rf"no mode '{re.escape(mode)}'|alignment\.floor_share"):
         load_script("balance_modes").main(["data", "--modes", mode])
 
 

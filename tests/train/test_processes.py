@@ -36,7 +36,9 @@ def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_give_the_gradients_of_one(by_two: Path, case: str) -> None:
-    alone = gradients(encoder_for_gradients(lora="LoRA" in case), mixed_triplets(**CASES[case][3]), None, *settings_of(case))
+    alone = gradients(
+        encoder_for_gradients(lora="LoRA" in case), mixed_triplets(**CASES[case][3]), None, *settings_of(case)
+    )
     loss, log, of = torch.load(by_two / f"{case}.pt")
     assert_same(alone, Gradients(loss, log, of))
 
