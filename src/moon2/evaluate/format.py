@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from moon2.evaluate.per_query import KS
+from moon2.evaluate.per_query import GRADED, KS
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.significance import Comparison
 from moon2.views import DIRECTIONS, View
@@ -16,6 +16,7 @@ RETRIEVAL_HEAD = ("retrieval", *(f"R@{k}" for k in KS), f"R@{KS[-1]} 95 %", "que
 ZERO_SHOT_HEAD = ("zero-shot", "view", "accuracy", "precision", "recall", "F1", "accuracy 95 %")
 KEYWORD_HEAD = ("words and hybrid", *RETRIEVAL_HEAD[1:])
 LENGTH_HEAD = (f"R@{KS[-1]} of vectors of length", *map(str, DIRECTIONS))
+GRADED_HEAD = ("graded relevance", GRADED[0], "95 %", GRADED[1], "95 %", "graded only", "queries")
 OWN_TITLE_HEAD = ("photo and own title, a check", *(f"R@{k}" for k in KS), "products")
 OWN_TITLE_WORDS = {"i→t": "a photo finds its own title", "t→i": "a title finds its own photo"}
 FEW_QUERIES = 100
@@ -34,6 +35,8 @@ def to_text(evaluation: Evaluation) -> str:
         parts += ["", text_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
     if evaluation.keywords:
         parts += ["", text_table(KEYWORD_HEAD, keyword_rows(evaluation))]
+    if evaluation.graded:
+        parts += ["", text_table(GRADED_HEAD, graded_rows(evaluation))]
     if evaluation.own_titles:
         parts += ["", text_table(OWN_TITLE_HEAD, own_title_rows(evaluation))]
     if evaluation.recalls_by_dimension:
@@ -50,6 +53,8 @@ def to_markdown(evaluation: Evaluation) -> str:
         parts += ["", markdown_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
     if evaluation.keywords:
         parts += ["", markdown_table(KEYWORD_HEAD, keyword_rows(evaluation))]
+    if evaluation.graded:
+        parts += ["", markdown_table(GRADED_HEAD, graded_rows(evaluation))]
     if evaluation.own_titles:
         parts += ["", markdown_table(OWN_TITLE_HEAD, own_title_rows(evaluation))]
     if evaluation.recalls_by_dimension:
@@ -127,6 +132,27 @@ def keyword_rows(evaluation: Evaluation) -> list[Row]:
     ]
 
 
+def graded_rows(evaluation: Evaluation) -> list[Row]:
+    """Direction or row of keyword search, nDCG@10, its interval, MRR@10, its interval, nDCG of graded products alone,
+    queries with grades."""
+    return [
+        (
+            name,
+            *(
+                cell
+                for measure in GRADED[:2]
+                for cell in (
+                    _number(values.get(measure)),
+                    _interval(evaluation.graded_intervals.get(name, {}).get(measure)),
+                )
+            ),
+            _number(values.get(GRADED[2])),
+            f"{evaluation.graded_queries.get(name, 0):,}",
+        )
+        for name, values in evaluation.graded.items()
+    ]
+
+
 def length_rows(evaluation: Evaluation) -> list[Row]:
     """Length of the vectors, and the last R@k of each direction."""
     return [
@@ -166,6 +192,10 @@ def notes(evaluation: Evaluation) -> list[str]:
         for reason, count in reasons.items():
             directions.setdefault(f"{count:,} {reason}", []).append(direction)
     lines = [f"left out of {', '.join(names)}: {items}" for items, names in directions.items()]
+    if evaluation.graded:
+        lines.append(
+            "graded relevance: a grade is the gain of its product; “graded only” ranks those with a grade alone"
+        )
     for task, name in evaluation.labels_read.items():
         lines.append(f"{task} is read, not predicted, in views mm and t: its label is in the field {name!r}")
     for task, views in evaluation.left_out_of_task.items():
@@ -173,13 +203,13 @@ def notes(evaluation: Evaluation) -> list[str]:
     return lines
 
 
-def comparison_text(comparisons: Mapping[str, Mapping[int, Comparison]], other: str) -> str:
+def comparison_text(comparisons: Mapping[str, Mapping[int | str, Comparison]], other: str) -> str:
     """A table for a terminal: differences in percentage points, with their 95 % intervals and p."""
     directions = set(map(str, DIRECTIONS))
     rows = []
     for name, by_k in comparisons.items():
         for k, found in by_k.items():
-            measure = f"R@{k}" if name in directions else "accuracy"
+            measure = k if isinstance(k, str) else f"R@{k}" if name in directions else "accuracy"
             bounds = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
             difference = f"{100 * found.difference:+.1f}"
             rows.append((name, measure, difference, bounds, f"{found.p:.4f}", f"{found.queries:,}"))

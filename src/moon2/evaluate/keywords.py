@@ -22,6 +22,7 @@ from moon2.train.validation import hold_out
 from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
 from moon2.vectors.fit_fusions import VIEWS_WITH_WORDS, fit_fusions
 from moon2.vectors.fusion import CANDIDATES, DEFAULT_WEIGHT, Fusion, fuse, scale_of
+from moon2.vectors.graded import GradedPlaces, gains_by_row
 from moon2.vectors.lexical import LexicalIndex, Scored
 from moon2.vectors.nearest import TIE_TOLERANCE, Ranks, top_k
 from moon2.vectors.product_texts import TextFields, product_texts
@@ -61,6 +62,7 @@ def keyword_scores(
             some = [test_set.interactions[row] for row in asked.rows]
             relevant = [[place[id] for id in it.positive_ids if id in place] for it in some]
             excluded = [place.get(it.query.product_id or "") for it in some]
+            gains = [gains_by_row(it.grades, place, out) for it, out in zip(some, excluded, strict=True)]
             texts = [it.query.text for it in some]
             if not any(set(right) - {out} for right, out in zip(relevant, excluded, strict=True)):
                 continue
@@ -70,8 +72,8 @@ def keyword_scores(
             if view == "t":
                 rows[f"BM25 ({FIELD_WORDS[fields]})"] = (index.scores(text) for text in texts)
             for name, scores in rows.items():
-                ranks = _ranks(scores, relevant, excluded)
-                found[f"{view}→mm, {name}"] = query_scores(ranks, asked.rows, test_set.interactions)
+                ranks, places = _ranks(scores, relevant, gains, excluded)
+                found[f"{view}→mm, {name}"] = query_scores(ranks, asked.rows, test_set.interactions, places)
     return dict(sorted(found.items(), key=lambda row: (row[0].startswith("mm"), "hybrid" in row[0])))
 
 
@@ -122,17 +124,32 @@ def _hybrid(
             yield scores
 
 
-def _ranks(scores: Iterator[np.ndarray], relevant: Sequence[Sequence[int]], excluded: Sequence[int | None]) -> Ranks:
-    """Ranks of scores of any kind, as `nearest.ranks` has them for cosines: ties are shuffled."""
+def _ranks(
+    scores: Iterator[np.ndarray],
+    relevant: Sequence[Sequence[int]],
+    gains: Sequence[Mapping[int, float]],
+    excluded: Sequence[int | None],
+) -> tuple[Ranks, GradedPlaces]:
+    """Ranks of scores of any kind, as `vectors/` has them for cosines: ties are shuffled."""
     counts = np.zeros((3, len(relevant)), np.int64)
+    graded: list[tuple[float, int, int]] = []
     for number, (values, rows, out) in enumerate(zip(scores, relevant, excluded, strict=True)):
+        others = np.ones(len(values), dtype=bool)
+        if out is not None:
+            others[out] = False
+        graded += [(values[row], *_above_and_tied(values[others], values[row])) for row in gains[number]]
         right = sorted(set(rows) - {out})
         if not right:
             continue
         top = values[right].max()
-        others = np.ones(len(values), dtype=bool)
-        others[[*right, *([] if out is None else [out])]] = False
-        above = int((others & (values > top + TIE_TOLERANCE)).sum())
-        at_least = int((others & (values >= top - TIE_TOLERANCE)).sum())
-        counts[:, number] = above, at_least - above, (values[right] >= top - TIE_TOLERANCE).sum()
-    return Ranks(*counts)
+        others[right] = False
+        counts[:2, number] = _above_and_tied(values[others], top)
+        counts[2, number] = (values[right] >= top - TIE_TOLERANCE).sum()
+    own, above, tied = (np.array(column) for column in zip(*graded, strict=True)) if graded else (np.zeros(0, int),) * 3
+    return Ranks(*counts), GradedPlaces.of(gains, own, above, tied)
+
+
+def _above_and_tied(values: np.ndarray, score: float) -> tuple[int, int]:
+    """How many values are above a score, and how many are as high."""
+    above = int((values > score + TIE_TOLERANCE).sum())
+    return above, int((values >= score - TIE_TOLERANCE).sum()) - above

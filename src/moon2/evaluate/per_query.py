@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,14 @@ import pyarrow.parquet as pq
 from moon2.evaluate.significance import Comparison, compare
 from moon2.evaluate.test_set import EvaluationError
 from moon2.records import Interaction
-from moon2.vectors.nearest import Ranks
+
+if TYPE_CHECKING:
+    from moon2.vectors.graded import GradedPlaces
+    from moon2.vectors.nearest import Ranks
 
 KS = (1, 5, 10)
+GRADED = (f"nDCG@{KS[-1]}", f"MRR@{KS[-1]}", "nDCG, graded only")
+"""The measures of graded relevance; `graded_measures` has what they are."""
 COLUMNS = ("direction", "query_id", "occurrence", *(f"hit_{k}" for k in KS))
 FINGERPRINT = b"moon2_fingerprint"
 
@@ -34,11 +40,18 @@ class QueryScores:
         occurrences: of each, how many rows of the log before it have the same id.
         hits: k → [queries] float64, probability that a relevant product is among the first k (0 or 1 but for ties).
             A task has k = 1 alone: whether the label is right.
+        graded: measure of `GRADED` → [queries] float64, NaN for a query without grades; empty where none has any.
     """
 
     ids: list[str]
     occurrences: list[int]
     hits: dict[int, np.ndarray]
+    graded: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def measures(self) -> dict[int | str, np.ndarray]:
+        """Hits by k, and the measures of graded relevance by name."""
+        return self.hits | self.graded
 
     @property
     def keys(self) -> list[tuple[str, int]]:
@@ -56,19 +69,38 @@ def occurrences(ids: Sequence[str]) -> list[int]:
     return counts
 
 
-def query_scores(ranks: Ranks, rows: np.ndarray, interactions: Sequence[Interaction]) -> QueryScores:
+def query_scores(
+    ranks: Ranks, rows: np.ndarray, interactions: Sequence[Interaction], places: GradedPlaces | None = None
+) -> QueryScores:
     """What these queries of a log scored, without those that had nothing to find.
 
     Args:
         ranks: of the queries.
         rows: [queries] int64, which of the interactions they are.
         interactions: the log.
+        places: of their graded products, where any has grades.
     """
     ids = [interaction.query.id for interaction in interactions]
     occurrence = occurrences(ids)
     numbers = rows[ranks.scored].tolist()
     hits = {k: ranks.hits(k) for k in KS}
-    return QueryScores([ids[number] for number in numbers], [occurrence[number] for number in numbers], hits)
+    graded = graded_measures(ranks, places)
+    return QueryScores([ids[number] for number in numbers], [occurrence[number] for number in numbers], hits, graded)
+
+
+def graded_measures(ranks: Ranks, places: GradedPlaces | None) -> dict[str, np.ndarray]:
+    """The measures of `GRADED`, of the scored queries; NaN for those without a gain, empty where none has one.
+
+    nDCG@10 ranks the whole gallery. MRR@10 is 1 / rank of the first relevant product, 0 beyond the tenth. The last one
+    ranks a query's graded products alone, without a cut, as ESCI's task does.
+    """
+    if places is None:
+        return {}
+    ndcg, alone = places.ndcg(KS[-1])[ranks.scored], places.ndcg_of_graded()[ranks.scored]
+    if np.isnan(ndcg).all():
+        return {}
+    reciprocal = np.where(np.isnan(ndcg), np.nan, ranks.reciprocal_ranks(KS[-1]))
+    return dict(zip(GRADED, (ndcg, reciprocal, alone), strict=True))
 
 
 def write_query_scores(path: Path, scores: Mapping[str, QueryScores], fingerprint: str) -> None:
@@ -79,6 +111,7 @@ def write_query_scores(path: Path, scores: Mapping[str, QueryScores], fingerprin
         scores: by direction such as "t→mm", or by task and view such as "class (mm)".
         fingerprint: of the test set they were scored on.
     """
+    graded = [name for name in GRADED if any(name in rows.graded for rows in scores.values())]
     tables = [
         pa.table(
             [
@@ -86,8 +119,9 @@ def write_query_scores(path: Path, scores: Mapping[str, QueryScores], fingerprin
                 pa.array(rows.ids, pa.string()),
                 pa.array(rows.occurrences, pa.int64()),
                 *(rows.hits.get(k, pa.nulls(len(rows.ids), pa.float64())) for k in KS),
+                *(rows.graded.get(name, pa.nulls(len(rows.ids), pa.float64())) for name in graded),
             ],
-            names=list(COLUMNS),
+            names=[*COLUMNS, *graded],
         )
         for name, rows in scores.items()
     ]
@@ -113,23 +147,25 @@ def read_query_scores(path: Path) -> tuple[dict[str, QueryScores], str]:
     ids = np.array(table["query_id"].to_pylist(), dtype=object)
     counts = table["occurrence"].to_numpy()
     hits = {k: table[f"hit_{k}"].to_numpy() for k in KS}
+    graded = {measure: table[measure].to_numpy() for measure in GRADED if measure in table.column_names}
     scores = {}
     for name in dict.fromkeys(names.tolist()):
         rows = names == name
         measured = {k: values[rows] for k, values in hits.items() if not np.isnan(values[rows]).all()}
-        scores[str(name)] = QueryScores(ids[rows].tolist(), counts[rows].tolist(), measured)
+        of_grades = {key: values[rows] for key, values in graded.items() if not np.isnan(values[rows]).all()}
+        scores[str(name)] = QueryScores(ids[rows].tolist(), counts[rows].tolist(), measured, of_grades)
     return scores, ((table.schema.metadata or {}).get(FINGERPRINT) or b"").decode()
 
 
 def compare_query_scores(
     first: Mapping[str, QueryScores], second: Mapping[str, QueryScores]
-) -> dict[str, dict[int, Comparison]]:
-    """Direction or task → k → the first model against the second, on the queries that both were scored on.
+) -> dict[str, dict[int | str, Comparison]]:
+    """Direction or task → k or graded measure → the first model against the second, on the queries that both have.
 
     Raises:
         EvaluationError: they have no direction with a query in common.
     """
-    comparisons: dict[str, dict[int, Comparison]] = {}
+    comparisons: dict[str, dict[int | str, Comparison]] = {}
     for name, ours in first.items():
         if name not in second:
             continue
@@ -137,11 +173,13 @@ def compare_query_scores(
         pairs = [(row, row_of[key]) for row, key in enumerate(ours.keys) if key in row_of]
         if pairs:
             own, other = (list(column) for column in zip(*pairs, strict=True))
-            comparisons[name] = {
-                k: compare(hits[own], second[name].hits[k][other])
-                for k, hits in ours.hits.items()
-                if k in second[name].hits
-            }
+            theirs = second[name].measures
+            found = {}
+            for measure, values in ours.measures.items():
+                one, two = values[own], theirs.get(measure, np.full(len(second[name].ids), np.nan))[other]
+                if (both := ~np.isnan(one) & ~np.isnan(two)).any():
+                    found[measure] = compare(one[both], two[both])
+            comparisons[name] = found
     if not comparisons:
         raise EvaluationError("the two models were scored on different queries; evaluate both on the same catalog")
     return comparisons

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moon2.evaluate.per_query import QueryScores
+import numpy as np
+
+from moon2.evaluate.per_query import GRADED, QueryScores
 from moon2.evaluate.significance import interval
 from moon2.evaluate.test_set import EvaluationError
 from moon2.files import write_text_atomic
@@ -25,6 +27,32 @@ def intervals(rows: Mapping[str, QueryScores]) -> dict[str, dict[int, list[float
         name: {k: [100 * bound for bound in interval(hits)] for k, hits in row.hits.items()}
         for name, row in rows.items()
     }
+
+
+def graded_means(rows: Mapping[str, QueryScores]) -> dict[str, dict[str, float]]:
+    """Row → measure of graded relevance → its mean in percent, over the queries with grades; rows that have some."""
+    return {
+        name: {measure: 100 * float(np.nanmean(values)) for measure, values in row.graded.items()}
+        for name, row in rows.items()
+        if row.graded
+    }
+
+
+def graded_intervals(rows: Mapping[str, QueryScores]) -> dict[str, dict[str, list[float]]]:
+    """Row → measure of graded relevance → its 95 % bootstrap interval, [low, high]."""
+    return {
+        name: {
+            measure: [100 * bound for bound in interval(values[~np.isnan(values)])]
+            for measure, values in row.graded.items()
+        }
+        for name, row in rows.items()
+        if row.graded
+    }
+
+
+def graded_counts(rows: Mapping[str, QueryScores]) -> dict[str, int]:
+    """Row → queries with grades."""
+    return {name: int((~np.isnan(row.graded[GRADED[0]])).sum()) for name, row in rows.items() if row.graded}
 
 
 @dataclass(frozen=True)
@@ -65,6 +93,10 @@ class Evaluation:
         own_titles: "i→t" and "t→i" → k → R@k of products that look for their own title or photo: a check that photos
             and titles are aligned, made where there are no test queries. It is no search quality.
         own_titles_scored: "i→t" and "t→i" → how many products looked.
+        graded: direction, or row of `keywords` → measure of `per_query.GRADED` → its mean over the queries that have
+            grades; empty where none has any.
+        graded_intervals: the same → its 95 % bootstrap interval, [low, high].
+        graded_queries: direction or row → queries with grades.
         limit: the most queries and the most products used, when they were limited for a quick look.
         fingerprint: of the test set, as `moon2.evaluate.test_set.read_test_set` gives it.
     """
@@ -97,6 +129,10 @@ class Evaluation:
     keyword_intervals: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     keyword_queries: dict[str, int] = field(default_factory=dict)
     fusions: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+
+    graded: dict[str, dict[str, float]] = field(default_factory=dict)
+    graded_intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    graded_queries: dict[str, int] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Writes indented JSON that `read` gives back as an equal evaluation."""

@@ -24,7 +24,7 @@ from moon2.evaluate.expert_use import expert_use
 from moon2.evaluate.keywords import keyword_scores
 from moon2.evaluate.own_titles import own_title_scores
 from moon2.evaluate.per_query import KS, QueryScores, query_scores
-from moon2.evaluate.result import Evaluation, intervals
+from moon2.evaluate.result import Evaluation, graded_counts, graded_intervals, graded_means, intervals
 from moon2.evaluate.result import recalls as mean_recalls
 from moon2.evaluate.significance import interval
 from moon2.evaluate.test_set import (
@@ -40,8 +40,9 @@ from moon2.model.product_text import FIELDS, unknown_fields
 from moon2.progress import progress_bar
 from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
 from moon2.vectors.fusion import Fusion
+from moon2.vectors.graded import GradedPlaces
 from moon2.vectors.labels import nearest_label
-from moon2.vectors.retrieval import DirectionRanks, rank_directions, recalls
+from moon2.vectors.retrieval import DirectionRanks, grade_directions, rank_directions, recalls
 from moon2.vectors.table import release
 from moon2.views import DIRECTIONS, VIEWS, Objective, View
 
@@ -111,7 +112,7 @@ def score(
             f"the encoder gives no usable vector for any product of {catalog.folder}; has its training diverged?"
         )
     ranks = rank_directions(queries, gallery, interactions, ids)
-    per_query = _query_scores(ranks, test_set)
+    per_query = _query_scores(ranks, grade_directions(queries, gallery, interactions, ids), test_set)
     if interactions and not per_query:
         raise EvaluationError(
             f"catalog {catalog.folder}: no test query has a relevant product in the gallery of {len(ids):,}; check "
@@ -166,6 +167,9 @@ def score(
         },
         own_titles=mean_recalls(own_titles),
         own_titles_scored={name: len(row.ids) for name, row in own_titles.items()},
+        graded=graded_means(per_query | keywords),
+        graded_intervals=graded_intervals(per_query | keywords),
+        graded_queries=graded_counts(per_query | keywords),
         limit=limit,
         fingerprint=test_set.fingerprint,
     )
@@ -184,9 +188,13 @@ class _TaskScores:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def _query_scores(ranks: Mapping[Objective, DirectionRanks], test_set: TestSet) -> dict[str, QueryScores]:
+def _query_scores(
+    ranks: Mapping[Objective, DirectionRanks], places: Mapping[Objective, GradedPlaces], test_set: TestSet
+) -> dict[str, QueryScores]:
     return {
-        str(direction): query_scores(result.ranks, np.array(result.queries), test_set.interactions)
+        str(direction): query_scores(
+            result.ranks, np.array(result.queries), test_set.interactions, places.get(direction)
+        )
         for direction, result in ranks.items()
         if result.scored
     }

@@ -47,8 +47,8 @@ def read_test_set(catalog: Catalog, limit: int | None = None) -> TestSet:
         limit: at most this many queries and products, both evenly spaced.
 
     Returns:
-        The set. Its fingerprint is a SHA-256 over ids, text and positives of the queries, ids and titles of the
-        products.
+        The set. Its fingerprint is a SHA-256 over ids, text, positives and grades of the queries, ids and titles of
+        the products.
 
     Raises:
         EvaluationError: `limit` is below 1.
@@ -70,6 +70,8 @@ def read_test_set(catalog: Catalog, limit: int | None = None) -> TestSet:
     for interaction in interactions:
         query = interaction.query
         add(query.id, query.text, query.product_id, interaction.positive_ids)
+        if interaction.grades:
+            add(sorted(interaction.grades.items()))
     for row in catalog.rows(split, ["id", "title"]):
         if row["id"] in members:
             add(row["id"], row["title"] or "")

@@ -56,6 +56,12 @@ class Ranks:
             miss = np.where(open_place, miss * chance, miss)
         return 1 - miss
 
+    def reciprocal_ranks(self, k: int) -> np.ndarray:
+        """(scored queries,) float64: 1 / rank of the first relevant product, 0 beyond rank k; ties shuffled."""
+        found = np.stack([np.zeros(int(self.scored.sum())), *(self.hits(rank) for rank in range(1, k + 1))])
+        reciprocal: np.ndarray = (1 / np.arange(1, k + 1)) @ np.diff(found, axis=0)
+        return reciprocal
+
 
 def ranks(
     query_vectors: np.ndarray,
@@ -130,6 +136,61 @@ def _rank_block(
         above += (scores > high).view(torch.uint8).sum(dim=1, dtype=torch.int32)
         at_least += (scores >= low).view(torch.uint8).sum(dim=1, dtype=torch.int32)
     return above, at_least - above, tied_relevant
+
+
+def places(
+    query_vectors: np.ndarray,
+    gallery_vectors: np.ndarray,
+    products: Sequence[Sequence[int]],
+    excluded: Sequence[int | None],
+    *,
+    query_block: int = QUERY_BLOCK,
+    gallery_block: int = GALLERY_BLOCK,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where each of the given products stands in the ranking of its query among all the gallery.
+
+    Args:
+        query_vectors, gallery_vectors, excluded, query_block, gallery_block: as of `ranks`.
+        products: for each query the rows of the gallery that are looked for, without the excluded one.
+
+    Returns:
+        Of every product of every query, in order: its cosine, float32; how many of the gallery are more similar to the
+        query, int64; and how many are as similar, itself included, int64.
+
+    Raises:
+        ValueError: a vector is not finite.
+    """
+    queries, gallery = _matrix(query_vectors, "query"), _matrix(gallery_vectors, "gallery")
+    device = queries.device
+    found: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for first in range(0, len(queries), query_block):
+        block, some = queries[first : first + query_block], products[first : first + query_block]
+        out = [(row, column) for row, column in enumerate(excluded[first : first + query_block]) if column is not None]
+        out_rows, out_columns = (torch.tensor(each, dtype=torch.long, device=device) for each in _columns(out))
+        pairs = [(row, column) for row, columns in enumerate(some) for column in columns]
+        rows, columns = (torch.tensor(each, dtype=torch.long, device=device) for each in _columns(pairs))
+        own = torch.empty(len(rows), device=device)
+        above, at_least = (torch.zeros(len(rows), dtype=torch.long, device=device) for _ in range(2))
+        parts = [slice(start, start + query_block) for start in range(0, len(rows), query_block)]
+        for part in parts:
+            own[part] = (block[rows[part]] * gallery[columns[part]]).sum(dim=1)
+        for start in range(0, len(gallery), gallery_block) if len(rows) else ():
+            scores = block @ gallery[start : start + gallery_block].T
+            here = (columns >= start) & (columns < start + scores.shape[1])
+            scores[rows[here], columns[here] - start] = own[here]  # a product is always tied with itself
+            here = (out_columns >= start) & (out_columns < start + scores.shape[1])
+            scores[out_rows[here], out_columns[here] - start] = -torch.inf
+            for part in parts:
+                of_pair, score = scores[rows[part]], own[part, None]
+                above[part] += (of_pair > score + TIE_TOLERANCE).view(torch.uint8).sum(dim=1, dtype=torch.int32)
+                at_least[part] += (of_pair >= score - TIE_TOLERANCE).view(torch.uint8).sum(dim=1, dtype=torch.int32)
+        found.append((own.cpu().numpy(), above.cpu().numpy(), (at_least - above).cpu().numpy()))
+    cosines, higher, tied = (np.concatenate(each) for each in zip(*found, strict=True))
+    return cosines, higher, tied
+
+
+def _columns(pairs: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    return [first for first, _ in pairs], [second for _, second in pairs]
 
 
 def top_k(

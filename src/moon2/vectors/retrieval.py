@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from moon2.records import Interaction
 from moon2.vectors.embed import NO_VECTORS, Vectors
+from moon2.vectors.graded import GradedPlaces, gains_by_row, graded_places
 from moon2.vectors.nearest import Ranks, ranks
 from moon2.vectors.table import release, shortened_rows
 from moon2.views import DIRECTIONS, Objective, View
@@ -50,23 +51,52 @@ def rank_directions(
         ids: of the products.
         dimension: vectors are cut to this length, at most their own; their own when not given.
     """
-    row_of = {id: row for row, id in enumerate(ids)}
     results = {}
-    for direction in DIRECTIONS:
-        asked, gallery = queries.get(direction.query, NO_VECTORS), products.get(direction.product, NO_VECTORS)
-        place = {int(row): position for position, row in enumerate(gallery.rows)}
+    for direction, asked, gallery, place in _pairs_of_views(queries, products, ids):
         numbers = asked.rows.tolist()
-        relevant, excluded = [], []
-        for number in numbers:
-            interaction = interactions[number]
-            positions = (place.get(row_of.get(id, -1)) for id in interaction.positive_ids)
-            relevant.append([position for position in positions if position is not None])
-            excluded.append(place.get(row_of.get(interaction.query.product_id or "", -1)))
+        some = [interactions[number] for number in numbers]
+        relevant = [[place[id] for id in it.positive_ids if id in place] for it in some]
         asking, found = (shortened_rows(each.matrix, dimension) for each in (asked, gallery))
-        ranking = ranks(asking, found, relevant, excluded)
+        ranking = ranks(asking, found, relevant, _own_products(some, place))
         results[direction] = DirectionRanks(numbers, len(gallery.rows), ranking)
         release(asked.matrix, gallery.matrix)
     return results
+
+
+def grade_directions(
+    queries: Mapping[View, Vectors],
+    products: Mapping[View, Vectors],
+    interactions: Sequence[Interaction],
+    ids: Sequence[str],
+) -> dict[Objective, GradedPlaces]:
+    """Ranks the graded products of every query in every direction; empty where no query has grades.
+
+    Arguments and the order of the queries are those of `rank_directions`.
+    """
+    if not any(interaction.grades for interaction in interactions):
+        return {}
+    results = {}
+    for direction, asked, gallery, place in _pairs_of_views(queries, products, ids):
+        some = [interactions[number] for number in asked.rows.tolist()]
+        excluded = _own_products(some, place)
+        gains = [gains_by_row(it.grades, place, out) for it, out in zip(some, excluded, strict=True)]
+        results[direction] = graded_places(asked.matrix, gallery.matrix, gains, excluded)
+        release(asked.matrix, gallery.matrix)
+    return results
+
+
+def _pairs_of_views(
+    queries: Mapping[View, Vectors], products: Mapping[View, Vectors], ids: Sequence[str]
+) -> Iterator[tuple[Objective, Vectors, Vectors, dict[str, int]]]:
+    """Each direction with the vectors of its queries and products, and the row of each product by its id."""
+    for direction in DIRECTIONS:
+        asked, gallery = queries.get(direction.query, NO_VECTORS), products.get(direction.product, NO_VECTORS)
+        yield direction, asked, gallery, {ids[int(row)]: position for position, row in enumerate(gallery.rows)}
+
+
+def _own_products(interactions: Sequence[Interaction], place: Mapping[str, int]) -> list[int | None]:
+    """Of each query the row of the product whose photo it shows."""
+    return [place.get(interaction.query.product_id or "") for interaction in interactions]
 
 
 def recalls(ranks: Mapping[Objective, DirectionRanks], k: int) -> dict[str, float]:

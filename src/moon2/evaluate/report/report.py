@@ -15,9 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from moon2.catalog.store import Catalog
 from moon2.evaluate.format import (
+    GRADED_HEAD,
     MEASURES,
     OWN_TITLE_HEAD,
     caution,
+    graded_rows,
     keyword_rows,
     length_rows,
     notes,
@@ -134,6 +136,7 @@ def write_report(
         views=VIEW_WORDS,
         notes=notes(evaluation),
         keywords=keyword_rows(evaluation),
+        graded=[GRADED_HEAD, *graded_rows(evaluation)],
         cautions=caution(evaluation),
         own_titles=[OWN_TITLE_HEAD, *own_title_rows(evaluation)],
         lengths=length_rows(evaluation),
