@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 	$(BIN)/moon2 demo
 
 test: lint
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long

@@ -22,7 +22,7 @@ def test_what_aligns_two_items_is_told_from_what_aligns_one() -> None:
     assert [objective for objective in OBJECTIVES if objective.is_inter] == list(INTER_OBJECTIVES)
 
 
-@pytest.mark.parametrize("text", ["t->mm", "mm→t", ""])
+@pytest.mark.parametrize("text", ["t=>mm", "mm→t", ""])
 def test_another_name_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"there is no objective .*; they are t→mm, i→mm") as refusal:
         parse_objective(text)

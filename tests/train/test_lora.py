@@ -150,7 +150,7 @@ def test_the_adapter_is_that_of_the_best_weights(
     )
     recipe = small_recipe(*LORA, *settings)
     scores = iter([0.9, 0.1])
-    monkeypatch.setattr(validation, "validate", lambda *_: {"score": next(scores)})
+    monkeypatch.setattr(validation, "validate", lambda *_: ({"score": next(scores)}, {}))
     run = RunFolder(run_training(recipe, shop, tmp_path / "run").folder)
     encoder = Encoder.from_recipe(recipe, TITLES)
     add_lora(encoder.model, recipe.lora)
