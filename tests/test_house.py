@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "moon2"
 FLOORS = (  # from the top down; folders and files of one floor do not import each other
     ("__main__",),
     ("cli",),
-    ("demo", "experiments"),
+    ("demo", "experiments", "serve"),
     ("evaluate", "search"),
     ("train", "augment", "explain"),
     ("vectors",),

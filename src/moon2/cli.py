@@ -49,6 +49,7 @@ COMMANDS = {  # in the order in which they are used
     "upsert": "moon2.search.commands:upsert",
     "delete": "moon2.search.commands:delete",
     "optimize": "moon2.search.commands:optimize",
+    "serve": "moon2.serve.command:serve",
     "compare": "moon2.experiments.compare:compare",
     "ablate": "moon2.experiments.compare:ablate",
 }

@@ -10,8 +10,8 @@ from moon2.model.encoder_folder import EncoderError
 from moon2.run_folder import find_model_folder
 
 _CHUNK = 2**22
-_SAYS_NOTHING = (".md", ".png", ".jpg", ".gitattributes", "fusion.json")
-"""A model card, or how a search weighs words, may change without a change to a vector."""
+_SAYS_NOTHING = (".md", ".png", ".jpg", ".gitattributes", "fusion.json", "reference.json")
+"""A model card, how a search weighs words, or a rounded vector may change without a change to the encoder."""
 
 
 def encoder_identity(source: str | Path) -> str:

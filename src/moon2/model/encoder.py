@@ -35,6 +35,7 @@ from moon2.model.items import Item, ItemError, ItemSource, item_length, item_lis
 from moon2.model.lora import merged
 from moon2.model.moon_model import MoonModel
 from moon2.model.processor import Processor
+from moon2.model.reference import write_reference
 from moon2.objective.matryoshka import shortened
 from moon2.progress import progress_bar
 from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe
@@ -144,8 +145,7 @@ class Encoder:
             return cls._load(folder, config, device or ("cuda" if torch.cuda.is_available() else "cpu"), network)
         except EncoderError:
             raise
-        # Exception itself, because that is what the libraries for weights and tokenizers raise at a damaged file.
-        except Exception as error:
+        except Exception as error:  # what the libraries for weights and tokenizers raise at a damaged file
             reason = " ".join(str(error).split())[:200]
             raise EncoderError(f"{source}: incomplete or damaged ({reason}); save it again") from error
 
@@ -188,17 +188,16 @@ class Encoder:
         state = weights or self.model.state_dict()
         if bad := first_not_finite(state.items()):
             raise EncoderError(f"{folder}: not saved, because weight {bad} is NaN or infinite; lower the learning rate")
-        backbone = self.model.backbone
         config: dict[str, object] = {
             "model_type": "moon2",
             "moon2_version": version("moon2"),
             "network": class_path(network_of(self.model)),
-            "dtype": str(next(backbone.parameters()).dtype).removeprefix("torch."),
+            "dtype": str(next(self.model.backbone.parameters()).dtype).removeprefix("torch."),
             "experts": asdict(self.model.settings),
             "pooling": self.model.pooling,
             "origin": asdict(self.origin) if self.origin is not None else None,
             "input": asdict(self.processor.settings),
-            "backbone": backbone.config.to_dict(),
+            "backbone": self.model.backbone.config.to_dict(),
         }
         if len(self.dimensions) > 1:
             # The names by which other libraries know that vectors may be cut, and to what.
@@ -206,12 +205,14 @@ class Encoder:
         with files_replaced(Path(folder), last="config.json", stale="model*.safetensors*") as target:
             self.processor.tokenizer.save_pretrained(target)
             self.processor.image_processor.save_pretrained(target)
-            card = self.card or "---\nlibrary_name: moon2\n---\n\nA moon2 encoder.\n"
-            (target / "README.md").write_text(card, encoding="utf-8")
+            card = "---\nlibrary_name: moon2\n---\n\nA moon2 encoder.\n"
+            (target / "README.md").write_text(self.card or card, encoding="utf-8")
             save_torch_state_dict(merged(self.model, state), target)
             # By this sentence-transformers finds the class that wraps the folder for it.
-            module = {"idx": 0, "name": "0", "path": "", "type": "moon2.encoders.sentence_module.MoonModule"}
-            (target / "modules.json").write_text(json.dumps([module], indent=1))
+            modules = [{"idx": 0, "name": "0", "path": "", "type": "moon2.encoders.sentence_module.MoonModule"}]
+            (target / "modules.json").write_text(json.dumps(modules, indent=1))
+            if weights is None:  # gathered weights come from a network that is spread over devices
+                write_reference(target, self.model, self.encode)
             # Last, because a folder with a config is taken for a whole encoder.
             (target / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True, default=str))
 

@@ -96,6 +96,22 @@ class Index:
         tables = tables_of(name)
         return cls(name, IndexInfo.read(tables), ProductTable.open(tables), model, device)
 
+    @property
+    def model(self) -> str | Path:
+        """Where its encoder is."""
+        return self._model
+
+    def reopened(self) -> Index:
+        """The index as it is now on disk, with what this one has loaded of its encoder; this one stays as it is.
+
+        Raises:
+            ProductIndexError: there is no whole index any more.
+        """
+        fresh = Index.open(self.place, model=None if self._model == self.info.model else self._model)
+        if fresh.info.identity == self.info.identity:
+            fresh.__dict__.update({name: self.__dict__[name] for name in ("encoder", "items") if name in self.__dict__})
+        return fresh
+
     def __len__(self) -> int:
         """Products."""
         return self.table.products()

@@ -1,0 +1,126 @@
+"""A body as JSON, or as a form with an uploaded photo, read into one schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from fastapi import Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from moon2.meant import did_you_mean
+from moon2.serve.refusals import Refusal
+from moon2.serve.schemas import Asked
+from moon2.serve.security import checked_image, image_of
+from moon2.serve.state import state_of
+
+Form = TypeVar("Form", bound=Asked)
+MOST_FIELDS = 16
+
+
+def accepts(schema: type[Asked]) -> dict[str, Any]:
+    """What OpenAPI says of a route that takes both forms."""
+    described = schema.model_json_schema(ref_template="#/components/schemas/{model}")
+    form = {**described, "properties": {**described["properties"], "image": {"type": "string", "format": "binary"}}}
+    form.pop("examples", None)
+    examples = {str(number): {"value": each} for number, each in enumerate(described.pop("examples", []), 1)}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": described, "examples": examples},
+                "multipart/form-data": {"schema": form},
+            },
+        }
+    }
+
+
+async def read(request: Request, schema: type[Form]) -> tuple[Form, bytes | None]:
+    """The body, and the file of its image.
+
+    Raises:
+        Refusal: it is neither form, or its image is none.
+        RequestValidationError: it does not fit the schema.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    limits = state_of(request).settings.limits
+    if kind == "application/json":
+        try:
+            body = from_json(await request.body())
+        except ValueError as error:
+            raise Refusal(400, f"the body is no JSON ({error!s:.100})") from None
+        asked = validated(schema, body)
+        return asked, None if asked.image is None else image_of(asked.image, "image", limits)
+    if kind != "multipart/form-data":
+        raise Refusal(415, "send application/json, or multipart/form-data with a file", "content-type")
+    async with request.form(max_files=1, max_fields=MOST_FIELDS) as form:
+        fields: dict[str, Any] = {}
+        image = None
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile) or not isinstance(value, str):
+                if name != "image":
+                    raise Refusal(422, f"a file may be sent as image, not as {name[:40]!r}", name[:40])
+                image = checked_image(await value.read(), "image", limits)
+            elif name in fields:
+                raise Refusal(422, f"{name[:40]} is given twice", name[:40])
+            else:
+                fields[name] = _value(schema, name, value)
+    asked = validated(schema, fields)
+    if asked.image is not None:
+        image = image_of(asked.image, "image", limits)
+    return asked, image
+
+
+def validated(schema: type[Form], body: Any) -> Form:
+    """A body as its schema.
+
+    Raises:
+        RequestValidationError: it does not fit.
+    """
+    try:
+        return TypeAdapter(schema).validate_python(body)
+    except ValidationError as error:
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None
+
+
+def _value(schema: type[Asked], name: str, value: str) -> Any:
+    """A form has texts alone: numbers and switches are written as in JSON."""
+    field = schema.model_fields.get(name)
+    if field is None or "str" in str(field.annotation).lower():
+        return value
+    try:
+        return from_json(value.encode("utf-8", "replace"))
+    except ValueError:
+        return value
+
+
+async def read_list(request: Request, most: int) -> list[Any]:
+    """A body that is a JSON list of at most so many objects, not yet looked into."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(415, "send application/json", "content-type")
+    try:
+        body = from_json(await request.body())
+    except ValueError as error:
+        raise Refusal(400, f"the body is no JSON ({error!s:.100})") from None
+    if not isinstance(body, list) or not 1 <= len(body) <= most:
+        raise Refusal(422, f"send a list of 1 to {most:,} products")
+    return body
+
+
+def first_problem(errors: Sequence[Any], schema: type[BaseModel] | None = None) -> tuple[str, str]:
+    """Of pydantic's errors the first, in a line, and where it is, such as "input[3]"."""
+    error = errors[0]
+    steps = [step for step in error["loc"] if step not in ("body", "query", "path")]
+    # A union names the kinds that it tried; they are no part of the request.
+    steps = [step for step in steps if isinstance(step, int) or re.fullmatch(r"[\w-]+", step)]
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")[:200]
+    message = " ".join(str(error["msg"]).removeprefix("Value error, ").split())[:300]
+    if error["type"] == "extra_forbidden":
+        name = str(steps[-1])[:60] if steps else ""
+        known = schema.model_fields if schema is not None and len(steps) == 1 else ()
+        message = f"there is no key {name!r} here{did_you_mean(name, known).rstrip('?')}"
+    return message, where

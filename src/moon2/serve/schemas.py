@@ -1,0 +1,214 @@
+"""What requests hold. A key that is not here is refused by name: a misspelt option is never passed over in silence."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
+MOST_HITS = 200
+
+
+class Body(BaseModel):
+    """A body, or a part of one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ImageUrl(Body):
+    """An image of a content part."""
+
+    url: StrictStr = Field(description="The image as a data URI; no address is opened.")
+    detail: StrictStr | None = Field(None, description="Is accepted, and changes nothing.")
+
+
+class TextPart(Body):
+    """Words."""
+
+    type: Literal["text"]
+    text: StrictStr
+
+
+class ImagePart(Body):
+    """An image."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class ChatMessage(Body):
+    """A message of vLLM's form; its parts together are one item."""
+
+    role: Literal["user"] = "user"
+    content: StrictStr | list[Part]
+
+
+def _no_token_ids(value: Any) -> Any:
+    first = value[0] if isinstance(value, list) and value else value
+    if isinstance(first, list):
+        first = first[0] if first else first
+    if isinstance(first, int) and not isinstance(first, bool):
+        raise ValueError("token ids are those of another model's tokenizer; send text")
+    return value
+
+
+class EmbeddingRequest(Body):
+    """As OpenAI's client sends it, or vLLM's form with `messages`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"model": "shop", "input": ["navy casual shirt", "red handbag"]},
+                {
+                    "model": "shop",
+                    "messages": [
+                        {
+                            "role": "user",
+                            "content": [
+                                {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,…"}},
+                                {"type": "text", "text": "in red"},
+                            ],
+                        }
+                    ],
+                },
+            ]
+        }
+    )
+    model: StrictStr = Field(description="Name of an encoder that is served; see /v1/models.")
+    input: Annotated[StrictStr | list[StrictStr], BeforeValidator(_no_token_ids)] | None = None
+    messages: list[ChatMessage] | None = Field(None, min_length=1, max_length=1)
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: StrictInt | None = Field(None, description="One of the lengths that the encoder was trained for.")
+    user: StrictStr | None = Field(None, description="Is accepted, and changes nothing.")
+
+
+class CohereInput(Body):
+    """An item of words and images."""
+
+    content: list[Part] = Field(min_length=1)
+
+
+class CohereRequest(Body):
+    """As Cohere's client sends it: exactly one of texts, images and inputs."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"model": "shop", "input_type": "search_query", "texts": ["navy shirt"], "embedding_types": ["float"]}
+            ]
+        }
+    )
+    model: StrictStr
+    input_type: Literal["search_query", "search_document", "classification", "clustering", "image"] = "search_document"
+    texts: list[StrictStr] | None = None
+    images: list[StrictStr] | None = None
+    inputs: list[CohereInput] | None = None
+    embedding_types: list[EmbeddingType] = Field(default=["float"], min_length=1, max_length=6)
+    output_dimension: StrictInt | None = None
+    truncate: Literal["NONE", "END"] = Field("END", description="NONE refuses a text that is cut; START is not known.")
+
+
+class Asked(Body):
+    """Words, a photo, or both."""
+
+    text: StrictStr = Field("", max_length=2_000)
+    image: StrictStr | None = Field(None, description="A photo as a data URI.")
+    index: StrictInt = Field(0, ge=0, le=1, description="1 for the index that is served beside the first.")
+
+
+class SearchRequest(Asked):
+    """What to search for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"text": "navy casual shirt", "where": "price < 50", "limit": 20}, {"like": "SKU-17"}]
+        }
+    )
+    like: StrictStr | None = Field(None, max_length=2_000, description="Id of a product, to find others like it.")
+    where: StrictStr | None = Field(None, max_length=2_000, description="Filter in SQL over the index's columns.")
+    limit: StrictInt = Field(20, ge=1, le=MOST_HITS)
+    hybrid: StrictBool = Field(True, description="Rank by vectors and by words together.")
+    facets: StrictBool = Field(False, description="Tell the facets of the filter too.")
+
+
+class PredictRequest(Asked):
+    """What to label."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "navy shirt", "labels": ["shirt", "bag"]}]})
+    labels: list[StrictStr] | None = Field(
+        None, min_length=1, max_length=256, description="Labels to choose from; the index's own when not given."
+    )
+
+
+class HeatmapRequest(Asked):
+    """What to explain: words and a photo, or a product of the index."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"product": "SKU-17", "query": "navy shirt"}]})
+    product: StrictStr | None = Field(
+        None, max_length=2_000, description="Id of a product, in place of text and image."
+    )
+    query: StrictStr | None = Field(None, max_length=2_000, description="What the similarity to is explained.")
+    layer: StrictInt | None = Field(None, ge=0, description="One decoder layer; all when not given.")
+
+
+class ProductBody(Body):
+    """A product to write."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"id": "SKU-17", "title": "Navy casual shirt", "category": ["Apparel", "Shirts"], "price": 29}]
+        }
+    )
+    id: StrictStr
+    title: StrictStr = ""
+    description: StrictStr = ""
+    category: list[StrictStr] = Field(default=[], max_length=32)
+    attributes: dict[StrictStr, StrictStr] = {}
+    images: list[StrictStr] = Field(default=[], max_length=32, description="Images as data URIs.")
+    price: float | None = None
+
+
+class IndexParameter(Body):
+    """Which index."""
+
+    index: int = Field(0, ge=0, le=1)
+
+
+class FacetParameters(IndexParameter):
+    """Of `/v1/facets`."""
+
+    where: str | None = Field(None, max_length=2_000)
+
+
+class ProductParameters(IndexParameter):
+    """Of `/v1/products/{id}`."""
+
+    predict: bool = False
+
+
+class SimilarParameters(FacetParameters):
+    """Of `/v1/products/{id}/similar`."""
+
+    limit: int = Field(20, ge=1, le=MOST_HITS)
+
+
+class Hit(BaseModel):
+    """A product that was found; see `moon2.search.index.Hit`."""
+
+    id: str
+    title: str
+    description: str
+    category: list[str]
+    attributes: dict[str, str]
+    price: float | None
+    score: float
+    cosine: float
+    vector_rank: int | None
+    word_rank: int | None
+    image: int | None
+    exact: str
+    photo: str | None
