@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from moon2.catalog.importing import mbe, public_datasets
+from moon2.catalog.importing import esci, marqo_gs, mbe, public_datasets
 from moon2.catalog.importing.columns import USUAL_COLUMNS, ColumnMapping
 from moon2.catalog.importing.download import ImageFetcher
 from moon2.catalog.importing.feeds.feed import FEED_SETTINGS, FeedSettings, feed_of
@@ -53,12 +53,16 @@ Layout = Literal[
     "fashion200k",
     "m5product",
     "fashion-products",
+    "esci",
+    "marqo-gs-10m",
 ]
 _PUBLIC: dict[str, Callable[[str, str | None, ColumnMapping, LogMapping], ShopTables]] = {
     **{name: partial(mbe.open_mbe, licence=licence) for name, licence in mbe.LICENCES.items()},
     "fashion200k": public_datasets.open_fashion200k,
     "m5product": public_datasets.open_m5product,
     "fashion-products": public_datasets.open_fashion_products,
+    "esci": esci.open_esci,
+    "marqo-gs-10m": marqo_gs.open_marqo_gs,
 }
 _FEEDS: dict[str, Callable[[str, FeedSettings, ColumnMapping, str | None], ShopTables]] = {
     "shopify": open_shopify,
@@ -102,9 +106,9 @@ def import_catalog(
 
     The ending of a file says what it is; exports of shop systems are named: shopify, woocommerce,
     google-merchant (tabs or XML). So are public datasets, from the hub or a local copy: mbe, mbe2 (the
-    benchmarks of MOON and MOON2.0), fashion200k, m5product, fashion-products. docs/import.md has an example
-    of each, and the rules of reading. If the columns of MBE's queries are not found, name them:
-    --log_columns.text NAME, or "" to leave the queries out.
+    benchmarks of MOON and MOON2.0), fashion200k, m5product, fashion-products; and from a local copy esci and
+    marqo-gs-10m, which have grades. docs/import.md has an example of each, and the rules of reading. If the
+    columns of MBE's queries are not found, name them: --log_columns.text NAME, or "" to leave the queries out.
 
     examples:
       moon2 import products.csv --out data/mine --columns.title product_name --dry_run
@@ -114,6 +118,7 @@ def import_catalog(
       moon2 import feed.xml --as google-merchant --out data/mine --fetch
       moon2 import ashraq/fashion-product-images-small --as fashion-products --out data/fashion
       moon2 import downloads/MBE --as mbe --out data/mbe --fetch --log_columns.text query
+      moon2 import downloads/esci --as esci --out data/esci --subset us --fetch --max_side 384
 
     Args:
         source: file, folder or glob, plain or compressed; hub id or folder (hub); hub id or local copy (public sets)
@@ -123,7 +128,7 @@ def import_catalog(
         columns: columns of the products
         log_columns: columns of the log
         feed: how the exports of shop systems are read
-        subset: configuration of a hub dataset; sheet of an Excel file
+        subset: configuration of a hub dataset; sheet of an Excel file; locale (esci) or test (marqo-gs-10m)
         encoding: of text files, such as cp1250 or gb18030; found by their bytes when not given
         refer: leave image files where they are and store only their paths
         max_side: store JPEG copies of this many pixels a side in the place of larger images, such as 512; 0: never

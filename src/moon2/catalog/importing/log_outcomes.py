@@ -142,7 +142,7 @@ class OutcomeReader:
             self.grades[grade] += 1
         return Judgement(outcome, grade)
 
-    def decide(self, *, grade_is_guessed: bool = False) -> str:
+    def decide(self, *, grade_is_guessed: bool = False, lowest_is_negative: bool = True) -> str:
         """Sets what counts as positive, once all rows are read; returns that in words.
 
         Raises:
@@ -160,7 +160,7 @@ class OutcomeReader:
             return "no rows"
         words = []
         if self.grades:
-            words.append(self._decide_grades(grade_is_guessed))
+            words.append(self._decide_grades(grade_is_guessed, lowest_is_negative))
         bought, clicked = self.outcomes[Outcome.BOUGHT], self.outcomes[Outcome.CLICKED]
         if not clicked:
             clicked = self.outcomes[Outcome.VIEWED]
@@ -205,7 +205,7 @@ class OutcomeReader:
         outcome = EVENTS[plain]
         return Outcome.OTHER if outcome is Outcome.BOUGHT and self._positive_events else outcome
 
-    def _decide_grades(self, is_guessed: bool) -> str:
+    def _decide_grades(self, is_guessed: bool, lowest_is_negative: bool) -> str:
         mapping, lowest, highest = self.mapping, min(self.grades), max(self.grades)
         column = f"{self.where}: column {mapping.grade!r}"
         if is_guessed and set(self.grades) <= {0.0, 1.0}:
@@ -228,9 +228,10 @@ class OutcomeReader:
             )
         else:
             self.highest = highest
-        self.lowest = lowest if lowest < self.highest else float("-inf")
+        has_negatives = lowest_is_negative and lowest < self.highest
+        self.lowest = lowest if has_negatives else float("-inf")
         words = f"grades {lowest:g} to {highest:g}, positive from {self.highest:g}"
-        return f"{words}, negative at {lowest:g}" if lowest < self.highest else words
+        return f"{words}, negative at {lowest:g}" if has_negatives else words
 
     def _refuse_without_purchase(self, has_clicks: bool) -> None:
         mapping, where = self.mapping, self.where

@@ -54,7 +54,7 @@ def open_log(log: LogTable) -> OpenLog:
     if not mapping.is_long:
         return OpenLog(log)
     rows, row_numbers, outcomes = gather(log)
-    verdict = outcomes.decide(grade_is_guessed=asked.grade is None)
+    verdict = outcomes.decide(grade_is_guessed=asked.grade is None, lowest_is_negative=log.lowest_is_negative)
     logger.info(f"{log.table.name}: one row a product shown, {len(rows):,} queries; {verdict}")
     table = replace(log.table, rows=((None, row) for row in rows), total=len(rows))
     return OpenLog(replace(log, table=table), row_numbers, outcomes)

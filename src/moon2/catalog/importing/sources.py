@@ -63,11 +63,14 @@ class LogTable:
         table: its rows.
         columns: which column means what.
         split: of all its rows; None if the rows state it.
+        lowest_is_negative: whether products of the lowest grade answer the query wrongly; in a list of the best they
+            are only further down.
     """
 
     table: Source
     columns: LogMapping
     split: str | None = None
+    lowest_is_negative: bool = True
 
 
 @dataclass
