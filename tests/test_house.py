@@ -18,7 +18,7 @@ FLOORS = (  # from the top down; folders and files of one floor do not import ea
     ("encoders", "jobs"),
     ("model", "catalog"),
     ("objective",),
-    ("records", "run_folder", "image_cache"),
+    ("records", "run_folder", "image_cache", "thumbnails"),
     ("recipe", "images"),
     ("views", "files", "progress"),
     ("errors", "meant"),

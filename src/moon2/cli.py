@@ -50,6 +50,8 @@ COMMANDS = {  # in the order in which they are used
     "delete": "moon2.search.commands:delete",
     "optimize": "moon2.search.commands:optimize",
     "serve": "moon2.serve.command:serve",
+    "predict": "moon2.search.predict:predict",
+    "duplicates": "moon2.search.duplicates:duplicates",
     "compare": "moon2.experiments.compare:compare",
     "ablate": "moon2.experiments.compare:ablate",
 }

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from moon2.vectors import labels as labels_module
-from moon2.vectors.labels import nearest_label
+from moon2.vectors.labels import (
+    field_with_label,
+    fit_label_rule,
+    label_chances,
+    nearest_label,
+    neighbour_votes,
+)
 
 LABELS = np.eye(3, dtype=np.float32)
 
@@ -25,3 +31,39 @@ def test_chosen_rows_are_labelled_block_by_block(monkeypatch: pytest.MonkeyPatch
 def test_without_items_or_labels_there_is_no_answer() -> None:
     assert nearest_label(LABELS[:0], LABELS).tolist() == []
     assert nearest_label(LABELS, LABELS[:0]).tolist() == []
+
+
+def test_label_texts_speak_by_their_cosines() -> None:
+    chances = label_chances(np.array([[0.5, 0.5, 0.4]], np.float32), sharpness=np.log(2) / 0.1)
+    np.testing.assert_allclose(chances, [[0.4, 0.4, 0.2]], rtol=1e-5)
+
+
+def test_the_nearer_neighbour_counts_more_and_who_has_no_label_has_no_vote() -> None:
+    cosines = np.array([[0.9, 0.8, 0.8, 0.1], [0.9, -np.inf, -np.inf, -np.inf], [-np.inf] * 4], np.float32)
+    labels = np.array([[-1, 2, 0, 0], [1, 2, 2, 2], [0, 0, 0, 0]])
+    even = neighbour_votes(cosines, labels, 3, sharpness=0)
+    np.testing.assert_allclose(even, [[2 / 3, 0, 1 / 3], [0, 1, 0], [0, 0, 0]], atol=1e-6)
+    sharp = neighbour_votes(cosines, labels, 3, sharpness=np.log(2) / 0.7)
+    np.testing.assert_allclose(sharp[0], [0.6, 0, 0.4], atol=1e-5)
+
+
+def test_the_rule_believes_whoever_is_right() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 3, 300)
+    right, wrong = np.eye(3, dtype=np.float32)[truth], generator.random((300, 3), np.float32)
+    near = np.ones((300, 5), np.float32)
+    voters, others = np.repeat(truth[:, None], 5, axis=1), generator.integers(0, 3, (300, 5))
+    assert fit_label_rule(wrong, near, voters, truth).weight == 1
+    assert fit_label_rule(right, near, others, truth).weight < 0.5
+    # Each is wrong where the other is right: together they know more.
+    half = np.arange(300) % 2 == 0
+    texts, votes = np.where(half[:, None], right, wrong), np.where(half[:, None], others, voters)
+    rule = fit_label_rule(texts, near, votes, truth)
+    assert 0 < rule.weight < 1
+    assert (rule.chances(texts, near, votes).argmax(axis=1) == truth).mean() > 0.7
+
+
+def test_what_an_encoder_reads_may_hold_the_label() -> None:
+    assert field_with_label("class", ["title", "category"]) == "category"
+    assert field_with_label("colour", ["title", "attributes"]) == "attributes"
+    assert field_with_label("colour", ["title", "category"]) == ""

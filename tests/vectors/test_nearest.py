@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from moon2.vectors.nearest import ranks, top_k
+from moon2.catalog.groups import group_pairs
+from moon2.vectors import nearest
+from moon2.vectors.nearest import near_pairs, ranks, top_k
 
 
 def unit(*rows: list[float]) -> np.ndarray:
@@ -130,3 +132,39 @@ def test_shapes_that_do_not_agree_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         ranks(queries, gallery, relevant, [None])
+
+
+def test_rows_of_a_querys_own_group_are_left_out() -> None:
+    groups = np.array([0]), np.array([7, 0, 0, 7])
+    rows, cosines = top_k(QUERY, GALLERY, 4, groups=groups)
+    assert rows[0, :2].tolist() == [0, 3] and np.isneginf(cosines[0, 2:]).all()
+
+
+def test_of_equal_rows_the_first_come_wherever_blocks_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "GALLERY_BLOCK", 3)
+    gallery = np.concatenate([GALLERY[[1, 0, 1, 0, 1, 0, 0]]])
+    assert top_k(QUERY, gallery, 3)[0].tolist() == [[1, 3, 5]]
+    assert top_k(QUERY, gallery, 6)[0].tolist() == [[1, 3, 5, 6, 0, 2]]
+
+
+def test_near_pairs_are_those_that_comparing_all_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "QUERY_BLOCK", 7)
+    monkeypatch.setattr(nearest, "GALLERY_BLOCK", 5)
+    generator = np.random.default_rng(0)
+    tables = [unit(*generator.normal(size=(40, width)).tolist()) for width in (3, 2)]
+    both = np.minimum(tables[0] @ tables[0].T, np.where(tables[1] @ tables[1].T >= 0.2, 1, -1))
+    done: list[int] = []
+    pairs, scores = near_pairs(tables, [0.5, 0.2], on_rows=done.append)
+    wanted = [(i, j) for i in range(40) for j in range(i + 1, 40) if both[i, j] >= 0.5]
+    assert sorted(map(tuple, pairs.tolist())) == wanted and len(wanted) > 20
+    lowest = np.minimum(*(table @ table.T for table in tables))
+    np.testing.assert_allclose(scores, lowest[pairs[:, 0], pairs[:, 1]], atol=1e-6)
+    assert sum(done) == 40
+
+
+def test_many_equal_rows_hang_together_by_few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest, "QUERY_BLOCK", 16)
+    monkeypatch.setattr(nearest, "GALLERY_BLOCK", 16)
+    pairs, _ = near_pairs([np.repeat(unit([1.0, 1.0]), 100, axis=0)], [0.99], most=3)
+    assert len(pairs) == 97 * 3 + 2 + 1
+    assert set(group_pairs(100, map(tuple, pairs.tolist()))) == {0}

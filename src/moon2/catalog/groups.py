@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 
 class UnionFind:
@@ -45,3 +46,42 @@ def group_pairs(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
         sets.union(first, second)
     least: dict[int, int] = {}
     return [least.setdefault(sets.find(number), number) for number in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Numbers that pairs hold together.
+
+    Attributes:
+        members: two or more, ascending.
+        nearest: of each member the highest score of a pair that it is in.
+        score: of the weakest pair that is needed to hold the group together.
+    """
+
+    members: tuple[int, ...]
+    nearest: tuple[float, ...]
+    score: float
+
+
+def scored_groups(count: int, pairs: Iterable[tuple[int, int]], scores: Iterable[float]) -> list[Group]:
+    """The groups of two and more among 0 … count − 1, the highest score first.
+
+    Args:
+        count: of numbers.
+        pairs: of two different numbers, in any order.
+        scores: of the pairs; more is nearer.
+    """
+    sets = UnionFind([1] * count)
+    nearest: dict[int, float] = {}
+    weakest: dict[int, float] = {}
+    for (first, second), score in sorted(zip(pairs, scores, strict=True), key=lambda pair: -pair[1]):
+        nearest.setdefault(first, score)
+        nearest.setdefault(second, score)
+        if sets.find(first) != sets.find(second):
+            sets.union(first, second)
+            weakest[sets.find(first)] = score  # the pairs come best first, so the last that joins is the weakest
+    members: dict[int, list[int]] = {}
+    for number in sorted(nearest):
+        members.setdefault(sets.find(number), []).append(number)
+    groups = [Group(tuple(of), tuple(nearest[n] for n in of), weakest[root]) for root, of in members.items()]
+    return sorted(groups, key=lambda group: (-group.score, group.members))

@@ -41,7 +41,7 @@ from moon2.progress import progress_bar
 from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
 from moon2.vectors.fusion import Fusion
 from moon2.vectors.graded import GradedPlaces
-from moon2.vectors.labels import nearest_label
+from moon2.vectors.labels import field_with_label, nearest_label
 from moon2.vectors.retrieval import DirectionRanks, grade_directions, rank_directions, recalls
 from moon2.vectors.table import release
 from moon2.views import DIRECTIONS, VIEWS, Objective, View
@@ -158,7 +158,7 @@ def score(
             for name, task in tasks.items()
         },
         fields=[*encoder.fields],
-        labels_read={name: field for name in tasks if (field := _read_label(name, encoder.fields))},
+        labels_read={name: field for name in tasks if (field := field_with_label(name, encoder.fields))},
         keywords=mean_recalls(keywords),
         keyword_intervals=intervals(keywords),
         keyword_queries={name: len(row.ids) for name, row in keywords.items()},
@@ -229,12 +229,6 @@ def _tasks(labels: Mapping[str, list[str | None]], attributes: Sequence[str] | N
         attributes = [name for name in COLOUR_ATTRIBUTES if any(labels[name])][:1]
     tasks = {name: labels[name] for name in ("class", *attributes)}
     return {name: values for name, values in tasks.items() if len(set(values) - {None}) > 1}
-
-
-def _read_label(task: str, fields: Sequence[str]) -> str:
-    """The field among those that are read which holds the label to be predicted; "" where none does."""
-    holders = ("category",) if task == "class" else (task, "attributes")
-    return next((field for field in fields if field in holders), "")
 
 
 def _score_task(

@@ -1,6 +1,9 @@
-"""Labels by vectors: an item's label is the one whose text vector is nearest; no classifier is trained."""
+"""Labels by vectors: by the nearest label text, by a vote of labelled neighbours, or by both; no network is trained."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,6 +11,10 @@ from moon2.vectors.nearest import top_k
 
 BLOCK = 65_536
 """Items labelled at a time: the chosen rows of a large table are never copied whole."""
+SHARPNESS = (2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
+WEIGHTS = tuple(step / 10 for step in range(11))
+LEAST_CHANCE = 1e-4
+"""What a label counts that no neighbour has, where predictions are compared by the logarithms of their chances."""
 
 
 def nearest_label(items: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
@@ -29,3 +36,87 @@ def nearest_label(items: np.ndarray, labels: np.ndarray, rows: np.ndarray | None
         return np.zeros(0, np.int64)
     blocks = (items[chosen[start : start + BLOCK]] for start in range(0, len(chosen), BLOCK))
     return np.concatenate([top_k(block, labels, 1)[0][:, 0] for block in blocks])
+
+
+def label_chances(cosines: np.ndarray, sharpness: float) -> np.ndarray:
+    """What the label texts say: the softmax of an item's cosines with them.
+
+    Args:
+        cosines: [n, L] float32, of items and label texts.
+        sharpness: factor of the cosines, an inverse temperature.
+
+    Returns:
+        [n, L] float32; each row adds up to 1.
+    """
+    weights = np.exp(sharpness * (cosines - cosines.max(axis=1, keepdims=True)))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def neighbour_votes(cosines: np.ndarray, labels: np.ndarray, count: int, sharpness: float) -> np.ndarray:
+    """What the neighbours say: the share of each label among them, the nearer neighbour counting more.
+
+    Args:
+        cosines: [n, k] float32, of items and their neighbours, best first; -inf is no neighbour.
+        labels: [n, k] int64, of the neighbours; -1 is none, and has no vote.
+        count: L, how many labels there are.
+        sharpness: a neighbour counts exp(sharpness · cosine).
+
+    Returns:
+        [n, L] float32; a row adds up to 1, or is 0 where no neighbour has a label.
+    """
+    has_vote = (labels >= 0) & np.isfinite(cosines)
+    best = np.where(has_vote, cosines, -1).max(axis=1, keepdims=True, initial=-1)
+    weights = np.where(has_vote, np.exp(sharpness * np.where(has_vote, cosines - best, 0)), 0)
+    votes = np.zeros((len(labels), count), np.float32)
+    np.add.at(votes, (np.arange(len(labels))[:, None], np.maximum(labels, 0)), weights)
+    return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-12)
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """How an item's label is told from label texts and neighbours.
+
+    Attributes:
+        text_sharpness: see `label_chances`.
+        vote_sharpness: see `neighbour_votes`.
+        weight: of the vote; label texts have the rest.
+    """
+
+    text_sharpness: float
+    vote_sharpness: float
+    weight: float
+
+    def chances(self, text_cosines: np.ndarray, cosines: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """[n, L] float32: how likely each label is. Arguments as of `label_chances` and `neighbour_votes`."""
+        texts = label_chances(text_cosines, self.text_sharpness)
+        votes = neighbour_votes(cosines, labels, text_cosines.shape[1], self.vote_sharpness)
+        return self.weight * votes + (1 - self.weight) * texts
+
+
+def fit_label_rule(text_cosines: np.ndarray, cosines: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> LabelRule:
+    """The rule under which the right labels of some items are likeliest, by the mean logarithm of their chances.
+
+    Args:
+        text_cosines, cosines, labels: as of `LabelRule.chances`.
+        truth: [n] int64, the right labels.
+    """
+    count = text_cosines.shape[1]
+    texts = [_of_truth(label_chances(text_cosines, sharpness), truth) for sharpness in SHARPNESS]
+    votes = [_of_truth(neighbour_votes(cosines, labels, count, sharpness), truth) for sharpness in SHARPNESS]
+    text, vote = (int(np.argmax([_likelihood(one) for one in each])) for each in (texts, votes))
+    mixed = [_likelihood(weight * votes[vote] + (1 - weight) * texts[text]) for weight in WEIGHTS]
+    return LabelRule(SHARPNESS[text], SHARPNESS[vote], WEIGHTS[int(np.argmax(mixed))])
+
+
+def field_with_label(task: str, fields: Sequence[str]) -> str:
+    """The field among those that an encoder reads which holds the label to be predicted; "" where none does."""
+    holders = ("category",) if task == "class" else (task, "attributes")
+    return next((field for field in fields if field in holders), "")
+
+
+def _of_truth(chances: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return chances[np.arange(len(truth)), truth]
+
+
+def _likelihood(chances: np.ndarray) -> float:
+    return float(np.log(np.maximum(chances, LEAST_CHANCE)).mean()) if len(chances) else 0.0

@@ -8,7 +8,7 @@ gallery. An encoder that maps everything to one point gets exactly what guessing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ QUERY_BLOCK = 1024
 GALLERY_BLOCK = 2048
 """One block of similarities takes QUERY_BLOCK × GALLERY_BLOCK × 4 bytes = 8 MiB: it is still in the processor's cache
 when it is counted, and counting then costs a fifth of the product (benchmarks/retrieval_scale.py)."""
+MOST_PAIRS = 64
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def top_k(
     k: int,
     excluded: Sequence[int | None] | None = None,
     ceilings: np.ndarray | None = None,
+    groups: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest gallery rows of each query, best first; of equal ones the lower row comes first.
 
@@ -208,6 +210,7 @@ def top_k(
         k: how many.
         excluded: for each query a row that is left out, or None.
         ceilings: (queries,) float32, for each query the cosine above which rows are left out.
+        groups: (queries,) and (products,) int64, the groups of both; rows of a query's own group are left out.
 
     Returns:
         Rows, (queries, min(k, products)) int64, and their cosines, float32. Rows left out come last with -inf.
@@ -230,16 +233,84 @@ def top_k(
                     new[row, column - start] = -torch.inf
             if highest is not None:
                 new.masked_fill_(new > highest[:, None], -torch.inf)
+            if groups is not None:
+                own, others = groups[0][first : first + QUERY_BLOCK], groups[1][start : start + GALLERY_BLOCK]
+                new.masked_fill_(torch.from_numpy(own[:, None] == others).to(new.device), -torch.inf)
             new_rows = torch.arange(start, start + new.shape[1], device=block.device).expand(len(block), -1)
-            # What came before stands first, and the sort is stable, so the lower row wins a tie across blocks too.
-            scores, order = torch.cat([scores, new], dim=1).sort(dim=1, descending=True, stable=True)
-            rows = torch.cat([rows, new_rows], dim=1).gather(1, order)[:, :k]
-            scores = scores[:, :k]
+            # What came before stands first, so the lower row wins a tie across blocks too.
+            scores, order = _first_of_best(torch.cat([scores, new], dim=1), k)
+            rows = torch.cat([rows, new_rows], dim=1).gather(1, order)
         rows_of_all.append(rows.cpu().numpy())
         scores_of_all.append(scores.cpu().numpy())
     if not rows_of_all:
         return np.zeros((0, k), np.int64), np.zeros((0, k), np.float32)
     return np.concatenate(rows_of_all), np.concatenate(scores_of_all)
+
+
+def _first_of_best(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k best of each row and their places, best first; of equal ones the first.
+
+    Sorting whole rows takes several times as long as finding the best, which leaves open which of equal ones come.
+    """
+    best, places = scores.topk(min(k, scores.shape[1]), dim=1)
+    lowest = best[:, -1:]
+    if ((scores >= lowest).sum(dim=1) > best.shape[1]).any():  # a tie at the end
+        best, places = scores.sort(dim=1, descending=True, stable=True)
+        return best[:, :k], places[:, :k]
+    places, _ = places.sort(dim=1)
+    best, order = scores.gather(1, places).sort(dim=1, descending=True, stable=True)
+    return best, places.gather(1, order)
+
+
+def near_pairs(
+    tables: Sequence[np.ndarray],
+    at_least: Sequence[float],
+    *,
+    most: int = MOST_PAIRS,
+    on_rows: Callable[[int], object] = lambda rows: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows that are near each other in every table. All pairs are compared, in blocks.
+
+    Args:
+        tables: each (rows, dimension of its own) float32, unit length, about the same things.
+        at_least: for each table the lowest cosine of a pair.
+        most: a row is paired with at most so many rows after it, the first ones; so a thousand equal rows, which still
+            hang together, do not take the memory of half a million pairs.
+        on_rows: is told of every so many rows that are done.
+
+    Returns:
+        (pairs, 2) int64, the lower row first, in order; and the lowest of their cosines, (pairs,) float32.
+
+    Raises:
+        ValueError: a vector is not finite.
+    """
+    matrices = [_matrix(table, "product") for table in tables]
+    count = len(matrices[0])
+    pairs, scores = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
+    for first in range(0, count, QUERY_BLOCK):
+        blocks = [matrix[first : first + QUERY_BLOCK] for matrix in matrices]
+        room = torch.full((len(blocks[0]),), most, device=blocks[0].device)
+        for start in range(first, count, GALLERY_BLOCK):
+            score, near = None, None
+            for block, matrix, floor in zip(blocks, matrices, at_least, strict=True):
+                cosines = block @ matrix[start : start + GALLERY_BLOCK].T
+                enough = (cosines >= floor - TIE_TOLERANCE).triu(first - start + 1)  # later rows only
+                near = enough if near is None else near & enough
+                score = cosines if score is None else torch.minimum(score, cosines)
+                if not near.any():
+                    break
+            assert near is not None and score is not None
+            counts = near.sum(dim=1)
+            if (counts > room).any():
+                near &= near.cumsum(dim=1) <= room[:, None]
+                counts = near.sum(dim=1)
+            room -= counts
+            found = near.nonzero()
+            if len(found):
+                scores.append(score[near].cpu().numpy())
+                pairs.append((found + torch.tensor([first, start], device=found.device)).cpu().numpy())
+        on_rows(len(blocks[0]))
+    return np.concatenate(pairs), np.concatenate(scores)
 
 
 def _matrix(vectors: np.ndarray, which: str) -> torch.Tensor:

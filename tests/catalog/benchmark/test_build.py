@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from moon2.catalog.benchmark.build import BenchmarkResult, BenchmarkSettings, build_benchmark
-from moon2.catalog.benchmark.near_duplicates import fingerprint, image_pairs
 from moon2.catalog.generated_shop.generate import write_shop
+from moon2.catalog.near_duplicates import fingerprint, image_pairs
 from moon2.catalog.store import Catalog, CatalogError, write_catalog
 from moon2.cli import main
 from moon2.records import Interaction, Product, Query

@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from moon2.catalog.benchmark.near_duplicates import fingerprint
 from moon2.catalog.benchmark.query_groups import image_ties, query_groups
+from moon2.catalog.near_duplicates import fingerprint
 from moon2.records import Interaction, Query
 
 

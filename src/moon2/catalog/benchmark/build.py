@@ -21,10 +21,10 @@ from tqdm.auto import tqdm
 from moon2.catalog import schema
 from moon2.catalog.benchmark.attribute_queries import attribute_queries
 from moon2.catalog.benchmark.card import BenchmarkResult, BenchmarkSettings, write_description
-from moon2.catalog.benchmark.near_duplicates import Fingerprint, fingerprint, image_pairs, title_pairs
 from moon2.catalog.benchmark.query_groups import image_ties, query_groups
 from moon2.catalog.benchmark.split import Split, draw, split_nodes
 from moon2.catalog.groups import group_pairs
+from moon2.catalog.near_duplicates import SimilarProducts
 from moon2.catalog.schema import SPLITS, CatalogError, Reject, is_url
 from moon2.catalog.store import Catalog, CatalogWriter
 from moon2.catalog.styles import style_of
@@ -135,8 +135,7 @@ class _Builder:
         self.categories: list[tuple[str, ...]] = []
         self.styles: list[tuple[str, ...]] = []
         self.exact: list[bytes] = []
-        titles: list[str] = []
-        prints: list[tuple[int, Fingerprint]] = []
+        similar = SimilarProducts()
         urls: list[tuple[int, str]] = []
         query_images = {row.query.image for row in self.log}
         columns = ["id", "title", "category", "attributes", "images"]
@@ -148,18 +147,15 @@ class _Builder:
             self.categories.append(category)
             self.styles.append(style_of(category, attributes))
             self.exact.append(_exact_key(title, category, attributes, images))
-            titles.append(title)
-            for image in images:
-                if isinstance(image, str) and is_url(image):
-                    urls += [(number, image)] if image in query_images else []
-                elif print := fingerprint(image):
-                    prints.append((number, print))
+            similar.add(title, category, images)
+            addresses = (image for image in images if isinstance(image, str) and is_url(image))
+            urls += [(number, image) for image in addresses if image in query_images]
             bar.update()
         self.number = {id: number for number, id in enumerate(self.ids)}
-        self.title_pairs = set(title_pairs(titles, self.categories))
-        self.image_pairs = image_pairs(prints)
+        self.title_pairs = similar.title_pairs()
+        self.image_pairs = similar.image_pairs()
         self.groups = query_groups(self.log)
-        self.ties = image_ties(self.log, self.groups, len(self.ids), prints, urls)
+        self.ties = image_ties(self.log, self.groups, len(self.ids), similar.prints, urls)
 
     def remove_duplicates(self) -> None:
         """Of products that are the same, or nearly the same in both title and image, the first remains."""

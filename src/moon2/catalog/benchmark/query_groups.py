@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 
-from moon2.catalog.benchmark.near_duplicates import Fingerprint, fingerprint, image_pairs
 from moon2.catalog.groups import group_pairs
+from moon2.catalog.near_duplicates import Fingerprint, fingerprint, image_pairs
 from moon2.catalog.schema import is_url
 from moon2.catalog.triplets import same_query_keys
 from moon2.records import Interaction, Query

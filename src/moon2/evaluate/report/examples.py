@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from moon2.catalog.store import Catalog, CatalogError
-from moon2.images import ImageError, ImageSource, LongestSide, open_image
+from moon2.thumbnails import thumbnail
 
 THUMBNAIL = 144
 """Longest side of an image in the report, in pixels."""
@@ -60,7 +58,7 @@ def example_cards(examples: Mapping[str, Sequence[Mapping[str, Any]]], catalog: 
                 continue
             if id not in cards:
                 query = catalog.with_image(queries[id])
-                cards[id] = Card(query.text.strip(), _thumbnail(query.image))
+                cards[id] = Card(query.text.strip(), thumbnail(query.image, THUMBNAIL))
             cards[id].strips.append(_strip(QUERY_VIEWS.get(direction, direction), example, catalog))
     return list(cards.values())
 
@@ -76,19 +74,6 @@ def _strip(view: str, example: Mapping[str, Any], catalog: Catalog) -> Strip:
             product = catalog.product(id)
         except CatalogError:
             continue
-        image = _thumbnail(next(iter(product.images), None))
+        image = thumbnail(next(iter(product.images), None), THUMBNAIL)
         results.append(Result(kind, product.title.strip() or product.id, image, similarity))
     return Strip(view, results, example.get("rank"))
-
-
-def _thumbnail(source: ImageSource | None) -> str | None:
-    if source is None:
-        return None
-    try:
-        image = open_image(source, read_at=LongestSide(THUMBNAIL))
-    except ImageError:
-        return ""
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""Near-duplicate products by title and by image, without comparing all pairs.
+"""Near-duplicate products by title and by image, without comparing all pairs; `groups.py` makes groups of the pairs.
 
 Titles are compared by the words they share. Images are compared by a difference hash of 64 bits: whether each cell of
 a 9 × 8 thumbnail is brighter than its neighbour. Two hashes that differ in d bits agree in at least one of d + 1 bands,
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from moon2.catalog.schema import is_url
 from moon2.catalog.titles import near_duplicate_titles, title_words
 from moon2.images import ImageError, ImageSource, open_image
 
@@ -54,6 +56,48 @@ def fingerprint(source: ImageSource) -> Fingerprint | None:
     bits = np.packbits((grey[:, 1:] > grey[:, :-1]).reshape(-1))
     colour = np.asarray(image.resize((8, 8), Image.Resampling.BOX), np.uint8).reshape(-1)
     return Fingerprint(int.from_bytes(bits.tobytes()), colour)
+
+
+class SimilarProducts:
+    """Takes products one at a time, and finds the pairs that are nearly the same. In memory are words and fingerprints.
+
+    Attributes:
+        prints: number of the product, in the order of adding, and fingerprint of every image that could be read.
+    """
+
+    def __init__(self) -> None:
+        self.prints: list[tuple[int, Fingerprint]] = []
+        self._titles: list[str] = []
+        self._categories: list[tuple[str, ...]] = []
+        self._first_with: dict[bytes | str, int] = {}
+        self._shared: set[tuple[int, int]] = set()
+
+    def __len__(self) -> int:
+        return len(self._titles)
+
+    def add(self, title: str, category: tuple[str, ...], images: Iterable[bytes | str]) -> None:
+        """The next product, with its images as a catalog has them. URLs are compared as text: nothing is downloaded."""
+        for image in images:
+            key = blake2b(image, digest_size=16).digest() if isinstance(image, bytes) else image
+            if (first := self._first_with.setdefault(key, len(self))) != len(self):
+                self._shared.add((first, len(self)))
+            is_there = isinstance(image, bytes) or not is_url(image)
+            if is_there and (print := fingerprint(image)):
+                self.prints.append((len(self), print))
+        self._titles.append(title)
+        self._categories.append(category)
+
+    def title_pairs(self) -> set[tuple[int, int]]:
+        """Pairs (i < j) with the same or nearly the same title."""
+        return set(title_pairs(self._titles, self._categories))
+
+    def image_pairs(self) -> set[tuple[int, int]]:
+        """Pairs (i < j) that have two images nearly the same."""
+        return image_pairs(self.prints)
+
+    def same_product_pairs(self) -> set[tuple[int, int]]:
+        """Pairs (i < j) that are listed twice: nearly the same title and image, or the very same image file."""
+        return (self.title_pairs() & self.image_pairs()) | self._shared
 
 
 def title_pairs(titles: Sequence[str], categories: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, int]]:

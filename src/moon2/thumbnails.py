@@ -1,0 +1,24 @@
+"""Small images inside a page, so that the page needs no file beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from moon2.images import ImageError, ImageSource, LongestSide, open_image
+
+
+def thumbnail(source: ImageSource | None, side: int) -> str | None:
+    """An image, no side longer than `side` pixels, as a data URI; None where there is none, "" if it cannot be
+    read.
+    """
+    if source is None:
+        return None
+    try:
+        image = open_image(source, read_at=LongestSide(side))
+    except ImageError:
+        return ""
+    image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
