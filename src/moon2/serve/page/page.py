@@ -1,0 +1,55 @@
+"""The route of the page, and of the files that it loads.
+
+All of it comes from this server: the policy in the header lets a browser load nothing else and run no script that
+stands in the page itself, so a title that holds markup can do no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+TEMPLATES = Environment(
+    loader=PackageLoader("moon2.serve.page", "."),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+STATIC = Path(__file__).parent / "static"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+@dataclass(frozen=True)
+class ShownIndex:
+    """What the page says of an index before anything is searched: its name and number of products."""
+
+    name: str
+    products: int
+
+
+def add_page(app: FastAPI, indexes: Callable[[], Sequence[ShownIndex]]) -> None:
+    """Serves the page at / and its files below /static.
+
+    Args:
+        app: the server.
+        indexes: what is served now; asked anew for each page.
+    """
+
+    @app.get("/", include_in_schema=False)
+    def page() -> HTMLResponse:
+        return HTMLResponse(TEMPLATES.get_template("page.html.j2").render(indexes=indexes()), headers=HEADERS)
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -1,0 +1,353 @@
+"""The page, used in a browser with clicks and keys on a real server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+from support.served_page import AUGMENTED, HOSTILE, HOSTILE_ID, opened, serving
+
+from moon2 import Product
+from moon2.catalog.store import Catalog
+from moon2.serve.settings import ServeSettings
+
+PASTE_OR_DROP = """([bytes, kind]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], "photo.png", {type: "image/png"}));
+  const event = kind === "paste" ? new ClipboardEvent(kind, {clipboardData: data, bubbles: true, cancelable: true})
+    : new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true});
+  document.body.dispatchEvent(event);
+}"""
+CONTRASTS = """() => {
+  const parsed = (colour) => {
+    const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => (c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4))
+    .reduce((sum, c, at) => sum + c * [.2126, .7152, .0722][at], 0);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parsed(getComputedStyle(at).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const texts = document.createTreeWalker(document.querySelector("dialog[open]") ?? document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    const text = texts.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility() || element.closest("script, style, .hidden, template")) continue;
+    const [a, b] = [light(parsed(getComputedStyle(element).color)), light(behind(element))].sort((x, y) => y - x);
+    found.push([(a + .05) / (b + .05), text]);
+  }
+  return found;
+}"""
+NAMELESS = """() => [...document.querySelectorAll("button, a, input, dialog, section, img")]
+  .filter((one) => one.checkVisibility() && !one.hasAttribute("alt"))
+  .filter((one) => !(one.ariaLabel || one.textContent.trim() || one.labels?.length ||
+    document.getElementById(one.getAttribute("aria-labelledby"))))
+  .map((one) => one.outerHTML.slice(0, 200))"""
+
+
+def cards(page: Page) -> Locator:
+    return page.locator(".column:visible .card[data-id]")
+
+
+def search(page: Page, words: str) -> None:
+    page.get_by_role("searchbox", name="Search in words").fill(words)
+    expect(page).to_have_title(re.compile(re.escape(words)))
+    expect(cards(page).first).to_be_visible()
+
+
+def shown_ids(page: Page) -> list[str]:
+    return [card.get_attribute("data-id") or "" for card in cards(page).all()]
+
+
+@pytest.fixture(scope="module")
+def photo_of(page_shop: Catalog) -> Product:
+    """A product that is nothing but a photo."""
+    return next(product for product in page_shop.products() if product.images and not product.title)
+
+
+def test_results_follow_while_typing_and_back_leads_to_the_search_before(page: Page) -> None:
+    expect(page.get_by_role("heading", name="What are you looking for?")).to_be_visible()
+    page.get_by_role("searchbox").press_sequentially("dress", delay=20)
+    expect(cards(page)).to_have_count(24)
+    expect(page.get_by_role("status")).to_have_text(re.compile(r"The first 24 products of 82, in \d+ ms"))
+    expect(page).to_have_url(re.compile("#q=dress$"))
+    expect(cards(page).first).to_contain_text(re.compile("dress|gown", re.IGNORECASE))
+    page.get_by_role("searchbox").press("Enter")
+    search(page, "boots")
+    page.go_back()
+    expect(page.get_by_role("searchbox")).to_have_value("dress")
+    page.go_back()
+    expect(page.get_by_role("heading", name="What are you looking for?")).to_be_visible()
+
+
+def test_an_answer_that_comes_too_late_is_dropped_and_a_slow_one_announced(page: Page) -> None:
+    held: list[Route] = []
+    page.route(
+        "**/v1/search", lambda route: held.append(route) if "boots" in (route.request.post_data or "") else route.continue_()
+    )
+    page.get_by_role("searchbox").fill("boots")
+    expect(page.locator(".skeleton").first).to_be_visible()
+    expect(page.locator(".column").first).to_have_attribute("aria-busy", "true")
+    search(page, "watch")
+    before = shown_ids(page)
+    held[0].fulfill(json={"hits": [], "took_ms": 1, "index": {"name": "shop", "products": 82, "version": 1}})
+    page.wait_for_timeout(100)
+    assert shown_ids(page) == before
+    assert not page.locator(".column").first.get_attribute("aria-busy")
+
+
+def test_filters_narrow_the_results_and_are_removed_by_their_chips(page: Page) -> None:
+    search(page, "red")
+    colour = page.get_by_role("group", name="colour").get_by_role("checkbox")
+    names = [str(box.evaluate("box => box.nextElementSibling.nextElementSibling.textContent")) for box in colour.all()[:2]]
+    for name in names:
+        page.get_by_role("group", name="colour").get_by_text(name, exact=True).click()
+        chips = page.get_by_role("list", name="Chosen")
+        expect(chips).to_contain_text(f"colour: {name}")
+    counts = page.get_by_role("group", name="colour").locator("li", has=page.locator(":checked")).locator("small")
+    products = sum(int(count) for count in counts.all_text_contents())
+    expect(page.get_by_role("status")).to_have_text(re.compile(rf"\b(The first 24|{products}) products? of"))
+    category = str(cards(page).first.locator(".card-category").text_content())
+    page.get_by_role("group", name="category").get_by_text(category, exact=True).click()
+    expect(chips).to_contain_text(f"category: {category}")
+    expect(cards(page).locator(".card-category").filter(has_not_text=category)).to_have_count(0)
+    page.get_by_role("spinbutton", name="Lowest price").fill("99999")
+    expect(page.get_by_role("alert")).to_have_text("Nothing passes these filters. Remove one of them above.")
+    page.get_by_role("button", name="Remove from").click()
+    page.get_by_role("button", name=f"Remove colour: {names[0]}").click()
+    expect(chips).not_to_contain_text(names[0])
+    page.get_by_role("button", name="Clear all").click()
+    expect(chips).to_be_hidden()
+    expect(cards(page)).to_have_count(24)
+
+
+def test_filters_alone_search_for_what_they_say(page: Page) -> None:
+    box = page.get_by_role("group", name="category").get_by_role("checkbox").nth(1)
+    category = str(box.evaluate("box => box.nextElementSibling.nextElementSibling.textContent"))
+    box.check()
+    expect(cards(page).first).to_contain_text(category)
+    expect(cards(page).locator(".card-category").filter(has_not_text=category)).to_have_count(0)
+
+
+@pytest.mark.parametrize("way", ["pick", "paste", "drop"])
+def test_a_photo_finds_its_product_alone_and_with_words(page: Page, photo_of: Product, way: str) -> None:
+    photo = photo_of.images[0]
+    assert isinstance(photo, bytes)
+    if way == "pick":
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Search with a photo").click()
+        chooser.value.set_files({"name": "photo.png", "mimeType": "image/png", "buffer": photo})
+    else:
+        page.evaluate(PASTE_OR_DROP, [list(photo), way])
+    expect(page.get_by_alt_text("The photo to search with")).to_be_visible()
+    expect(cards(page).first).to_have_attribute("data-id", photo_of.id)
+    if way == "pick":
+        with page.expect_request("**/v1/search") as request:
+            page.get_by_role("searchbox").fill("in blue")
+        assert all(part in (request.value.post_data_buffer or b"") for part in (b"in blue", b'name="image"'))
+        expect(cards(page)).to_have_count(24)
+    page.get_by_role("button", name="Remove the photo").click()
+    expect(page.get_by_alt_text("The photo to search with")).to_be_hidden()
+
+
+def test_a_photo_that_is_none_and_one_that_is_gone_are_told_of(page: Page) -> None:
+    page.evaluate(PASTE_OR_DROP, [[1, 2, 3], "paste"])
+    expect(page.get_by_role("alert")).to_have_text(re.compile("image", re.IGNORECASE))
+    page.reload()
+    expect(page.get_by_role("alert")).to_have_text(re.compile("not here any more"))
+
+
+def test_more_like_this_and_why(page: Page) -> None:
+    search(page, "bag")
+    first = cards(page).first
+    title = str(first.locator(".card-title").text_content())
+    first.hover()
+    first.get_by_role("button", name=f"Why {title} is here").click()
+    why = page.get_by_role("region", name="Why it is here")
+    expect(why).to_contain_text("rank by vectors")
+    expect(why).to_contain_text("rank by words")
+    expect(why.get_by_role("img")).to_be_visible()
+    assert why.get_by_role("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 720
+    page.get_by_role("button", name="Close").click()
+    first.hover()
+    first.get_by_role("button", name=f"More like {title}").click()
+    expect(page.get_by_role("list", name="Chosen")).to_contain_text(f"like {title}")
+    expect(page.get_by_role("status")).to_have_text(re.compile("24 products"))
+    assert first.locator(".card-title").text_content() != title
+    page.get_by_role("button", name="Scores").click()
+    expect(first.locator(".card-scores")).to_have_text(re.compile(r"cosine 0\.\d+ · vectors #1"))
+
+
+def test_the_inspector_shows_a_product_has_an_address_and_back_closes_it(page: Page, address: str) -> None:
+    page.goto(f"/#product={AUGMENTED}")
+    dialog = page.get_by_role("dialog", name="Plain vase")
+    expect(dialog.get_by_text("Plain teal vase of glass")).to_be_visible()
+    expect(dialog.get_by_alt_text("Made photo 1")).to_be_visible()
+    dialog.get_by_role("button", name="Photo 2 of 2").click()
+    expect(dialog.locator(".picture.large img")).to_have_attribute("src", re.compile("/images/1"))
+    dialog.get_by_role("button", name="Predict").click()
+    expect(dialog.get_by_role("region", name="Predicted labels")).to_contain_text(re.compile(r"category.+\(\d+ %\)"))
+    neighbour = dialog.get_by_role("list", name="Nearest products").get_by_role("link").first
+    neighbour.click()
+    expect(dialog).to_be_hidden()  # it has another name now
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.go_back()
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page).to_have_url(f"{address}/")
+    search(page, "shirt")
+    cards(page).nth(1).get_by_role("link").click()
+    expect(page.get_by_role("dialog").get_by_text("id", exact=True)).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page).to_have_url(re.compile("#q=shirt$"))
+    page.goto("/#product=nowhere")
+    expect(page.get_by_role("dialog")).to_contain_text("There is no product 'nowhere'")
+
+
+def test_all_can_be_done_by_keyboard(page: Page) -> None:
+    words = page.get_by_role("searchbox")
+    expect(words).to_be_focused()
+    page.keyboard.type("shoes")
+    expect(cards(page)).to_have_count(24)
+    page.keyboard.press("ArrowDown")
+    expect(cards(page).nth(0).get_by_role("link")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    second = cards(page).nth(1)
+    expect(second.get_by_role("link")).to_be_focused()
+    assert second.get_by_role("link").evaluate("link => getComputedStyle(link).outlineStyle") == "solid"
+    page.keyboard.press("Tab")
+    expect(second.get_by_role("button", name="More like")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Show more")).to_be_focused()  # the gallery is one stop
+    page.keyboard.press("Enter")
+    expect(cards(page)).to_have_count(48)
+    second.get_by_role("link").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog").get_by_role("heading", level=2)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(second.get_by_role("link")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(words).to_be_focused()
+    page.get_by_role("button", name="Scores").focus()
+    page.keyboard.press("/")
+    expect(words).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    expect(page.get_by_role("link", name="Skip to the results")).to_be_focused()
+    assert page.evaluate(NAMELESS) == []
+
+
+def test_two_indexes_stand_side_by_side(page: Page) -> None:
+    search(page, "cotton")
+    page.get_by_text("Side by side").click()
+    both = page.locator(".column:visible")
+    expect(both).to_have_count(2)
+    expect(both.nth(0).get_by_role("heading", name="shop")).to_be_visible()
+    expect(both.nth(1).get_by_role("heading", name="titles")).to_be_visible()
+    expect(both.nth(1).locator(".card-there").first).to_have_text(re.compile(r"#1, (#\d+|not shown) in the other"))
+    lists = [both.nth(number).locator(".card").evaluate_all("all => all.map((one) => one.dataset.id)") for number in (0, 1)]
+    assert len(lists[0]) == len(lists[1]) == 24 and lists[0] != lists[1]
+    both.nth(1).get_by_role("link").first.click()
+    expect(page).to_have_url(re.compile("of=1"))
+    expect(page.get_by_role("region", name="Why it is here")).to_be_visible()
+
+
+def test_texts_of_a_shop_are_texts(page: Page) -> None:
+    search(page, HOSTILE_ID)
+    expect(cards(page).first).to_have_attribute("data-id", HOSTILE_ID)
+    expect(cards(page).first.locator(".card-title")).to_have_text(HOSTILE)
+    expect(cards(page).first.get_by_text("no photo")).to_be_visible()
+    cards(page).first.get_by_role("link").click()
+    dialog = page.get_by_role("dialog", name=HOSTILE)
+    expect(dialog).to_contain_text("<script>document.title='owned'</script>")
+    expect(dialog).to_contain_text("<i>Home</i> › <u>Tables</u>")
+    dialog.get_by_role("button", name="Predict").click()
+    expect(dialog.get_by_role("list", name="Nearest products").get_by_role("link")).to_have_count(12)
+    dialog.get_by_role("button", name="More like this").click()
+    expect(page.get_by_role("list", name="Chosen")).to_contain_text(f"like {HOSTILE}")
+    page.get_by_role("group", name="brand").get_by_role("button", name="Show all").click()
+    page.get_by_role("group", name="brand").get_by_text("O'Neill <script>").click()
+    expect(page.get_by_role("alert")).to_have_text(re.compile("Nothing passes"))
+    page.goto(f"/#q={HOSTILE}&like=<img src=x onerror=alert(1)>&is.<b>=<b>&product=<b>")
+    expect(page.get_by_role("dialog")).to_contain_text("There is no product '<b>'")
+    assert "owned" not in page.title()
+    assert page.locator("main img[src=x], dialog img[src=x], dialog script, main script, main svg[onload]").count() == 0
+
+
+def test_what_the_server_refuses_is_told_in_its_words(page: Page) -> None:
+    page.goto("/#q=shirt&is.nothing=1")
+    expect(page.get_by_role("alert")).to_have_text(re.compile("nothing", re.IGNORECASE))
+    page.route("**/v1/search", lambda route: route.abort())
+    page.goto("/#q=shirts")
+    expect(page.get_by_role("alert")).to_have_text("The server cannot be reached. Is it still running?")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_texts_can_be_read_and_nothing_jumps(browser: Browser, address: str, scheme: str) -> None:
+    for page in opened(browser, address, color_scheme=scheme, reduced_motion="reduce"):
+        seen = 0
+        states = ("", "#q=red&scores=yes&index=both&is.colour=red&max=500", "#q=vase&why=yes&product=" + AUGMENTED)
+        for state in states:
+            page.goto("about:blank")
+            page.goto(f"/{state}")
+            shown = page.locator(".example img, .card img, .neighbours img").filter(visible=True)
+            expect(shown.first).to_be_visible()
+            contrasts = page.evaluate(CONTRASTS)
+            assert [text for contrast, text in contrasts if contrast < 4.5] == []
+            seen += len(contrasts)
+            moved = page.evaluate(
+                "() => new Promise((done) => new PerformanceObserver((list) => done(list.getEntries().map((e) => e.value)))"
+                ".observe({type: 'layout-shift', buffered: true}) || setTimeout(() => done([]), 50))"
+            )
+            assert sum(moved) < 0.02
+        assert seen > 100
+        assert page.evaluate("getComputedStyle(document.querySelector('dialog[open]')).animationName") == "none"
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").split(",")
+        assert (int(ground[0]) > 128) == (scheme == "light")
+
+
+def test_a_phone_shows_all_of_it_in_its_width(browser: Browser, address: str) -> None:
+    for page in opened(browser, address, has_touch=True, is_mobile=True):
+        page.set_viewport_size({"width": 420, "height": 860})
+        page.get_by_role("searchbox").fill("shoes")
+        expect(cards(page)).to_have_count(24)
+        expect(page.get_by_role("group", name="brand")).to_be_hidden()
+        page.get_by_role("button", name="Filters").tap()
+        page.get_by_role("group", name="brand").get_by_role("checkbox").first.tap()
+        page.get_by_role("button", name="Filters (1)").tap()
+        cards(page).first.get_by_role("link").tap()
+        expect(page.get_by_role("region", name="Nearest products").get_by_role("link").first).to_be_visible()
+        assert page.get_by_role("dialog").bounding_box()["width"] == 420  # type: ignore[index]
+        page.get_by_role("button", name="Close").tap()
+        page.get_by_text("Side by side").tap()
+        expect(page.locator(".column:visible")).to_have_count(2)
+        assert page.evaluate("document.documentElement.scrollWidth") == 420
+
+
+def test_a_server_with_keys_gets_one_once(browser: Browser, page_indexes: list[str], tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("secret\n")
+    for address in serving(ServeSettings(page_indexes[0], api_keys=tmp_path / "keys")):
+        for page in opened(browser, address):
+            key = page.get_by_role("dialog", name="This server asks for a key")
+            key.get_by_label("API key").fill("secret")
+            page.keyboard.press("Enter")
+            search(page, "dress")
+            expect(key).to_be_hidden()
+            photo = page.locator(".card img:visible").first
+            expect(photo).to_have_attribute("src", re.compile("^blob:"))
+            assert photo.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0

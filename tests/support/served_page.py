@@ -1,0 +1,90 @@
+"""A shop with hostile texts, servers of it, and a browser that opens their page."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from moon2 import Product
+from moon2.serve.app import create_app
+from moon2.serve.settings import ServeSettings
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+HOSTILE = '<img src=x onerror="document.title=\'owned\'"> table'
+HOSTILE_ID = "a/b?c#d&<b>\"e'"
+AUGMENTED = "augmented"
+
+
+def png(colour: str) -> bytes:
+    """A small image of one colour as a file."""
+    file = io.BytesIO()
+    Image.new("RGB", (24, 24), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def hostile_products() -> list[Product]:
+    """One product whose every text is markup, and one with augmentations."""
+    return [
+        Product(
+            HOSTILE_ID,
+            HOSTILE,
+            "<script>document.title='owned'</script>",
+            ("<i>Home</i>", "<u>Tables</u>"),
+            {"brand": "O'Neill <script>", "colour": 'red"><svg onload=alert(1)>'},
+            price=12,
+        ),
+        Product(
+            AUGMENTED,
+            "Plain vase",
+            images=[png("teal"), png("navy")],
+            enriched_title="Plain teal vase of glass",
+            expanded_images=[png("olive")],
+            provenance={"text": "rules"},
+        ),
+    ]
+
+
+def serving(settings: ServeSettings) -> Iterator[str]:
+    """The address of a server, while it runs."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, access_log=False))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+def browsers() -> Iterator[Browser]:
+    """Chromium without a window; the test is skipped where there is none."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("no browser is there: apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+def opened(browser: Browser, address: str, **settings: object) -> Iterator[Page]:
+    """A page in a context of its own."""
+    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 860}, **settings)  # type: ignore[arg-type]
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    # A refused request is also written to the console; those are tested by what the page says.
+    page.on("console", lambda said: problems.append(said.text) if "Content Security" in said.text else None)
+    page.goto("/")
+    yield page
+    context.close()
+    assert not problems, problems
