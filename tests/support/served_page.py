@@ -19,7 +19,7 @@ from moon2.serve.settings import ServeSettings
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-HOSTILE = '<img src=x onerror="document.title=\'owned\'"> table'
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"> table"
 HOSTILE_ID = "a/b?c#d&<b>\"e'"
 AUGMENTED = "augmented"
 

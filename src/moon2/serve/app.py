@@ -15,6 +15,7 @@ from moon2.serve import embeddings, operation, products
 from moon2.serve.forms import first_problem
 from moon2.serve.logs import Watch
 from moon2.serve.metrics import Metrics
+from moon2.serve.page.page import ShownIndex, add_page
 from moon2.serve.refusals import Refusal
 from moon2.serve.security import ApiKeys, Gate
 from moon2.serve.served import Served
@@ -49,6 +50,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app.state.readiness = operation.Readiness()
     for router in (operation.router, embeddings.router, products.router):
         app.include_router(router)
+    add_page(app, lambda: [ShownIndex(index.name, index.current.products) for index in served.indexes])
     # The last one added is the first to see a request.
     app.add_middleware(Gate, limits=settings.limits, keys=keys, host=settings.host)
     app.add_middleware(Watch, metrics=metrics)

@@ -23,13 +23,16 @@ from moon2.encoders.load import load_encoder
 from moon2.encoders.protocol import VectorEncoder
 from moon2.files import FolderInUseError, exclusive_lock
 from moon2.records import Product
+from moon2.run_folder import find_model_folder
 from moon2.search.changes import Changes
 from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
+from moon2.search.versions import is_remote, tables_of
 from moon2.serve.encoding import EncodingService
 from moon2.serve.metrics import Metrics
 from moon2.serve.refusals import Refusal
 from moon2.serve.settings import ServeError, ServeSettings
+from moon2.vectors.ranker import POINTER
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -170,7 +173,7 @@ class ServedIndex:
 
     async def watch(self) -> None:
         """Opens what other processes write; until it is cancelled."""
-        seconds = WATCH_REMOTE_SECONDS if "://" in self.place else WATCH_SECONDS
+        seconds = WATCH_REMOTE_SECONDS if is_remote(self.place) else WATCH_SECONDS
         while True:
             await asyncio.sleep(seconds)
             try:
@@ -241,7 +244,7 @@ class ServedIndex:
 
     async def _write_in_turn(self, change: Callable[[Index], Changes]) -> Changes:
         def write() -> tuple[Changes, Opened, tuple[object, ...]]:
-            with nullcontext() if "://" in self.place else exclusive_lock(Path(self.place), "moon2 command"):
+            with nullcontext() if is_remote(self.place) else exclusive_lock(Path(self.place), "moon2 command"):
                 fresh = self._reopened()
                 try:
                     changes = change(fresh.index)
@@ -277,15 +280,12 @@ class ServedIndex:
 
     def _look(self) -> tuple[object, ...]:
         """Changes when another process writes the index, or puts another one in its place."""
-        if "://" in self.place:
+        tables = tables_of(self.place)
+        if is_remote(self.place):
             return (Index.open(self.place).table.version,)
-        looks = []
-        for name in ("about.lance", "products.lance"):
-            try:
-                stat = (Path(self.place) / name / "_versions").stat()
-                looks.append((stat.st_ino, stat.st_mtime_ns))
-            except OSError:
-                looks.append((0, 0))
+        looks: list[object] = [tables]
+        for versions in sorted(Path(tables).glob("*.lance/_versions")):
+            looks.append((versions.parent.name, versions.stat().st_mtime_ns))
         return tuple(looks)
 
 
@@ -330,7 +330,11 @@ class Served:
 
 
 def _is_index(source: str) -> bool:
-    return "://" in source or (Path(source) / "products.lance").is_dir() or (Path(source) / "about.lance").is_dir()
+    if is_remote(source) or (Path(source) / POINTER).is_file():
+        return True
+    if Path(source).is_dir() and find_model_folder(source) is None and not (Path(source) / "modules.json").is_file():
+        raise ServeError(f"{source}: holds neither an index nor an encoder; give what `moon2 index` or `train` wrote")
+    return False
 
 
 def normalised(vector: np.ndarray, dimension: int) -> np.ndarray:
