@@ -10,7 +10,7 @@ from moon2.search.table_schema import literal
 
 QUERIES = 100
 K = 10
-PROBES = (8, 16, 32, 64, 128)
+PROBES = (4, 8, 16, 32, 64, 128)
 WANTED = 0.98
 
 
