@@ -37,6 +37,7 @@ COMMANDS = {  # in the order in which they are used
     "shop": "moon2.catalog.generated_shop.generate:write_shop",
     "import": "moon2.catalog.importing.import_catalog:import_catalog",
     "benchmark build": "moon2.catalog.benchmark.build:build_benchmark",
+    "benchmark check": "moon2.evaluate.contamination:check_benchmark",
     "augment prompts": "moon2.augment.prompts:write_prompts",
     "augment": "moon2.augment.pipeline:augment",
     "train": "moon2.train.train:train",

@@ -30,7 +30,7 @@ Row = tuple[str, ...]
 
 def to_text(evaluation: Evaluation) -> str:
     """The tables for a terminal, at most 80 columns wide save for long labels."""
-    parts = [summary(evaluation), *caution(evaluation)]
+    parts = [summary(evaluation), *filter(None, [evaluation.contamination]), *caution(evaluation)]
     if evaluation.queries:
         parts += ["", text_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
     if evaluation.keywords:
@@ -48,7 +48,8 @@ def to_text(evaluation: Evaluation) -> str:
 
 def to_markdown(evaluation: Evaluation) -> str:
     """The tables as Markdown."""
-    parts = [summary(evaluation), *(f"\n**{line}**" for line in caution(evaluation))]
+    parts = [summary(evaluation), *filter(None, [evaluation.contamination])]
+    parts += [f"\n**{line}**" for line in caution(evaluation)]
     if evaluation.queries:
         parts += ["", markdown_table(RETRIEVAL_HEAD, retrieval_rows(evaluation))]
     if evaluation.keywords:

@@ -97,6 +97,7 @@ class Evaluation:
             grades; empty where none has any.
         graded_intervals: the same → its 95 % bootstrap interval, [low, high].
         graded_queries: direction or row → queries with grades.
+        contamination: how much of the test is nearly in training, in words, where `moon2 benchmark check` was run.
         limit: the most queries and the most products used, when they were limited for a quick look.
         fingerprint: of the test set, as `moon2.evaluate.test_set.read_test_set` gives it.
     """
@@ -133,6 +134,7 @@ class Evaluation:
     graded: dict[str, dict[str, float]] = field(default_factory=dict)
     graded_intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     graded_queries: dict[str, int] = field(default_factory=dict)
+    contamination: str = ""
 
     def write(self, path: Path) -> None:
         """Writes indented JSON that `read` gives back as an equal evaluation."""

@@ -19,6 +19,7 @@ import numpy as np
 from moon2.catalog.benchmark.card import declared_attributes
 from moon2.catalog.store import Catalog
 from moon2.encoders.protocol import VectorEncoder
+from moon2.evaluate.contamination import read_contamination
 from moon2.evaluate.examples import Examples
 from moon2.evaluate.expert_use import expert_use
 from moon2.evaluate.keywords import keyword_scores
@@ -170,6 +171,7 @@ def score(
         graded=graded_means(per_query | keywords),
         graded_intervals=graded_intervals(per_query | keywords),
         graded_queries=graded_counts(per_query | keywords),
+        contamination=read_contamination(catalog),
         limit=limit,
         fingerprint=test_set.fingerprint,
     )
