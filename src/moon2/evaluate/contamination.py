@@ -15,8 +15,8 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from moon2.catalog.benchmark.near_duplicates import Fingerprint, fingerprint, image_pairs, title_pairs
 from moon2.catalog.fingerprint import catalog_fingerprint
+from moon2.catalog.near_duplicates import Fingerprint, fingerprint, image_pairs, title_pairs
 from moon2.catalog.schema import cell_to_image, is_url
 from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import same_query_keys
