@@ -1,0 +1,207 @@
+"""Alive and ready, counted, logged without a shopper's words, stopped without losing a request; killed without losing
+a product."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from support.running_server import RunningServer, running_server
+
+from moon2 import Encoder
+from moon2.encoders.identity import encoder_identity
+from moon2.model.reference import REFERENCE, read_reference
+from moon2.search.index import Index
+from moon2.serve.settings import Limits, ServeError
+
+
+def test_it_is_ready_when_it_computes_what_was_saved_with_the_model(small_encoder: Encoder, tmp_path: Path) -> None:
+    small_encoder.save_pretrained(tmp_path / "shop")
+    identity = encoder_identity(tmp_path / "shop")
+    saved = read_reference(tmp_path / "shop")
+    assert saved is not None and np.allclose(np.linalg.norm(saved, axis=1), 1, atol=1e-5)
+    with running_server(tmp_path / "shop") as server:
+        assert server.get("/readyz") == {"status": "ready"} and server.get("/healthz") == {"status": "alive"}
+    turned = [base64.b64encode((-row).tobytes()).decode() for row in saved]
+    (tmp_path / "shop" / REFERENCE).write_text(json.dumps({"format": 1, "vectors": turned}))
+    assert encoder_identity(tmp_path / "shop") == identity
+    with running_server(tmp_path / "shop") as server:
+        answer = server.client.get("/readyz")
+        assert answer.status_code == 503 and "are not those saved with it" in answer.json()["error"]["message"]
+        assert server.client.get("/healthz").status_code == 200
+    (tmp_path / "shop" / REFERENCE).unlink()
+    with running_server(tmp_path / "shop") as server:
+        assert server.get("/readyz") == {"status": "ready"}
+
+
+def test_an_encoder_that_does_not_see_is_not_ready(
+    small_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_encoder.save_pretrained(tmp_path / "shop")
+    (tmp_path / "shop" / REFERENCE).unlink()
+    with running_server(tmp_path / "shop") as server:
+        service = server.app.state.moon2.served.encoders.services()[0]
+        one = small_encoder.encode("the same for all")
+        monkeypatch.setattr(service.batcher, "_compute", lambda works: np.repeat(one, len(works), axis=0))
+        answer = server.client.get("/readyz")
+        assert answer.status_code == 503 and "two different items the same vector" in answer.text
+
+
+def test_metrics_tell_of_requests_batches_and_the_index(server: RunningServer) -> None:
+    for _ in range(2):
+        server.ask("/v1/search", text="a lamp of its own")
+    server.client.get("/v1/products/none")
+    text = server.client.get("/metrics").text
+    assert 'moon2_request_seconds_count{method="POST",route="/v1/search",status="200"} 2.0' in text
+    assert 'route="/v1/products/{id}",status="404"' in text
+    assert 'moon2_rejected_requests_total{status="404"} 1.0' in text
+    assert 'moon2_index_products{index="shop"} 80.0' in text and "moon2_queue_items 0.0" in text
+    assert "moon2_query_cache_hits_total 1.0" in text and "moon2_batch_tokens_bucket" in text
+    assert server.metric("moon2_batch_items_count") == 1
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_log_has_shoppers_words_only_where_that_is_asked_for(
+    shop_index: Path, asked: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    from moon2.serve.logs import JsonLines
+
+    with caplog.at_level(logging.INFO, "moon2"), running_server(shop_index, log_queries=asked) as server:
+        server.ask("/v1/search", text="secret garden", where="title LIKE '%hidden%'")
+        server.client.get("/v1/products/secret")
+        server.client.get("/secret?where=hidden")
+        server.client.post("/v1/search", json={"text": "a", "secret": 1})
+    lines = [JsonLines().format(record) for record in caplog.records]
+    assert bool(re.search("secret|hidden", "\n".join(lines))) is asked
+    search = next(json.loads(line) for line in lines if '"/v1/search"' in line)
+    assert (search["status"], search["method"], search["level"]) == (200, "POST", "info") and search["ms"] > 0
+    assert search.get("text") == ("secret garden" if asked else None)
+
+
+def test_too_much_at_once_is_turned_away_with_a_time_to_come_back(shop_index: Path) -> None:
+    with running_server(shop_index, limits=Limits(waiting=3)) as server:
+        name = server.get("/v1/models")["data"][0]["id"]
+        answer = server.client.post("/v1/embeddings", json={"model": name, "input": ["a", "b", "c", "d"]})
+        assert answer.status_code == 429 and answer.headers["retry-after"] == "1"
+        assert answer.json()["error"]["type"] == "rate_limit_error"
+        server.ask("/v1/embeddings", model=name, input=["a", "b"])
+
+
+def test_a_request_that_takes_too_long_ends_and_the_others_go_on(
+    shop_index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_server(shop_index, limits=Limits(seconds=1)) as server:
+        monkeypatch.setattr(Index, "photos", lambda index, ids: time.sleep(3))
+        answer = server.client.get("/v1/products/p00001/photo")
+        assert answer.status_code == 504 and answer.headers["retry-after"] and answer.elapsed.total_seconds() < 2.5
+        assert server.ask("/v1/search", text="shirt")["hits"]
+
+
+def test_requests_under_way_are_answered_when_it_stops(shop_index: Path) -> None:
+    codes: list[int] = []
+    with running_server(shop_index) as server:
+        name = server.get("/v1/models")["data"][0]["id"]
+
+        def ask(number: int) -> None:
+            body = {"model": name, "input": [f"{number} {place}" for place in range(100)]}
+            codes.append(httpx2.post(f"{server.address}/v1/embeddings", json=body, timeout=60).status_code)
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        while server.metric("moon2_batch_items_count") == 0:
+            time.sleep(0.01)
+    for thread in threads:
+        thread.join()
+    assert codes == [200] * 4
+
+
+def test_openapi_describes_every_route_with_examples(server: RunningServer) -> None:
+    described = server.get("/openapi.json")
+    for path in ("/v1/search", "/v1/predict", "/v1/heatmap"):
+        content = described["paths"][path]["post"]["requestBody"]["content"]
+        assert set(content) == {"application/json", "multipart/form-data"} and content["application/json"]["examples"]
+    assert described["components"]["schemas"]["EmbeddingRequest"]["examples"]
+    assert server.client.get("/docs").status_code == 200
+
+
+def test_what_cannot_be_served_is_a_line(tmp_path: Path, shop_index: Path) -> None:
+    from moon2.serve.command import serve
+
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ServeError, match="neither an index nor an encoder"):
+        serve(str(tmp_path / "empty"), port=0)
+    with running_server(shop_index) as server, pytest.raises(ServeError, match="choose another --port"):
+        serve(str(shop_index), port=int(server.address.rpartition(":")[2]))
+
+
+@contextmanager
+def served_process(index: Path) -> Iterator[tuple[subprocess.Popen[str], httpx2.Client]]:
+    """`moon2 serve` in a process of its own, which the block may kill."""
+    command = [sys.executable, "-m", "moon2", "serve", str(index), "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    line = next(line for line in process.stderr if "serving" in line)
+    drain = threading.Thread(target=process.stderr.read)
+    drain.start()
+    try:
+        found = re.search(r"http://[\d.:]+", line)
+        assert found is not None
+        with httpx2.Client(base_url=found[0], timeout=60) as client:
+            yield process, client
+    finally:
+        process.kill()
+        process.wait()
+        drain.join()
+
+
+def _kill_in_the_middle(index: Path, kills: int) -> None:
+    before, acknowledged = Index.open(index).ids(), {}
+    random = np.random.default_rng(0)
+    for kill in range(kills):
+        with served_process(index) as (process, client):
+            timer = threading.Timer(float(random.uniform(0.1, 0.8)), os.kill, (process.pid, signal.SIGKILL))
+            try:
+                for number in range(10_000):
+                    batch = {f"new-{kill}-{number}": f"red lamp {kill}", f"again-{number % 3}": f"lamp {kill} {number}"}
+                    products = [{"id": id, "title": title} for id, title in batch.items()]
+                    client.put("/v1/products", json=products).raise_for_status()
+                    acknowledged |= batch
+                    if number == 0:
+                        timer.start()
+            except httpx2.HTTPError:
+                pass
+            timer.join()
+        opened = Index.open(index)
+        rows = Counter(opened.table.scan(["id"])["id"].to_pylist())
+        assert not [id for id, count in rows.items() if count != 1]
+        assert set(rows) >= {*before, *acknowledged}
+        titles = opened.table.fetch([id for id in acknowledged if id.startswith("new")], ["title"])
+        assert {id: row["title"] for id, row in titles.items()} == {
+            id: title for id, title in acknowledged.items() if id.startswith("new")
+        }
+    assert len(acknowledged) > kills
+
+
+def test_nothing_that_was_acknowledged_is_lost_by_a_kill(own_index: Path) -> None:
+    _kill_in_the_middle(own_index, kills=1)
+
+
+@pytest.mark.long
+def test_nothing_that_was_acknowledged_is_lost_by_ten_kills(own_index: Path) -> None:
+    _kill_in_the_middle(own_index, kills=10)
