@@ -87,7 +87,7 @@ def compare(recipe: Recipe, catalog: Catalog, different_batches: int = 50) -> No
     stream = TripletStream(
         triplets, catalog, encoder.processor, transforms, augmentations, length=length, seed=settings.seed
     )
-    layout = ChunkLayout(encoder.processor, text=encoder.model.text_rows(needed_views(recipe.alignment)))
+    layout = ChunkLayout(encoder.processor, text=encoder.model.text_rows(needed_views(recipe)))
     stream_in_batches = TripletBatches(stream, settings.batch_size, layout)
     batches = [stream_in_batches[number] for number in range(different_batches)]
     outcomes: dict[str, Outcome] = {}
@@ -102,7 +102,7 @@ def compare(recipe: Recipe, catalog: Catalog, different_batches: int = 50) -> No
 
 def train_copy(model: MoonModel, batches: Sequence[TripletBatch], recipe: Recipe, weights: Weights) -> Outcome:
     """Trains a copy of the model for `recipe.training.steps` steps, at a constant rate, over the batches in turn."""
-    settings, views = recipe.training, needed_views(recipe.alignment)
+    settings, views = recipe.training, needed_views(recipe)
     working = copy.deepcopy(model).train()  # always float32: what runs
     with torch.no_grad():  # a start that both formats can hold
         for weight in working.parameters():

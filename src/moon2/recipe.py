@@ -287,6 +287,11 @@ class TrainingSettings:
     drawn among them and those that the log shows. 0: none are mined."""
     mine_every: int = 500
     """`hard_negatives` only: steps between minings, which embed the whole catalog; the first comes after as many."""
+    teacher: list[str] = field(default_factory=list)
+    """Folders that `moon2 embed` wrote of this catalog with other models, whose similarities between items are learned.
+    Of texts (t) the first folder that has them teaches, and of images (i) likewise; it may be one folder or two."""
+    teacher_weight: float = 1.0
+    """`teacher` only: λ, the weight of L_T beside the other losses."""
     evaluate_every: int = 0
     """Steps between evaluations on queries held out of the training log; the best weights are kept. 0: none are held
     out, and the last weights are kept."""
@@ -308,6 +313,7 @@ class TrainingSettings:
             self.activation_checkpointing,
             "0 to 1",
         )
+        require(self.teacher_weight > 0, "training.teacher_weight", self.teacher_weight, "above 0")
         require(set(self.freeze) < set(PARTS), "training.freeze", self.freeze, f"some of {', '.join(PARTS)}, not all")
         tokens = self.chunk_tokens
         require(tokens is None or tokens >= 1, "training.chunk_tokens", tokens, "1 or more")

@@ -31,10 +31,13 @@ CASES: dict[str, tuple[bool, int | None, float, dict[str, Any]]] = {
     "sharded, one process that can read nothing": (True, 75, 0.0, {"unreadable": range(4)}),
     "minimax, chunks": (False, 75, 0.0, {}),
     "minimax_routing, chunks": (False, 75, 0.0, {"images_from": 4}),
+    "taught, chunks": (False, 75, 0.0, {}),
+    "taught, sharded, one process that can read nothing": (True, 75, 0.0, {"unreadable": range(4)}),
     "LoRA": (False, 75, 0.0, {}),
     "LoRA sharded": (True, 75, 1.0, {"images_from": 4}),
 }
 SETTINGS = {f"{mode},": f"alignment.balance={mode}" for mode in ("minimax", "minimax_routing")}
+SETTINGS["taught,"] = "training.teacher=[random]"
 
 
 def settings_of(case: str) -> list[str]:

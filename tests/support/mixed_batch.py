@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+from torch.nn import functional
 
 from moon2 import Encoder
 from moon2.model.items import Item
@@ -20,6 +21,7 @@ from moon2.train.batches import ChunkLayout, TripletExample, TripletOutline, col
 from moon2.train.gradcache import add_gradients
 from moon2.train.processes import Processes
 from moon2.train.step import triplet_loss
+from moon2.train.teacher import Teacher, TeacherTable
 from support.drawn_shop import TITLES
 from support.small_recipe import small_recipe
 
@@ -83,10 +85,26 @@ def mixed_triplets(*, images_from: int = 0, unreadable: Collection[int] = (4,)) 
         outline = TripletOutline(
             id, None if negative is None else f"not-{colour}", known, (positive.text, negative.text if negative else "")
         )
+        outline = replace(outline, query_id=str(number), query_text=query.text)
         if number in unreadable:
             query, positive, negative = Item(), Item(), None if negative is None else Item()
         triplets.append(TripletExample(query, positive, negative, outline))
     return triplets
+
+
+def random_teacher(examples: Sequence[TripletExample]) -> Teacher:
+    """Teachers of words and of images, of other widths, who lack every seventh item; every process has the same."""
+    keys = [("queries", example.outline.query_id) for example in examples]
+    keys += [("products", example.outline.positive_id) for example in examples]
+    keys += [("products", id) for example in examples if (id := example.outline.negative_id) is not None]
+    kept = [key for number, key in enumerate(dict.fromkeys(keys)) if number % 7]
+    places = {key: number for number, key in enumerate(kept)}
+    random = torch.Generator().manual_seed(2)
+    tables = {}
+    for view, width in (("t", 12), ("i", 20)):
+        own, joint = (torch.randn(len(kept) + 1, width, generator=random) for _ in range(2))
+        tables[view] = TeacherTable(places, functional.normalize(own), functional.normalize(joint))
+    return Teacher(tables)
 
 
 @dataclass
@@ -105,6 +123,7 @@ def gradients(
     *settings: str,
     chunk_tokens: int | None = None,
     checkpointed: float = 0.0,
+    teacher: Teacher | None = None,
 ) -> Gradients:
     """The gradients of a batch, of which each process computes its share.
 
@@ -115,6 +134,7 @@ def gradients(
         settings: of the recipe, such as `alignment.balance=minimax`.
         chunk_tokens: as in the recipe.
         checkpointed: the share of blocks that recompute their activations.
+        teacher: random where the settings name one and none is given.
     """
     processes = processes or Processes(0, 1, torch.device("cpu"))
     model = encoder.model
@@ -124,8 +144,11 @@ def gradients(
     bounds = [round(len(examples) * rank / processes.count) for rank in range(processes.count + 1)]
     shares = [examples[start:end] for start, end in pairwise(bounds)]
     layout = ChunkLayout(encoder.processor, tokens=chunk_tokens, always_images=processes.count > 1)
-    batch = collate(shares[processes.rank], [[example.outline for example in share] for share in shares], layout)
-    result = add_gradients(model, batch, triplet_loss, small_recipe(*RECIPE, *settings), 3, processes, nullcontext())
+    recipe = small_recipe(*RECIPE, *settings)
+    teacher = teacher or (random_teacher(examples) if recipe.training.teacher else None)
+    outlines = [[example.outline for example in share] for share in shares]
+    batch = collate(shares[processes.rank], outlines, layout, teacher.taught if teacher else None)
+    result = add_gradients(model, batch, triplet_loss, recipe, 3, processes, nullcontext())
     processes.average_gradients(model.parameters())
     found = {}
     for name, weights in model.named_parameters():

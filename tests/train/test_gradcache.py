@@ -34,6 +34,17 @@ def test_chunks_give_the_gradients_of_one_pass(encoder: Encoder, tokens: int) ->
     assert_same(gradients(encoder, mixed_triplets()), gradients(encoder, mixed_triplets(), chunk_tokens=tokens))
 
 
+def test_a_teacher_of_words_and_one_of_images_teach_in_chunks_what_they_do_at_once(encoder: Encoder) -> None:
+    setting = "training.teacher=[random]"
+    at_once = gradients(encoder, mixed_triplets(), None, setting)
+    assert_same(at_once, gradients(encoder, mixed_triplets(), None, setting, chunk_tokens=75))
+    untaught = gradients(encoder, mixed_triplets())
+    assert at_once.log["teacher"] > 0
+    torch.testing.assert_close(at_once.loss, untaught.loss + at_once.log["teacher"])
+    torch.testing.assert_close(at_once.of["dual_alignment"], untaught.of["dual_alignment"])
+    assert sum(not torch.allclose(untaught.of[name], at_once.of[name]) for name in untaught.of) > len(untaught.of) // 2
+
+
 def test_a_batch_with_hardly_an_image_may_have_chunks_without_one(encoder: Encoder) -> None:
     triplets = mixed_triplets(images_from=7)
     assert_same(gradients(encoder, triplets), gradients(encoder, triplets, chunk_tokens=60))

@@ -51,7 +51,7 @@ def batch_of(encoder: Encoder, examples: Sequence[TripletExample]) -> TripletBat
 def loss_of(encoder: Encoder, batch: TripletBatch, recipe: Recipe, step: int = 0) -> StepResult:
     """One chunk, one process: the batch through the network, and the loss of its views."""
     (items,) = batch.chunks
-    views = encoder.model(items, needed_views(recipe.alignment))
+    views = encoder.model(items, needed_views(recipe))
     return triplet_loss(views, batch.masks, encoder.model.dual_alignment, recipe, step)
 
 

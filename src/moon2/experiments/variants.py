@@ -57,7 +57,13 @@ def peers(recipe: Recipe) -> list[Variant]:
         Variant("fixed 12:3:2 mixture (MOON)", (mixture, *equal), published="MOON (predecessor)"),
         Variant(
             "sentence-transformers",
-            (*dense, "augmentations.use=none", "training.hard_negatives=0", "training.dimensions=null"),
+            (
+                *dense,
+                "augmentations.use=none",
+                "training.hard_negatives=0",
+                "training.dimensions=null",
+                "training.teacher=[]",
+            ),
             trainer=f"{PEERS}.sentence_transformers:train",
         ),
     ]

@@ -6,8 +6,8 @@ processes of a run only exchange vectors.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from moon2.model.item_batch import ItemBatch
 from moon2.model.items import Item
 from moon2.model.processor import Processor, ReadItem
+from moon2.views import View
 
 
 @dataclass
@@ -27,6 +28,7 @@ class TripletOutline:
         known_positive_ids: every product known to answer the query.
         own_texts: of the positive and the negative, whatever text stands in their place.
         texts: the text that is drawn for each of the two.
+        query_id, query_text: of the query.
     """
 
     positive_id: str
@@ -34,6 +36,8 @@ class TripletOutline:
     known_positive_ids: frozenset[str]
     own_texts: tuple[str, str] = ("", "")
     texts: tuple[str, str] = ("", "")
+    query_id: str = ""
+    query_text: str = ""
 
 
 @dataclass
@@ -76,6 +80,25 @@ class TripletMasks:
 
 
 @dataclass
+class TaughtView:
+    """What a teacher makes of one view of a batch's N items: the B queries, the B positives, then the negatives.
+
+    Attributes:
+        own: [N, E] float32 of unit length, of the view; zeros for an item without.
+        joint: [N, E], of the whole item.
+        counts: [N] bool, the items that are taught, each once.
+    """
+
+    own: Tensor
+    joint: Tensor
+    counts: Tensor
+
+    def to(self, device: torch.device | str) -> TaughtView:
+        """The same on another device."""
+        return TaughtView(*(part.to(device, non_blocking=True) for part in (self.own, self.joint, self.counts)))
+
+
+@dataclass
 class TripletBatch:
     """One process's share of a batch of B triplets: its queries, its positives, then the negatives that they have.
 
@@ -86,6 +109,7 @@ class TripletBatch:
             processes are put one after another.
         masks: of the whole batch.
         tokens: its share's tokens.
+        taught: by view, what a teacher makes of the whole batch; nothing without one.
     """
 
     chunks: list[ItemBatch]
@@ -93,6 +117,7 @@ class TripletBatch:
     order: Tensor
     masks: TripletMasks
     tokens: int
+    taught: dict[View, TaughtView] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -141,7 +166,10 @@ class ChunkLayout:
 
 
 def collate(
-    examples: Sequence[TripletExample], shares: Sequence[Sequence[TripletOutline]], layout: ChunkLayout
+    examples: Sequence[TripletExample],
+    shares: Sequence[Sequence[TripletOutline]],
+    layout: ChunkLayout,
+    teacher: Callable[[Sequence[TripletOutline]], dict[View, TaughtView]] | None = None,
 ) -> TripletBatch:
     """One process's share of a batch.
 
@@ -149,6 +177,7 @@ def collate(
         examples: of the share.
         shares: the outlines of each process's share, this one's among them.
         layout: how items become rows.
+        teacher: `Teacher.taught` of the run's teacher, if it has one.
     """
     items = [example.query for example in examples] + [example.positive for example in examples]
     items += [example.negative for example in examples if example.negative is not None]
@@ -162,12 +191,14 @@ def collate(
         [np.arange(start + size, start + 2 * size) for start, size in zip(starts, sizes, strict=False)],
         [np.arange(start + 2 * size, end) for start, size, end in zip(starts, sizes, starts[1:], strict=False)],
     ]
+    outlines = [outline for share in shares for outline in share]
     return TripletBatch(
         chunks=chunks,
         counts=counts,
         order=torch.from_numpy(np.concatenate([place for part in parts for place in part])),
-        masks=triplet_masks([outline for share in shares for outline in share]),
+        masks=triplet_masks(outlines),
         tokens=sum(chunk.read_tokens for chunk in chunks),
+        taught=teacher(outlines) if teacher else {},
     )
 
 

@@ -20,12 +20,12 @@ from moon2.model.processor import Processor
 from moon2.recipe import Recipe
 from moon2.train.batches import ChunkLayout, TripletBatch
 from moon2.train.processes import Processes
-from moon2.train.step import StepResult, TripletLoss, needed_views
+from moon2.train.step import StepResult, TripletLoss, needed_views, taught
 
 
 def chunk_layout(model: MoonModel, processor: Processor, recipe: Recipe, processes: int) -> ChunkLayout:
     """How the items of a batch are laid out for `add_gradients`, in a run of so many processes."""
-    views = needed_views(recipe.alignment)
+    views = needed_views(recipe)
     return ChunkLayout(
         processor,
         joint=model.joint_rows(views),
@@ -59,7 +59,7 @@ def add_gradients(
         The loss, without gradient: NaN where a vector has no length. Weights so large that norms overflow give such
         vectors, and a loss that stands still at an ordinary value.
     """
-    views = needed_views(recipe.alignment)
+    views = needed_views(recipe)
     chunks = batch.chunks
     # All processes run the network equally often, since those that share weights wait for each other.
     rounds = processes.largest(len(chunks))
@@ -85,6 +85,10 @@ def add_gradients(
         recipe,
         step,
     )
+    if batch.taught:
+        result = taught(
+            result, gathered, {view: part.to(processes.device) for view, part in batch.taught.items()}, recipe
+        )
     result.loss.backward()
     has_length = (gathered.vectors["mm"].detach().norm(dim=-1) > 0.5) | ~gathered.has("mm")
     slopes = [[_slope(leaf) for leaf in tensors] for tensors in leaves]

@@ -18,6 +18,7 @@ from moon2.model.encoder_folder import class_path, read_encoder_config, read_ori
 from moon2.model.moon_model import MoonModel
 from moon2.recipe import BackboneSettings, ExpertSettings, InputSettings, Recipe, RecipeError, TinySettings
 from moon2.run_folder import RunFolder
+from moon2.train.teacher import Teacher
 
 Settings = BackboneSettings | TinySettings | ExpertSettings | InputSettings
 
@@ -67,8 +68,9 @@ def new_encoder(recipe: Recipe, texts: Iterable[str], network: type[MoonModel]) 
     return Encoder.from_pretrained(recipe.init, "cpu", network, inputs=recipe.input, dtype=recipe.backbone.dtype)
 
 
-def fingerprint(recipe: Recipe) -> Iterator[str]:
-    """Hashes of the encoder that the recipe starts from, so that a run never goes on from a retrained one."""
+def fingerprint(recipe: Recipe, teacher: Teacher | None = None) -> Iterator[str]:
+    """Hashes of the encoder that a run starts from, and of its teacher, so that it never goes on with others."""
+    yield from teacher.identities if teacher else ()
     if recipe.init is not None:
         for path in sorted(read_encoder_config(recipe.init)[0].glob("*.safetensors")):
             with path.open("rb") as file:

@@ -20,9 +20,10 @@ from moon2.objective.alignment import inter_product, intra_product
 from moon2.objective.balance import load_balance, objective_weights, sparsity
 from moon2.objective.matryoshka import shortened
 from moon2.objective.sample_filter import margin_at, reliability, sample_weights
+from moon2.objective.teacher import teacher_loss
 from moon2.objective.total import LossParts, total_loss
 from moon2.recipe import AlignmentSettings, Recipe
-from moon2.train.batches import TripletMasks
+from moon2.train.batches import TaughtView, TripletMasks
 from moon2.views import INTER_OBJECTIVES, INTRA_OBJECTIVES, OBJECTIVES, VIEWS, Objective, View
 
 
@@ -107,8 +108,38 @@ def triplet_loss(views: Views, masks: TripletMasks, dual_alignment: Tensor, reci
     return StepResult(total, log)
 
 
-def needed_views(settings: AlignmentSettings) -> tuple[View, ...]:
-    """The views that the trained objectives compare; mm always, since it is what is searched and filtered by."""
+def taught(result: StepResult, views: Views, teacher: Mapping[View, TaughtView], recipe: Recipe) -> StepResult:
+    """A step with λ · L_T added, the loss of what a teacher makes of the batch (ours).
+
+        L_T = Σ_u Σ_{v ∈ {u, mm}} KL( softmax(s_teacher / 0.05) ‖ softmax(s_{u→v} / 0.07) )
+
+    u are the views that a teacher has, t or i or both. At several lengths of the vectors it is the mean, as L_total is.
+
+    Args:
+        result: of the batch without a teacher.
+        views: of queries, positives and negatives, of the whole batch.
+        teacher: of the same items, on the same device, by u.
+        recipe: λ, and the lengths of the vectors.
+    """
+    losses = []
+    for length in recipe.training.trained_lengths(views.vectors["mm"].shape[1]):
+        vectors = {view: shortened(whole, length) for view, whole in views.vectors.items()}
+        for u, part in teacher.items():
+            counts = part.counts & views.has(u)
+            losses.append(teacher_loss(vectors[u], vectors[u], part.own, part.own, counts))
+            losses.append(teacher_loss(vectors[u], vectors["mm"], part.own, part.joint, counts))
+    total = 2 * len(teacher) * torch.stack(losses).mean()
+    return StepResult(result.loss + recipe.training.teacher_weight * total, result.log | {"teacher": total.detach()})
+
+
+def needed_views(recipe: Recipe) -> tuple[View, ...]:
+    """The views that are compared: by the trained objectives, mm always, since it is what is searched and filtered by.
+
+    A teacher may have any.
+    """
+    if recipe.training.teacher:
+        return VIEWS
+    settings = recipe.alignment
     compared = {view for objective in settings.shares for view in (objective.query, objective.product)}
     return tuple(view for view in VIEWS if view in compared | {"mm"})
 

@@ -25,6 +25,7 @@ from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.records import Product, Query
 from moon2.train.augmentations import draw_augmentations
 from moon2.train.batches import ChunkLayout, TripletBatch, TripletExample, TripletOutline, collate
+from moon2.train.teacher import Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class TripletStream(Dataset[TripletExample]):
     """`length` examples: every triplet once an epoch, each epoch in an order of its own.
 
     Attributes:
+        teacher: of the run; None without one.
         hard_negatives: of each triplet, ids of mined negatives beside its own; None where none were mined. It is set
             before a loader starts, whose processes have copies of the stream.
     """
@@ -48,6 +50,7 @@ class TripletStream(Dataset[TripletExample]):
         length: int,
         seed: int,
         opener: ImageOpener = open_image,
+        teacher: Teacher | None = None,
     ) -> None:
         self.triplets = triplets
         self.catalog = catalog
@@ -57,6 +60,7 @@ class TripletStream(Dataset[TripletExample]):
         self.length = length
         self.seed = seed
         self.opener = opener
+        self.teacher = teacher
         self.hard_negatives: Sequence[Sequence[str]] | None = None
         self._warned: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
@@ -87,7 +91,15 @@ class TripletStream(Dataset[TripletExample]):
             self._texts(negative_id, self._augmenting(index, 1)),
             strict=True,
         )
-        return TripletOutline(triplet.positive_id, negative_id, triplet.known_positive_ids, own_texts, texts)
+        return TripletOutline(
+            triplet.positive_id,
+            negative_id,
+            triplet.known_positive_ids,
+            own_texts,
+            texts,
+            triplet.query.id,
+            triplet.query.text,
+        )
 
     def _draw(self, index: int) -> tuple[Triplet, np.random.Generator, str | None]:
         """The triplet, the generator of its image transforms, and its negative."""
@@ -189,7 +201,8 @@ class TripletBatches(Dataset[TripletBatch]):
             else [self.stream.outline(int(number)) for number in share]
             for rank, share in enumerate(shares)
         ]
-        return collate(examples, outlines, self.layout)
+        teacher = self.stream.teacher
+        return collate(examples, outlines, self.layout, teacher.taught if teacher else None)
 
 
 def transform_image(image: Image.Image, settings: ImageTransformSettings, random: np.random.Generator) -> Image.Image:

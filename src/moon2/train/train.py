@@ -96,9 +96,9 @@ def train(
 
     Raises:
         UserError: `data` or `out` is missing; or a plan is asked for a backbone whose sizes are not known.
-        RecipeError: `out` holds another run, or was trained by a different recipe; the recipe uses augmentations and
-            the catalog has none; or it contradicts the encoder that it starts from.
-        CatalogError, BackboneError, EncoderError: the data, the backbone or that encoder cannot be used.
+        RecipeError: `out` holds another run, or one by a different recipe; the recipe uses augmentations that the
+            catalog lacks, or a teacher of another catalog; or it contradicts the encoder that it starts from.
+        CatalogError, BackboneError, EncoderError, VectorFolderError: what is read cannot be used.
         FolderInUseError: another process is training in `out`.
         DivergenceError: a loss, a gradient or a weight is no longer a number.
     """
@@ -183,6 +183,7 @@ def prepare_run(
     from moon2.train.augmentations import augmentation_texts, require_augmentations
     from moon2.train.start import complete_recipe, fingerprint, new_encoder
     from moon2.train.stream import TripletStream
+    from moon2.train.teacher import open_teacher
     from moon2.train.validation import hold_out
 
     network = network or MoonModel
@@ -194,9 +195,10 @@ def prepare_run(
     if settings.evaluate_every:
         held_out = hold_out(triplets, catalog.ids("train"), settings.validation_queries, settings.seed)
         triplets = held_out.training
+    teacher = open_teacher(settings.teacher, catalog, triplets)
     texts = [*tokenizer_texts(catalog, triplets, recipe.input)]
     if _is_first_process():
-        more = chain(augmentation_texts(catalog, recipe.augmentations), fingerprint(recipe))
+        more = chain(augmentation_texts(catalog, recipe.augmentations), fingerprint(recipe, teacher))
         run.begin(recipe, _fingerprint(texts, triplets, more), resume=resume)
     encoder = new_encoder(recipe, texts, network)
     if _is_first_process():
@@ -216,6 +218,7 @@ def prepare_run(
         length=settings.steps * settings.batch_size,
         seed=settings.seed,
         opener=caching_opener(settings.image_cache_gb),
+        teacher=teacher,
     )
     return PreparedRun(recipe, catalog, encoder, stream, held_out if held_out and held_out.interactions else None)
 
@@ -358,8 +361,7 @@ def finish_run(
                 shutil.copytree(best[0] / ADAPTER, run.adapter, dirs_exist_ok=True)
             encoder = Encoder.from_pretrained(best[0], device="cpu", network=network_of(encoder.model))
             weights = None
-        triplets = len(prepared.stream.triplets)
-        encoder.card = model_card(prepared.recipe, prepared.catalog, triplets, encoder.dimensions)
+        encoder.card = model_card(prepared.recipe, prepared.catalog, len(prepared.stream.triplets), encoder.dimensions)
         encoder.save_pretrained(run.model, weights)
         if best is not None and (best[0] / FUSIONS).is_file():  # weights chosen by an older moon2 have none
             shutil.copyfile(best[0] / FUSIONS, run.model / FUSIONS)

@@ -37,13 +37,15 @@ def train(*, data: Path, out: Path, recipe: Recipe, resume: bool = False) -> Tra
         data: folder of the catalog.
         out: folder of the run.
         recipe: every setting; filter, objectives and balance are not used, `training.evaluate_every` and
-            `training.hard_negatives` must be 0, and `training.dimensions` left out.
+            `training.hard_negatives` must be 0, `training.dimensions` and `training.teacher` left out.
         resume: go on from the last checkpoint in the run's folder, if there is one.
     """
     for name in ("evaluate_every", "hard_negatives"):
         value = getattr(recipe.training, name)
         require(value == 0, f"training.{name}", value, "0 for sentence-transformers' trainer")
-    require(not recipe.training.dimensions, "training.dimensions", recipe.training.dimensions, "left out for this peer")
+    for name in ("dimensions", "teacher"):
+        value = getattr(recipe.training, name)
+        require(not value, f"training.{name}", value, "left out for this peer")
     started = time.monotonic()
     run = RunFolder(out)
     with training_lock(out):
