@@ -10,7 +10,9 @@ from moon2.records import Interaction, Product, Query, RecordError
 if TYPE_CHECKING:
     from moon2.model.encoder import Encoder
 
-__all__ = ["Encoder", "Interaction", "Product", "Query", "RecordError"]
+    __version__: str
+
+__all__ = ["Encoder", "Interaction", "Product", "Query", "RecordError", "__version__"]
 
 
 def __getattr__(name: str) -> object:
@@ -19,4 +21,8 @@ def __getattr__(name: str) -> object:
         from moon2.model.encoder import Encoder
 
         return Encoder
+    if name == "__version__":  # the number stands in pyproject.toml alone
+        from importlib.metadata import version
+
+        return version("moon2")
     raise AttributeError(f"module 'moon2' has no attribute {name!r}")
