@@ -248,9 +248,9 @@ def test_a_machine_without_memory_is_no_fault_of_the_image(monkeypatch: pytest.M
 )
 def test_unreadable_image_says_which_and_why(image: Any, reason: str) -> None:
     with pytest.raises(ImageError) as caught:
-        open_image(image, "product '17': image 0")
+        open_image(image, "product '17': image 1")
     message = str(caught.value)
-    assert message.startswith("product '17': image 0")
+    assert message.startswith("product '17': image 1")
     assert reason in message
     assert "\n" not in message
 

@@ -23,6 +23,13 @@ def test_a_file_by_its_name_or_its_folders(tmp_path: Path) -> None:
     assert did_you_mean_file(tmp_path / "nowhere") == ""
 
 
+def test_a_pattern_that_the_shell_expanded(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").touch()
+    message = f"unrecognized arguments: {tmp_path / 'b.csv'} {tmp_path / 'c.csv'}"
+    assert "write a pattern in quotes" in did_you_mean_option(message, OPTIONS)
+    assert did_you_mean_option("unrecognized arguments: nowhere.csv", OPTIONS) == ""
+
+
 @pytest.mark.parametrize(
     ("message", "meant"),
     [

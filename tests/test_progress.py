@@ -22,6 +22,16 @@ def test_a_log_file_gets_a_line_at_the_start_and_at_the_end(capsys: pytest.Captu
     assert notice == "half of it is done" and last.endswith("loss=999")
 
 
+def test_without_a_total_it_is_as_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar(desc="import shop.csv", unit="products") as bar:
+        bar.update(72)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(",")[0] for line in lines] == [
+        "import shop.csv: 0 products",
+        "import shop.csv: 72 products",
+    ]
+
+
 def test_between_them_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     assert [*progress_bar([1, 2, 3], desc="read", miniters=1)] == [1, 2, 3]

@@ -172,6 +172,7 @@ def make_parser(function: Callable[..., object], command: str) -> ArgumentParser
         description=re.split(r"\n\s*(?:Args|Returns|Raises):\n", doc)[0],
         formatter_class=Formatter,
         exit_on_error=False,
+        allow_abbrev=False,  # "--training.step" is a mistake, not "--training.steps"
     )
     parser.add_argument("--config", action="config", help="YAML file of options; those typed here win over it")
     # `main` takes it away; it is here to be explained.

@@ -100,7 +100,7 @@ def open_image(source: ImageSource, where: str = "image", read_at: ReadingSize |
     Args:
         source: see `ImageSource`. Arrays and tensors hold 0–255 as uint8 or 0–1 as floats. URLs are refused: nothing is
             downloaded here.
-        where: how the error names the image, such as "product '17': image 0".
+        where: how the error names the image, such as "product '17': image 1".
         read_at: the size at which it will be read. An image that `is_clearly_larger` comes scaled to exactly that size;
             any other, and any where nothing is given, comes at its own.
 

@@ -14,6 +14,8 @@ _UNKNOWN_OPTION = (
     re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<option>[^']+)'"),
     re.compile(r"Option '(?P<option>[^']+)' is not accepted"),
 )
+# The shell put the names of files in the place of a pattern.
+_SURPLUS = re.compile(r"unrecognized arguments: ([^-].*?)(?: |$)")
 _NO_FILE = re.compile(r"File does not exist: '([^']+)'")
 
 
@@ -45,6 +47,8 @@ def did_you_mean_option(message: str, options: Iterable[str]) -> str:
     """
     if missing := _NO_FILE.search(message):
         return did_you_mean_file(missing[1])
+    if (surplus := _SURPLUS.search(message)) and Path(surplus[1]).exists():
+        return "; several files in the place of one: write a pattern in quotes, such as 'export/*.parquet';"
     for pattern in _UNKNOWN_OPTION:
         if found := pattern.search(message):
             names = found.groupdict()

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 30.0
-PLAIN_LINE = "{desc}: {n_fmt} of {total_fmt} {unit}, {elapsed}, {remaining} left{postfix}"
+PLAIN_LINE = "{desc}: {n_fmt} of {total_fmt}{unit}, {elapsed}, {remaining} left{postfix}"
+PLAIN_LINE_WITHOUT_TOTAL = "{desc}: {n_fmt}{unit}, {elapsed}{postfix}"
 _is_quiet = False
 
 
@@ -23,10 +24,10 @@ def progress_bar(*items: Any, **options: Any) -> tqdm[Any]:
     """A bar of tqdm, with its options; a log file gets whole lines, at the start, every half minute and at the end."""
     from tqdm.auto import tqdm
 
+    options["unit"] = f" {options.get('unit', 'it')}"  # tqdm writes it right behind the number
     options["disable"] = _is_quiet or options.get("disable", False)
     if not sys.stderr.isatty() and "notebook" not in tqdm.__mro__[1].__module__ and not options["disable"]:
-        if options.get("total") is not None:
-            options.setdefault("bar_format", PLAIN_LINE)
+        options.setdefault("bar_format", PLAIN_LINE if options.get("total") is not None else PLAIN_LINE_WITHOUT_TOTAL)
         options |= {"file": _Lines(sys.stderr), "mininterval": SECONDS_BETWEEN_LINES, "maxinterval": float("inf")}
     return tqdm(*items, **options)
 

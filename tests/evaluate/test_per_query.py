@@ -84,7 +84,11 @@ def test_a_file_that_is_missing_or_something_else_is_one_line(tmp_path: Path) ->
     table = pq.read_table(tmp_path / "scores.parquet").drop_columns("hit_5")
     pq.write_table(table, tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("text")
-    for name, reason in (("other", "no column hit_5"), ("text", "cannot be read"), ("missing", "cannot be read")):
+    for name, reason in (
+        ("other", "no column hit_5"),
+        ("text", "cannot be read"),
+        ("missing", "there are no scores of that model yet"),
+    ):
         with pytest.raises(EvaluationError, match=f"{name}.parquet: .*{reason}.*run `moon2 evaluate`") as error:
             read_query_scores(tmp_path / f"{name}.parquet")
         assert "\n" not in str(error.value)

@@ -192,7 +192,7 @@ def test_a_length_that_was_not_trained_is_warned_of_once(
 
 
 def test_a_bad_item_is_named(encoder: Encoder) -> None:
-    with pytest.raises(EncoderError, match=r"^item 1: product '17': image 0: cannot be read as an image") as caught:
+    with pytest.raises(EncoderError, match=r"^item 1: product '17': image 1: cannot be read as an image") as caught:
         encoder.encode(["navy", Product("17", images=[b"broken"])])
     assert "skip_bad" in str(caught.value) and "\n" not in str(caught.value)
 

@@ -218,7 +218,7 @@ def test_a_bad_row_is_set_aside_and_tried_again(
     assert result.rejected == {"unreadable_image": 1, "nothing_to_embed": 1}
     rejects = VectorFolder.open(out).rejects()
     assert [(reject.row, reject.id, reject.dropped) for reject in rejects] == [(2, "p1", "image"), (5, "p4", "row")]
-    assert "product 'p4': image 0" in rejects[1].message and "no such file" in rejects[1].message
+    assert "product 'p4': image 1" in rejects[1].message and "no such file" in rejects[1].message
     rows = table_of(out, "products")
     assert rows["t"][1] == rows["mm"][1] and rows["t"][1] and rows["i"][1] is None
     assert [rows[view][4] for view in VIEWS] == [None] * 3
@@ -337,7 +337,7 @@ def test_the_result_reads_well(tmp_path: Path) -> None:
         tmp_path, {"products": 1200, "queries": 30}, 30, 1200, 2, {"unreadable_image": 1}, 5.0, 3.0
     )
     assert str(result).splitlines() == [
-        f"{tmp_path}: 1,200 products, 30 queries; 30 embedded in 5 s (10 a second)",
+        f"{tmp_path}: 1,200 products, 30 queries; 30 embedded in 5 s (once loaded, 10 a second)",
         "1,200 unchanged and kept, 2 no longer in the catalog and removed",
         f"not embedded as they are, see {tmp_path}/rejects.parquet: unreadable_image 1",
     ]

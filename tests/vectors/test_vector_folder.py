@@ -17,7 +17,7 @@ from moon2.vectors.vector_folder import VectorFolder, VectorFolderError, VectorI
 from moon2.vectors.vector_writer import VectorWriter, stored_rows
 from moon2.views import View
 
-REJECT = Reject(3, "p3", "image", "unreadable_image", "product 'p3': image 0: cannot be read")
+REJECT = Reject(3, "p3", "image", "unreadable_image", "product 'p3': image 1: cannot be read")
 
 
 def info_of(

@@ -57,8 +57,8 @@ def evaluate(
     with its 95 % bootstrap interval, and labels predicted without a classifier. Where the log has grades, nDCG@10
     and MRR@10 too; a grade is the gain of its product. The same figures are written as
     JSON, and what each query scored as Parquet beside it. Keyword search (BM25) and the hybrid of it with the
-    encoder stand beside. With --against, the differences to another model, their
-    intervals, and how often chance alone makes such a difference (p).
+    encoder stand beside. With --against, the differences to another model, their intervals, and how often chance
+    alone makes such a difference (p).
 
     MODEL may also be an index: then all that it holds is searched, by vectors, words and both, and within the
     category of what is sought; --against another one says what its storage or settings cost.

@@ -84,7 +84,7 @@ def caution(evaluation: Evaluation) -> list[str]:
     """What must be known before the figures are read: that there are no test queries, or few; else empty."""
     if not evaluation.queries:
         return [
-            "no test queries: search quality was not measured",
+            "no test queries: search quality was not measured; give the log a split, or use `moon2 benchmark build`",
             "a photo that finds its own title only shows that the two are aligned",
         ]
     scored = max(evaluation.scored.values(), default=0)

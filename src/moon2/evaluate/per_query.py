@@ -136,13 +136,15 @@ def read_query_scores(path: Path) -> tuple[dict[str, QueryScores], str]:
     Raises:
         EvaluationError: there is no such file, or it is something else.
     """
+    if not path.exists():
+        raise EvaluationError(f"{path}: there are no scores of that model yet; run `moon2 evaluate` on it first")
     try:
         table = pq.read_table(path)
         if missing := [name for name in COLUMNS if name not in table.column_names]:
             raise ValueError(f"it has no column {missing[0]}")
     except (OSError, pa.ArrowException, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise EvaluationError(f"{path}: cannot be read ({reason}); run `moon2 evaluate` on that model first") from None
+        raise EvaluationError(f"{path}: cannot be read ({reason}); run `moon2 evaluate` on that model again") from None
     names = np.array(table["direction"].to_pylist())
     ids = np.array(table["query_id"].to_pylist(), dtype=object)
     counts = table["occurrence"].to_numpy()

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 from moon2.errors import UserError
+from moon2.meant import did_you_mean_file
 
 
 def heatmap(
@@ -44,6 +45,9 @@ def heatmap(
         raise UserError(f"heatmap: --out is {out}; it must end in .png or .html")
     if not image and not text.strip():
         raise UserError("heatmap: there is nothing to look at; give --image FILE, --text WORDS, or both")
+    for path in map(Path, image):
+        if not path.is_file():
+            raise UserError(f"heatmap: {path}: there is no such image file{did_you_mean_file(path)}")
     from moon2.run_folder import RunFolder
 
     model = RunFolder(run).require_model()

@@ -107,7 +107,9 @@ class Processor:
             raise ItemError(f"{where}: has neither text{fields} nor an image to embed")
         limit = 0 if set(views) == {"t"} else self.settings.max_images
         read_at = read_at or self.reading_size
-        opened = [opener(image, f"{where}: image {index}", read_at) for index, image in enumerate(images[:limit])]
+        opened = [
+            opener(image, f"{where}: image {number}", read_at) for number, image in enumerate(images[:limit], start=1)
+        ]
         if transform_image is not None:
             opened = [transform_image(image) for image in opened]
         return Item("" if set(views) == {"i"} else text.strip(), opened)

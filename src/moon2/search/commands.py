@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from moon2.catalog.store import Catalog
 from moon2.files import exclusive_lock, write_text_atomic
+from moon2.meant import did_you_mean_file
 from moon2.progress import progress_bar
+from moon2.search.errors import ProductIndexError
 from moon2.search.versions import is_remote
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ def search(
     from moon2.search.index import Index
     from moon2.search.show import Found
 
+    if image is not None and not image.is_file():
+        raise ProductIndexError(f"{image}: there is no such photo{did_you_mean_file(image)}")
     opened = Index.open(index, model=model)
     hits = opened.search(text, image, like=like, where=where, limit=limit, hybrid=hybrid, exact=exact)
     in_colour = sys.stdout.isatty() and os.environ.get("COLORTERM") in ("truecolor", "24bit")

@@ -68,7 +68,7 @@ class EmbeddingResult:
     def __str__(self) -> str:
         rows = ", ".join(f"{number:,} {what}" for what, number in self.counts.items())
         speed = f"{self.new / max(self.work_seconds, 1e-9):.0f} a second"
-        lines = [f"{self.folder}: {rows}; {self.new:,} embedded in {self.seconds:.0f} s ({speed})"]
+        lines = [f"{self.folder}: {rows}; {self.new:,} embedded in {self.seconds:.0f} s (once loaded, {speed})"]
         if self.kept or self.gone:
             lines.append(f"{self.kept:,} unchanged and kept, {self.gone:,} no longer in the catalog and removed")
         if self.rejected:

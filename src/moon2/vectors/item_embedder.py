@@ -120,7 +120,7 @@ class ItemEmbedder:
         for place, problem in found.problems.items():
             row, image = places[place]
             # Opened alone, every image is called the first.
-            named = problem.message.replace(": image 0", f": image {image}", 1)
+            named = problem.message.replace(": image 1", f": image {image + 1}", 1)
             problems.setdefault(row, Problem("image", named))
         return places, Embedded(found.vectors, problems)
 
@@ -178,7 +178,7 @@ class ItemEmbedder:
         """With the images open that are read; None where the record lacks the views."""
         where = f"{'product' if isinstance(record, Product) else 'query'} {record.id!r}"
         size = self.encoder.reading_size if isinstance(self.encoder, EncoderAdapter) else None
-        images = [open_image(image, f"{where}: image 0", size) for image in self.images_read(record, views)]
+        images = [open_image(image, f"{where}: image 1", size) for image in self.images_read(record, views)]
         if not images and (views == ("i",) or not self.text_read(record).strip()):
             return None
         if isinstance(record, Product):

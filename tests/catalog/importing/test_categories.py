@@ -69,6 +69,15 @@ def test_no_category_is_none(cell: object) -> None:
     assert read(cell) == [()]
 
 
+def test_slashes_with_spaces_split_where_one_path_of_the_column_shows_it() -> None:
+    assert read("Living / Chairs / Wing chairs", "Lamps / Floor lamps", "24/7 wear") == [
+        ("Living", "Chairs", "Wing chairs"),
+        ("Lamps", "Floor lamps"),
+        ("24/7 wear",),
+    ]
+    assert read("Lamps / Floor lamps") == [("Lamps / Floor lamps",)]
+
+
 def test_a_slash_splits_only_after_a_known_root() -> None:
     assert read("Shoes/Boots", "Shoes/Sandals", "24/7 wear", "Hoodies/Sweatshirts") == [
         *[("Shoes", "Boots"), ("Shoes", "Sandals"), ("24/7 wear",), ("Hoodies/Sweatshirts",)]

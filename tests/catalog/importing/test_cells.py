@@ -16,7 +16,10 @@ def test_cells_become_text() -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    ["", " ", None, float("nan"), "NULL", "null", "nan", "NaN", "None", "N/A", "n/a", "-", "--", "#N/A", "NA", "\\N"],
+    [
+        *["", " ", None, float("nan"), "NULL", "null", "nan", "NaN", "None", "N/A", "n/a", "-", "--", "#N/A", "NA"],
+        *["\\N", "k. A.", "k.A.", "n/v", "n. v.", "s/d", "Keine Angabe", "não informado", "brak", "nie dotyczy", "无"],
+    ],
 )
 def test_words_for_nothing_are_nothing(cell: object) -> None:
     assert is_empty(cell)
@@ -24,7 +27,10 @@ def test_words_for_nothing_are_nothing(cell: object) -> None:
     assert as_list(cell) == []
 
 
-@pytest.mark.parametrize("cell", ["0", 0, "Na", "no", "nano", "-5", "none of these", False])
+@pytest.mark.parametrize(
+    "cell",
+    ["0", 0, "Na", "no", "nano", "-5", "none of these", False, "ka", "nd", "K.A. Müller", "S/M", "not applicable here"],
+)
 def test_other_words_are_something(cell: object) -> None:
     assert not is_empty(cell)
 

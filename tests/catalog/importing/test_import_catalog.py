@@ -201,22 +201,103 @@ def test_a_dry_run_shows_three_products_and_writes_nothing(
     assert main([*map(str, command)]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert sorted(tmp_path.rglob("*")) == before
-    assert shown[-12:] == [
+    assert shown[-15:] == [
         "  attributes ← colour",
         "log.csv, the search log:",
         "  text ← query",
         "  positives ← purchased_id",
+        "  no column for split: all is for training; `moon2 benchmark build` then makes a test of the catalog",
         "  not used: day",
         "the first products:",
         '  0: "Mat 0", Home > Mats, 5.00, 1 image, colour: red',
         '  1: "Mat 1", Home > Mats, 1 image, colour: red',
         '  2: "Mat 2", Home > Mats, 5.00, 1 image, colour: red',
+        "the first queries:",
+        '  "mat": positive 1',
         "left out: shop.csv row 2: product '1': price 'cheap' is not a number of at least 0; write it like 1299.50; "
         "the product is kept without its price",
-        "of the first 5 rows: 5 products; 0 rows put aside, 1 parts dropped (bad_price 1); "
+        "of the first 5 rows: 5 products; 0 rows put aside, 1 part dropped (bad_price 1); "
         "products with title 5, image 5, price 4, category 5",
         "nothing was written",
     ]
+
+
+def test_a_dry_run_shows_queries_and_one_line_for_each_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(i, f"Mat {i}", "auf Anfrage", "gone.png" if i == 4 else "k. A.") for i in range(5)]
+    shop = write_csv(tmp_path / "shop.csv", [("sku", "name", "UVP", "Bild"), *rows])
+    events = [(0, "Einblendung"), (1, "Bestellung"), (2, "Klick")]
+    log = write_csv(
+        tmp_path / "log.csv", [("Suchbegriff", "Artikelnr", "Aktion"), *[("rote Matte", *event) for event in events]]
+    )
+    assert main(["import", str(shop), "--out", str(tmp_path / "out"), "--log", str(log), "--dry_run"]) == 0
+    shown = capsys.readouterr().out
+    assert '\n  "rote Matte": positive 1; negative 0\n' in shown
+    left_out = [line.split("product ")[1] for line in shown.splitlines() if line.startswith("left out")]
+    assert [line[: line.index(" (") if " (" in line else 20] for line in left_out] == [
+        "'0': price 'auf Anfr",
+        "'0': image 1: 'k. A.",
+        "'4': image 1",
+    ]
+
+
+def test_a_query_that_was_only_clicked_says_what_would_make_it_an_answer(tmp_path: Path) -> None:
+    shop = write_csv(tmp_path / "shop.csv", [("sku", "name"), (1, "Mat"), (2, "Lamp")])
+    log = write_csv(
+        tmp_path / "log.csv",
+        [("query", "product_id", "action"), ("mat", 1, "click"), ("mat", 2, "impression"), ("lamp", 2, "purchase")],
+    )
+    result = run(shop, tmp_path / "out", log=log)
+    (reject,) = result.catalog.rejects()
+    assert reject.message.endswith(
+        "1 of its 2 products clicked and none bought; --log_columns.click_is positive makes a click an answer"
+    )
+
+
+def test_a_table_without_ids_is_numbered_where_asked(tmp_path: Path) -> None:
+    shop = write_csv(tmp_path / "captions.csv", [("caption",), ("a red mug",), ("a blue lamp",)])
+    with pytest.raises(CatalogError, match=r"number the rows with --columns\.id ''"):
+        run(shop, tmp_path / "out")
+    catalog = run(shop, tmp_path / "out", columns=ColumnMapping(id="")).catalog
+    assert [(product.id, product.title) for product in catalog.products()] == [
+        ("captions-1", "a red mug"),
+        ("captions-2", "a blue lamp"),
+    ]
+
+
+def test_an_empty_column_is_a_doubt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "moon2")
+    run(write_csv(tmp_path / "shop.csv", [("sku", "name", "UVP"), (1, "Mat", "k. A.")]), tmp_path / "out")
+    assert "UVP is empty in all of the first rows; name another column with --columns.price" in caplog.text
+
+
+@pytest.mark.parametrize("layout", ["parquet", "hub"])
+def test_classes_of_a_hub_table_are_named(tmp_path: Path, layout: str) -> None:
+    features = datasets.Features(
+        {
+            "id": datasets.Value("string"),
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["mug", "lamp"]),
+        }
+    )
+    rows = {"id": ["a", "b", "c"], "text": ["red mug", "blue lamp", "thing"], "label": [0, 1, -1]}
+    folder = tmp_path / "captions"
+    folder.mkdir()
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(folder / "train-0.parquet"))
+    catalog = run(folder, tmp_path / "out", layout=layout, columns=ColumnMapping(category="label")).catalog
+    assert [product.category for product in catalog.products()] == [("mug",), ("lamp",), ()]
+
+
+def test_files_named_after_splits_are_one_table_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "captions"
+    folder.mkdir()
+    for name in ("train-0", "test-0"):
+        pq.write_table(pa.table({"id": [name], "title": ["Mat"]}), folder / f"{name}.parquet")
+    assert run(folder, tmp_path / "out", layout="parquet").products == 2
+    assert "its files are named after splits, which --as hub keeps" in caplog.text
 
 
 def test_a_fault_in_one_image_or_the_description_costs_only_that(tmp_path: Path, image_bytes: Encode) -> None:
@@ -232,7 +313,7 @@ def test_a_fault_in_one_image_or_the_description_costs_only_that(tmp_path: Path,
     assert result.catalog.product("2").description == ""
     first, second = result.catalog.rejects()
     assert (first.row, first.id, first.dropped, first.reason) == (1, "1", "image", "unreadable_image")
-    assert "image 1" in first.message and first.message.endswith("kept without it")
+    assert "image 2" in first.message and first.message.endswith("kept without it")
     assert (second.reason, second.dropped, second.id) == ("broken_encoding", "field", "2")
 
 

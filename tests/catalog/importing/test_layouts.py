@@ -36,9 +36,11 @@ def test_where_the_ending_does_not_say_it_the_option_is_named(tmp_path: Path) ->
     (tmp_path / "a.csv").touch()
     assert layout_of(tmp_path) == "csv"
     (tmp_path / "b.jsonl").touch()
+    (tmp_path / "c.pkl").touch()
     for source, message in (
-        (tmp_path, "holds files of several kinds; name it with --as"),
-        (tmp_path / "a.dat", "its ending does not say what it is; name it with --as, such as --as csv"),
+        (tmp_path, "holds files of several kinds; name those to read with --as"),
+        (tmp_path / "a.dat", "there is no such file"),
+        (tmp_path / "c.pkl", r"save it as \.csv, \.xlsx, \.jsonl or \.parquet, or say what it is with --as"),
         (tmp_path / "a.xls", r"is an old Excel file; save it as \.xlsx"),
         ("shop/products", "there is no such file; if it is a dataset of the hub, say so with --as hub"),
     ):

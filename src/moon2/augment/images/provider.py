@@ -102,7 +102,7 @@ def first_image(product: CleanProduct, read_at: ReadingSize | None = None) -> Im
     if not product.images:
         raise ProductError("no_image: the product has no image to start from")
     try:
-        return open_image(product.images[0], f"product {product.id!r}: image 0", read_at)
+        return open_image(product.images[0], f"product {product.id!r}: image 1", read_at)
     except ImageError as error:
         raise ProductError(f"unreadable_image: {error}") from None
 

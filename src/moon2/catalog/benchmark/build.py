@@ -85,7 +85,7 @@ def build_benchmark(
     with (
         exclusive_lock(out, "`moon2 benchmark build`"),
         CatalogWriter(out, title=name, licence=licence, overwrite=overwrite) as writer,
-        progress_bar(total=2 * len(catalog), unit=" products", desc="benchmark") as bar,
+        progress_bar(total=2 * len(catalog), unit="products", desc="benchmark") as bar,
     ):
         builder.read(bar)
         builder.remove_duplicates()

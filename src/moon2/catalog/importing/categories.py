@@ -3,7 +3,8 @@
 Of several paths the first is kept, extended where a later one goes on from it. A sign only splits where it is sure:
 `>` and its kin always do; `|` does where the cell has none of those, else it separates paths, as `;` does. A comma
 separates paths, and a slash the parts of one, only before or after what is known to be a root of the column's paths. So
-"Shoes/Boots" is split where "Shoes" begins other paths, and "24/7 wear" is one name.
+"Shoes/Boots" is split where "Shoes" begins other paths, and "24/7 wear" is one name. Where a path of the column has two
+slashes with spaces around them, every such slash splits.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ class CategoryReader:
     def __init__(self, columns: Sequence[str], separator: str | None, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         self.columns, self.separator = columns, separator
         self.roots: frozenset[str] = frozenset()
+        self.has_spaced_slashes = False
         if len(columns) == 1 and separator is None:
-            self.roots = _roots(text for row in rows for text in _texts(row.get(columns[0])))
+            texts = [text for row in rows for text in _texts(row.get(columns[0]))]
+            self.roots = _roots(texts)
+            self.has_spaced_slashes = any(text.count(" / ") >= 2 for text in texts)
         self._path_of_text = lru_cache(maxsize=10_000)(self._path)  # many products share a category
 
     def read(self, row: Mapping[str, Any]) -> Path:
@@ -94,8 +98,9 @@ class CategoryReader:
 
     def _at_slashes(self, text: str) -> list[str]:
         parts = _SLASH.split(text)
-        is_path = len(parts) > 1 and (not parts[0] or parts[0].casefold() in self.roots)
-        return parts if is_path else [text]
+        if len(parts) > 1 and (not parts[0] or parts[0].casefold() in self.roots):
+            return parts
+        return text.split(" / ") if self.has_spaced_slashes else [text]
 
 
 def _without_empty(paths: Iterable[Sequence[str]]) -> list[Path]:

@@ -18,7 +18,17 @@ SPLIT_NAMES = {
 }
 # What programs write where there is nothing: databases, pandas, JavaScript, spreadsheets and their errors.
 _NOTHING = r"null nil nan nat none undefined (null) <na> \n n/a n.a. #n/a #name? #ref! #value! #div/0! - -- --- – —"
-EMPTY_WORDS = frozenset(_NOTHING.split())
+# What people write: abbreviations with their signs, because "ka" and "nd" may be names, and words for nothing else.
+_ABBREVIATIONS = "k.a. k/a n/v n.v. o.a. o/a n.d. n/d s/d s/i s.o. b.d. n.b. i/t"
+_SAID = (
+    "keine angabe, keine angaben, ohne angabe, nicht angegeben, nicht verfügbar, nicht vorhanden, not available, "
+    "not applicable, not specified, non renseigné, non disponible, non spécifié, sin datos, sin especificar, "
+    "no disponible, no aplica, não informado, nao informado, não disponível, não se aplica, não especificado, "
+    "non specificato, niet beschikbaar, niet opgegeven, brak, brak danych, nie dotyczy, ej angivet, belirtilmemiş, "
+    "无, 暂无, なし"
+)
+EMPTY_WORDS = frozenset([*_NOTHING.split(), *_ABBREVIATIONS.split(), *_SAID.split(", ")])
+_LONGEST = max(map(len, EMPTY_WORDS)) + 1  # a space may stand in an abbreviation
 # A name such as "Na" is none of them.
 EMPTY_CAPITALS = frozenset(("NA",))
 _CLOSING = {"[": "]", "(": ")", "{": "}", "a": ")"}
@@ -57,9 +67,14 @@ def to_text(value: Any) -> str:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a cell holds nothing: nothing at all, or a word for it such as NULL, nan, N/A or a dash."""
+    """Whether a cell holds nothing: nothing at all, or a word for it such as NULL, nan, N/A, "k. A." or a dash."""
     text = (value if isinstance(value, str) else to_text(value)).strip()
-    return len(text) <= 9 and (not text or text in EMPTY_CAPITALS or text.casefold() in EMPTY_WORDS)
+    if len(text) > _LONGEST:
+        return False
+    plain = text.casefold()
+    if not text or text in EMPTY_CAPITALS or plain in EMPTY_WORDS:
+        return True
+    return len(text) <= 6 and ("." in text or "/" in text) and plain.replace(" ", "") in EMPTY_WORDS
 
 
 def to_words(value: Any) -> str:

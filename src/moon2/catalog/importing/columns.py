@@ -36,7 +36,7 @@ class ColumnMapping:
     """Which column of a product table means what; None: found by its usual name, "": there is none."""
 
     id: str | None = None
-    """Unique product id."""
+    """Unique product id; "" numbers the rows."""
     title: str | Sequence[str] | None = None
     """The shop's title; several columns, such as `[brand, name]`, are joined without what is empty or said twice."""
     description: str | None = None
@@ -91,8 +91,11 @@ class ColumnMapping:
         elif fields["attributes"] == ("rest",) and "rest" not in columns:
             fields["attributes"] = ("rest", *(name for name in columns if name not in taken))
         check_columns(fields, columns, where)
-        if not fields["id"]:
-            raise CatalogError(f"{where}: which column is the id? Name it with --columns.id; {name_columns(columns)}")
+        if not fields["id"] and self.id != "":
+            raise CatalogError(
+                f"{where}: which column is the id? Name it with --columns.id, or number the rows with --columns.id ''; "
+                f"{name_columns(columns)}"
+            )
         if not fields["title"] and not fields["images"]:
             raise CatalogError(
                 f"{where}: which column is the title or the image? Name it with --columns.title or --columns.images; "

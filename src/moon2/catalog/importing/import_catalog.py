@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -27,7 +27,7 @@ from moon2.catalog.importing.image_cells import IMAGE_REASONS
 from moon2.catalog.importing.importer import Importer
 from moon2.catalog.importing.layouts import layout_of, open_source
 from moon2.catalog.importing.log_columns import USUAL_LOG_COLUMNS, LogMapping
-from moon2.catalog.importing.log_rows import OpenLog, add_log, open_log
+from moon2.catalog.importing.log_rows import OpenLog, add_log, open_log, query_lines
 from moon2.catalog.importing.product_fields import ProductReader
 from moon2.catalog.importing.product_rows import add_products
 from moon2.catalog.importing.results import DryRun, ImportResult
@@ -282,6 +282,9 @@ def _dry_run(tables: ShopTables, refer: bool) -> DryRun:
         writer = CatalogWriter(Path(folder) / "catalog", title="")
         result = _write(replace(shop, table=table, logs=[]), writer, Importer(writer, not refer, None))
         products = list(islice(result.catalog.products(), 3))
-        rejects = [reject.message for reject in islice(result.catalog.rejects(), 3)]
+        # Of each reason the first, because one may hold for every row.
+        first = {reject.reason: reject.message for reject in reversed(list(result.catalog.rejects()))}
+        rejects = [first[reason] for reason in result.reasons if reason in first]
     counts = f"of the first {result.products + result.rejected:,} rows: {result.products:,} products; {result.losses()}"
-    return DryRun(shop.lines, products, rejects, f"{counts}; {result.fields()}")
+    queries = list(islice(chain.from_iterable(map(query_lines, shop.logs)), 3))
+    return DryRun(shop.lines, products, queries, rejects, f"{counts}; {result.fields()}")

@@ -121,8 +121,8 @@ class Importer:
         """The images that can be decoded, as the bytes of their files, and the faults of the others."""
         readable: list[Image] = []
         faults: list[Fault] = []
-        for i, image in enumerate(images):
-            name = f"{where}: image {i}"
+        for number, image in enumerate(images, start=1):
+            name = f"{where}: image {number}"
             try:
                 if isinstance(image, BadImage):
                     faults.append(Fault("image", image.reason, f"{name}: {image.message}"))

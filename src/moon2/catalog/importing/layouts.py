@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import glob
+import json
+import logging
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from moon2.catalog.importing.cells import SPLIT_NAMES
 from moon2.catalog.importing.csv_rows import open_csv
 from moon2.catalog.importing.excel_rows import open_excel
 from moon2.catalog.importing.json_rows import open_json
@@ -15,6 +21,8 @@ from moon2.catalog.importing.sources import Source, SplitRows
 from moon2.catalog.importing.text_files import COMPRESSED_ENDINGS
 from moon2.catalog.schema import CatalogError, one_line
 from moon2.meant import did_you_mean_file
+
+logger = logging.getLogger(__name__)
 
 ENDINGS = {
     "csv": ("csv", "tsv", "txt", "tab"),
@@ -44,8 +52,14 @@ def layout_of(source: str | Path) -> str:
         raise CatalogError(f"{source}: there is no such file; if it is a dataset of the hub, say so with --as hub")
     if ending_of(path) == "xml":
         raise CatalogError(f"{source}: of XML, feeds for Google Merchant Center are read; name it --as google-merchant")
-    what = "holds files of several kinds" if layouts else "its ending does not say what it is"
-    raise CatalogError(f"{source}: {what}; name it with --as, such as --as csv")
+    if layouts:
+        raise CatalogError(f"{source}: holds files of several kinds; name those to read with --as, such as --as csv")
+    if not path.exists() and not glob.has_magic(str(source)):
+        raise CatalogError(f"{source}: there is no such file{did_you_mean_file(path) or ''}")
+    raise CatalogError(
+        f"{source}: its ending does not say what it is; save it as .csv, .xlsx, .jsonl or .parquet, or say what "
+        f"it is with --as, such as --as csv"
+    )
 
 
 def ending_of(path: Path) -> str:
@@ -96,10 +110,11 @@ def _find_files(source: str | Path, endings: tuple[str, ...]) -> list[Path]:
 
 
 def _open_parquet(paths: list[Path]) -> Source:
-    files = []
+    files, labels = [], dict[str, list[str]]()
     for path in paths:
         try:
             files.append(pq.ParquetFile(path, memory_map=True))
+            labels |= _class_labels(files[-1].schema_arrow)
         except (OSError, pa.ArrowException) as error:
             raise CatalogError(f"{path}: cannot be read as Parquet ({one_line(error)})") from None
     columns = files[0].schema_arrow.names
@@ -112,11 +127,38 @@ def _open_parquet(paths: list[Path]) -> Source:
         for path, file in zip(paths, files, strict=True):
             try:
                 for batch in file.iter_batches(batch_size=256, use_threads=False):
-                    yield from ((None, row) for row in batch.to_pylist())
+                    yield from ((None, _labelled(row, labels)) for row in batch.to_pylist())
             except (OSError, pa.ArrowException) as error:
                 raise CatalogError(f"{path}: is damaged ({one_line(error)})") from None
 
-    return Source(paths[0].name, columns, rows(), paths[0].parent, sum(file.metadata.num_rows for file in files))
+    if len({split for path in paths if (split := SPLIT_NAMES.get(re.split(r"[\W_]", path.stem)[0]))}) > 1:
+        logger.warning(
+            f"{paths[0].parent}: its files are named after splits, which --as hub keeps; now they are one table"
+        )
+    total = sum(file.metadata.num_rows for file in files)
+    return Source(_name_of(paths), columns, rows(), paths[0].parent, total)
+
+
+def _name_of(paths: list[Path]) -> str:
+    return paths[0].name if len(paths) == 1 else paths[0].parent.absolute().name
+
+
+def _class_labels(schema: pa.Schema) -> dict[str, list[str]]:
+    """Column → names of its classes, which `datasets` stores as numbers, with the names beside them."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _labelled(row: dict[str, Any], labels: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The row with the names of classes in the place of their numbers; -1 is none."""
+    for column, names in labels.items():
+        number = row.get(column)
+        if isinstance(number, int):
+            row[column] = names[number] if 0 <= number < len(names) else None
+    return row
 
 
 def _open_hub(name: str, subset: str | None) -> Source:
@@ -129,6 +171,12 @@ def _open_hub(name: str, subset: str | None) -> Source:
         # Without decoding, images are the bytes of their files.
         tables = {split: iter(table.decode(False)) for split, table in splits.items()}
         first = {split: next(table, None) for split, table in tables.items()}
+        labels = {
+            column: feature.names
+            for table in splits.values()
+            for column, feature in (table.features or {}).items()
+            if isinstance(feature, datasets.ClassLabel)
+        }
         counts = [split.num_examples for table in splits.values() for split in (table.info.splits or {}).values()]
     except Exception as error:  # the hub, the network and the readers of files raise anything
         raise CatalogError(f"{name}: cannot be opened as a dataset ({one_line(error)})") from None
@@ -140,7 +188,7 @@ def _open_hub(name: str, subset: str | None) -> Source:
         for split, table in tables.items():
             row = first[split]
             while row is not None:
-                yield split, row
+                yield split, _labelled(row, labels)
                 try:
                     row = next(table, None)
                 except Exception as error:

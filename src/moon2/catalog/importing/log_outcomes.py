@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -190,6 +190,14 @@ class OutcomeReader:
         if judgement.grade is not None:
             return judgement.grade <= self.lowest
         return judgement.outcome in (Outcome.SHOWN, Outcome.VIEWED)
+
+    def without_positive(self, judgements: Sequence[Judgement]) -> str:
+        """Why a query has no positive, in words."""
+        clicked = sum(self._is_click(judgement.outcome) for judgement in judgements)
+        if not clicked:
+            return f"none of its {len(judgements):,} products is positive"
+        option = "; --log_columns.click_is positive makes a click an answer"
+        return f"{clicked:,} of its {len(judgements):,} products clicked and none bought{option}"
 
     def _is_click(self, outcome: Outcome) -> bool:
         views_are_clicks = not self.outcomes[Outcome.CLICKED]

@@ -7,6 +7,7 @@ what is unclear in it is refused before an image is read.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from moon2.catalog.importing.cells import to_split, to_text
@@ -16,8 +17,8 @@ from moon2.catalog.importing.image_cells import ImageCell, read_images
 from moon2.catalog.importing.importer import Downloads, Fault, Importer
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.log_outcomes import Judgement, OutcomeReader
-from moon2.catalog.importing.long_log import GatheredRow, gather
-from moon2.catalog.importing.sources import LogTable, Row
+from moon2.catalog.importing.long_log import Cell, GatheredRow, gather
+from moon2.catalog.importing.sources import BadRow, LogTable, Row
 from moon2.catalog.schema import is_url
 from moon2.records import Interaction, Query, RecordError
 
@@ -55,7 +56,8 @@ def open_log(log: LogTable) -> OpenLog:
         return OpenLog(log)
     rows, row_numbers, outcomes = gather(log)
     verdict = outcomes.decide(grade_is_guessed=asked.grade is None, lowest_is_negative=log.lowest_is_negative)
-    logger.info(f"{log.table.name}: one row a product shown, {len(rows):,} queries; {verdict}")
+    queries = "1 query" if len(rows) == 1 else f"{len(rows):,} queries"
+    logger.info(f"{log.table.name}: one row a product shown, {queries}; {verdict}")
     table = replace(log.table, rows=((None, row) for row in rows), total=len(rows))
     return OpenLog(replace(log, table=table), row_numbers, outcomes)
 
@@ -85,9 +87,30 @@ def add_log(importer: Importer, open_log: OpenLog) -> None:
         messages = (f"query {id!r}: {matcher.explain(product)}; it was left out" for product in products.unknown)
         return [*faults, *(Fault("product_id", "unknown_product", message) for message in messages)]
 
-    importer.add_rows(log.table, mapping.id or "", images_of, " queries", add, open_log.row_numbers)
+    importer.add_rows(log.table, mapping.id or "", images_of, "queries", add, open_log.row_numbers)
     for sentence in matcher.summary():
         logger.info(f"{log.table.name}: {sentence}")
+
+
+def query_lines(open_log: OpenLog) -> Iterator[str]:
+    """A line for each query that has a positive, such as `"red mat": positive P1; negative P2`, with the log's ids."""
+    log, mapping, outcomes = open_log.log, open_log.log.columns, open_log.outcomes
+    for _, row in log.table.rows:
+        if isinstance(row, BadRow):
+            continue
+        if isinstance(row, GatheredRow):
+            assert outcomes is not None
+            cells = row.judgements.items()
+            positive: list[Cell] = [cell for cell, judgement in cells if outcomes.is_positive(judgement)]
+            negative: list[Cell] = [cell for cell, judgement in cells if outcomes.is_negative(judgement)]
+        else:
+            positive = [to_text(row.get(mapping.positives or ""))]
+            negative = [to_text(row.get(mapping.negatives or mapping.exposures or ""))]
+        positives, negatives = (", ".join(filter(None, map(to_text, cells))) for cells in (positive, negative))
+        if positives:
+            words = to_text(row.get(mapping.text or "")).strip() or "a photo"
+            shown = "negative" if mapping.negatives or isinstance(row, GatheredRow) else "shown"
+            yield f'"{words:.60}": positive {positives:.80}' + (f"; {shown} {negatives:.80}" if negatives else "")
 
 
 def _listed_products(row: Row, mapping: LogMapping, matcher: IdMatcher) -> _Products:
@@ -118,7 +141,7 @@ def _judged_products(row: GatheredRow, outcomes: OutcomeReader, matcher: IdMatch
     negatives = tuple(id for id, judgement in judgements.items() if outcomes.is_negative(judgement))
     grades = {id: judgement.grade for id, judgement in judgements.items() if judgement.grade is not None}
     if not positives and not any(unknown.values()):
-        raise RecordError("no_positive", f"none of its {len(row.judgements):,} products is positive")
+        raise RecordError("no_positive", outcomes.without_positive(list(row.judgements.values())))
     return _Products(positives, negatives, tuple(sorted(unknown, key=unknown.__getitem__, reverse=True)), grades)
 
 

@@ -23,6 +23,16 @@ _NUMBER = re.compile(r"(?<![\w.,])[.,]\d+|\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?(?!\d
 # A whole price ends in a dash in much of Europe, in "/-" in India.
 _DASH = re.compile(r"(?<=\d)(?:([.,])\s?(?:-{1,2}|–|—)|:-|/-)")
 _FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
+# The price of a weight or a piece: "/kg", "/ 100 g", "per 2 l".
+_PER_UNIT = re.compile(
+    r"(?:/|\bper\b|\bpro\b)\s*\d+(?:[.,]\d+)?\s*(?:kg|g|gr|mg|l|ml|cl|m²|m2|m|cm|oz|lb|szt)\b\.?", re.IGNORECASE
+)
+# Of "was 20 now 15", the second is the price.
+_REDUCED = re.compile(
+    r"\b(?:was|instead of|before|statt|vorher|bisher|früher|de|antes|avant|invece di|zamiast|van)\b[^\d]*"
+    r"(?P<before>\d[\d.,' ]*\D*?)\b(?:now|jetzt|nur|nun|por|ahora|agora|maintenant|ora|teraz|voor)\b",
+    re.IGNORECASE,
+)
 _NOTE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _RANGE = re.compile(
     r"(?:^|[^\w.])(?:[-–—~〜〰]|\.\.\.?|…|to|bis|à|a|al|hasta|até|do|tot|til|till|и)(?:$|[^\w.])|[-–—~〜…]"
@@ -77,7 +87,8 @@ def _plain(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).translate({ord("’"): "'", ord("`"): "'", ord("٫"): ".", ord("٬"): ","})
     if not text.isascii():
         text = _FOREIGN_DIGIT.sub(lambda digit: str(unicodedata.digit(digit[0])), text)
-    return " ".join(_NOTE.sub(" ", text).split())
+    text = _REDUCED.sub(" ", _PER_UNIT.sub(" ", _NOTE.sub(" ", text)))
+    return " ".join(text.split())
 
 
 def _number(value: Any) -> float | None:

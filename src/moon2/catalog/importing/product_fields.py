@@ -45,18 +45,21 @@ class ProductReader:
         self.takes_rest = columns[:1] == ("rest",) and not any("rest" in row for row in rows)
         self.attribute_columns = attribute_columns(columns[1:] if self.takes_rest else columns)
 
-    def read(self, row: Mapping[str, Any], images: Sequence[ImageSource]) -> tuple[Product, list[Fault]]:
+    def read(
+        self, row: Mapping[str, Any], images: Sequence[ImageSource], number: str = ""
+    ) -> tuple[Product, list[Fault]]:
         """The product of one row, and the faults of the fields that it is kept without.
 
         Args:
             row: the cells by column.
             images: of the product; with one, it is kept without a title that cannot be read.
+            number: its id where the table has no column of ids.
 
         Raises:
             RecordError: it has no id, or neither a title nor an image.
         """
         mapping = self.mapping
-        id = to_text(row.get(mapping.id or "")).strip()
+        id = to_text(row.get(mapping.id)).strip() if mapping.id else number
         fields: dict[str, Any] = {"id": "" if is_empty(id) else id, "title": self._title(row)}
         fields["description"] = to_words(_joinable(row.get(mapping.description or "")))
         fields["category"] = self.category.read(row)

@@ -23,7 +23,7 @@ def add_products(importer: Importer, table: Source, reader: ProductReader) -> No
         importer.count_product(product)
         return faults
 
-    importer.add_rows(table, mapping.id or "", mapping, " products", add)
+    importer.add_rows(table, mapping.id or "", mapping, "products", add)
 
 
 def _read(
@@ -36,7 +36,7 @@ def _read(
     """
     images, lost = importer.readable(f"product {id!r}", read_images(row, reader.mapping, table.folder), downloads)
     try:
-        product, faults = reader.read(row, images)
+        product, faults = reader.read(row, images, id)
     except RecordError as error:
         if error.reason == "no_content" and lost:
             message = f"{lost[0].message}, and neither a title nor an image is left"

@@ -47,7 +47,8 @@ class ImportResult:
         if not self.reasons:
             return "nothing was put aside"
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.items())
-        return f"{self.rejected:,} rows put aside, {self.dropped:,} parts dropped ({reasons})"
+        rows, parts = ("row" if self.rejected == 1 else "rows"), ("part" if self.dropped == 1 else "parts")
+        return f"{self.rejected:,} {rows} put aside, {self.dropped:,} {parts} dropped ({reasons})"
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,21 @@ class DryRun:
     Attributes:
         understood: which column means what, a line each.
         products: the first of the products, at most three.
-        rejects: what was left out of the first rows, at most three messages.
+        queries: the first queries of the logs that have a positive, at most three, a line each.
+        rejects: what was left out of the first rows, one message a reason.
         counts: what became of the first rows.
     """
 
     understood: list[str]
     products: list[Product]
+    queries: list[str]
     rejects: list[str]
     counts: str
 
     def __str__(self) -> str:
         products = (f"  {product_line(product)}" for product in self.products)
         left_out = (f"left out: {message}" for message in self.rejects)
-        lines = (*self.understood, "the first products:", *products, *left_out, self.counts, "nothing was written")
+        queries = ["the first queries:", *(f"  {query}" for query in self.queries)] if self.queries else []
+        shown = ("the first products:", *products, *queries, *left_out, self.counts, "nothing was written")
+        lines = (*self.understood, *shown)
         return "\n".join(lines)

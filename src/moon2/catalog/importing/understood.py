@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from moon2.catalog.importing.cells import to_text, to_words
+from moon2.catalog.importing.cells import is_empty, to_text, to_words
 from moon2.catalog.importing.columns import FIELDS, ColumnMapping, as_names
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.product_fields import ProductReader
@@ -60,6 +60,10 @@ def log_understood(log: LogTable, products: Source) -> list[str]:
     mapping: LogMapping = log.columns
     fields = {field: set(as_names(value)) & set(log.table.columns) for field, value in asdict(mapping).items()}
     lines = [f"{field} ← {', '.join(sorted(columns))}" for field, columns in fields.items() if columns]
+    if not mapping.split and log.split is None:
+        lines.append(
+            "no column for split: all is for training; `moon2 benchmark build` then makes a test of the catalog"
+        )
     return [*lines, *_unused(log.table, [*products.columns, *(c for columns in fields.values() for c in columns)])]
 
 
@@ -103,6 +107,10 @@ def _doubts(
         near = [c for c in table.columns if c not in taken and any(name in plain_name(c) for name in long)]
         doubts += [f"{field}: {_some(near)} could be it; name it with --columns.{field}"] if near else []
     values = [to_text(row.get(columns[0])).strip() for row in head] if columns else []
+    if head and columns and field != "split" and all(is_empty(row.get(name)) for row in head for name in columns):
+        doubts.append(
+            f"  {_some(columns)} is empty in all of the first rows; name another column with --columns.{field}"
+        )
     if field == "title" and values and all(not any(map(str.isalpha, to_words(value))) for value in values):
         doubts.append(f"  no title of the first {len(values)} has a letter; name the right column with --columns.title")
     repeated = sum(count - 1 for value, count in Counter(values).items() if value)

@@ -69,7 +69,7 @@ def test_a_feed_that_is_broken_or_none_is_refused_in_one_line(tmp_path: Path) ->
         (RSS_FEED[:-40], r"is not XML after 1 products \(no element found|unclosed"),
         (RSS_FEED.replace("Kante", "K&nbsp;"), r"is not XML after 0 products \(undefined entity"),
         ("<html><body/></html>", "has no <item> "),
-        ("sku,name\n1,Mat\n", "has no column for the id; read it with --as csv"),
+        ("sku,name\n1,Mat\n", "has no column for the id; export it .* or read it with --as csv"),
     ):
         (tmp_path / "feed.xml").write_text(text)
         with pytest.raises(CatalogError, match=message):

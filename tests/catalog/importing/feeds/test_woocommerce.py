@@ -19,7 +19,7 @@ ROWS = [
         "SKU": "tee",
         "Name": "Tee &amp; Badge",
         "Published": "1",
-        "Description": "Soft",
+        "Description": "Soft\\nwarm",
         "Categories": "Clothing &gt; Tops\\, Tees, Sale",
         "Images": f"{SITE}1.jpg, {SITE}2.jpg",
         "Attribute 1 name": "Colour",
@@ -76,7 +76,7 @@ def test_each_variation_may_be_a_product(tmp_path: Path) -> None:
     catalog = shop(tmp_path / "shop.csv", FeedSettings(variants=True))
     assert catalog.ids() == ["orphan", "tee-blue", "103", "104"]
     blue = catalog.product("tee-blue")
-    assert (blue.title, blue.price, blue.description) == ("Tee & Badge - Blue", 19.9, "Soft")
+    assert (blue.title, blue.price, blue.description) == ("Tee & Badge - Blue", 19.9, "Soft\nwarm")
     assert blue.category == ("Clothing", "Tops, Tees")
     assert blue.images == (f"{SITE}blue.jpg", f"{SITE}1.jpg", f"{SITE}2.jpg")
     assert blue.attributes == {"brand": "Nordwind", "Colour": "Blue", "size": "S, M", "item_group_id": "tee"}

@@ -74,8 +74,9 @@ def find_columns(table: Source, system: str, names: Mapping[str, str], needed: s
     for meaning in needed.split():
         if not found[meaning]:
             raise CatalogError(
-                f"{table.name}: is no export of {system} in English, as it has no column for the {meaning}; read it "
-                f"with --as csv and name its columns, which are {', '.join(table.columns)}"
+                f"{table.name}: is no export of {system} in English, as it has no column for the {meaning}; export "
+                f"it with the shop's administration set to English, or read it with --as csv and name its columns, "
+                f"which are {', '.join(table.columns)}"
             )
     return found
 

@@ -139,7 +139,8 @@ class _Export:
             **{name: cell for name, cell in row.items() if cell},
             self.names["name"]: decoded("name"),
             "sku or id": self._text(row, "sku") or self._text(row, "id"),
-            "text": self._text(row, "description") or self._text(row, "summary"),
+            # Line ends are written as \\n.
+            "text": (self._text(row, "description") or self._text(row, "summary")).replace("\\n", "\n"),
             "category path": category,
             "attributes": {name: text for name, text in {**attributes, **others}.items() if text},
             "image list": split_addresses(self._text(row, "images")),
