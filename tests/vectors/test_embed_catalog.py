@@ -250,7 +250,7 @@ def test_each_image_has_a_vector_of_its_own(small_encoder_folder: Path, write_sh
     alone = encoder.encode([Image.open(io.BytesIO(products[3].images[1]))])[0]  # type: ignore[arg-type]
     np.testing.assert_allclose(rows["i"][wanted.index(("p3", 1))], alone, atol=2e-6)
     assert [reject.message.partition(" cannot")[0] for reject in VectorFolder.open(out).rejects()] == [
-        "product 'p7': image 1:"
+        "product 'p7': image 2:"
     ]
     again = embed(model, data=tmp_path / "shop", out=out, what="products", per_image=True)
     assert again.new == 1, "the one with a fault"
