@@ -86,7 +86,7 @@ def duplicates(
     html: Path | None = None,
     data: Path | None = None,
 ) -> Duplicates:
-    """Find products that a catalog lists twice, by photo, text or both, as groups.
+    """Find products that a catalog lists twice, by photo, text or both.
 
     Two products are near-duplicates when the cosine of their vectors is at least the
     threshold, or the hash of a photo or the words of the title are nearly the same.

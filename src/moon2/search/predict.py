@@ -99,7 +99,7 @@ def predict(
     fields: tuple[str, ...] = (),
     trust_remote_code: bool = False,
 ) -> Predictions:
-    """Predict the class and attributes of a catalog's products, and list labels that look wrong.
+    """Predict classes and attributes of products; list labels that look wrong.
 
     The class is the last level of the category. A label is told by its text and by a
     vote of the 50 nearest labelled products of the training split, never by the product
