@@ -67,7 +67,7 @@ def test_near_duplicates_in_training_are_counted_and_listed(new_shop: Callable[[
     assert (found.near_products, found.products) == (4, 6)
     assert found.by == {"title": 1, "photo": 3, "title and photo": 0}
     assert (found.near_queries, found.queries, found.repeated_queries, found.named_products) == (1, 3, 1, 1)
-    assert found.unread == 3
+    assert found.unseen == 3
     with Path(found.pairs).open(newline="") as file:
         rows = {(row["test_id"], row["train_id"]): row["near_by"] for row in csv.DictReader(file)}
     assert rows == {

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from moon2.catalog.fingerprint import catalog_fingerprint
-from moon2.catalog.near_duplicates import Fingerprint, fingerprint, image_pairs, title_pairs
+from moon2.catalog.near_duplicates import SimilarProducts
 from moon2.catalog.schema import cell_to_image, is_url
 from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import same_query_keys
@@ -42,7 +42,7 @@ class Contamination:
         near_queries: test queries that have such a product among their relevant ones.
         named_products: test products that the training log names.
         repeated_queries: test queries that the training log has too, by their id or words.
-        unread: URLs, which were compared as text, and images that cannot be read.
+        unseen: URLs, which were compared as text, and images that are blank or cannot be read.
         pairs: file of the pairs.
         fingerprint: of the catalog that was checked.
     """
@@ -54,7 +54,7 @@ class Contamination:
     near_queries: int
     named_products: int
     repeated_queries: int
-    unread: int
+    unseen: int
     pairs: str
     fingerprint: str
 
@@ -71,8 +71,8 @@ class Contamination:
         lines = [self.summary, f"near-duplicates: {ways}; the pairs are in {self.pairs}"]
         lines.append(f"the training log names {_share(self.named_products, self.products)} test products")
         lines.append(f"the training log has {_share(self.repeated_queries, self.queries)} test queries too")
-        if self.unread:
-            lines.append(f"{self.unread:,} images were not compared by sight: URLs, blank or unreadable")
+        if self.unseen:
+            lines.append(f"{self.unseen:,} images were not compared by sight: URLs, blank or unreadable")
         return "\n".join(lines)
 
 
@@ -131,7 +131,7 @@ def check_benchmark(
         near_queries=sum(not near.isdisjoint(it.positive_ids) for it in test),
         named_products=len(named & members),
         repeated_queries=sum(not asked.isdisjoint(same_query_keys(it.query)) for it in test),
-        unread=shop.unread,
+        unseen=shop.unseen,
         pairs=str(file),
         fingerprint=catalog_fingerprint(catalog),
     )
@@ -164,7 +164,7 @@ class _Shop:
     tests: int
     title_pairs: Pairs
     photo_pairs: Pairs
-    unread: int
+    unseen: int
 
     def across(self, pairs: Pairs) -> Pairs:
         """Of pairs, those of a test product and a training product, in that order."""
@@ -174,32 +174,26 @@ class _Shop:
 def _read(catalog: Catalog) -> _Shop:
     ids: list[str] = []
     titles: list[str] = []
-    categories: list[tuple[str, ...]] = []
-    prints: list[tuple[int, Fingerprint]] = []
+    similar = SimilarProducts()
     tests_with: defaultdict[str, list[int]] = defaultdict(list)
     same_address: Pairs = set()
-    unread = 0
+    count = 0
     with progress_bar(total=len(catalog), desc="check", unit=" products") as bar:
         for split in ("test", "train"):
             for row in catalog.rows(split, ["id", "title", "category", "images"]):
-                number = len(ids)
-                for image in map(cell_to_image, row["images"] or ()):
-                    if isinstance(image, str) and is_url(image):
-                        unread += 1
-                        if split == "test":
-                            tests_with[image].append(number)
-                        else:
-                            same_address.update((test, number) for test in tests_with.get(image, ()))
-                    elif print := fingerprint(image):
-                        prints.append((number, print))
+                number, images = len(ids), [cell_to_image(cell) for cell in row["images"] or ()]
+                for address in (image for image in images if isinstance(image, str) and is_url(image)):
+                    if split == "test":
+                        tests_with[address].append(number)
                     else:
-                        unread += 1
+                        same_address.update((test, number) for test in tests_with.get(address, ()))
+                count += len(images)
                 ids.append(row["id"])
                 titles.append(row["title"] or "")
-                categories.append(tuple(row["category"] or ()))
+                similar.add(titles[-1], tuple(row["category"] or ()), images)
                 bar.update()
-    tests = len(catalog.ids("test"))
-    return _Shop(ids, titles, tests, set(title_pairs(titles, categories)), image_pairs(prints) | same_address, unread)
+    tests, unseen = len(catalog.ids("test")), count - len(similar.prints)
+    return _Shop(ids, titles, tests, similar.title_pairs(), similar.image_pairs() | same_address, unseen)
 
 
 def _vector_pairs(catalog: Catalog, vectors: Path, at_least: float) -> Pairs:
