@@ -60,15 +60,16 @@ class Contamination:
 
     @property
     def summary(self) -> str:
-        """One line: both shares."""
+        """One line: both shares, and by what."""
+        ways = ", ".join(f"{count:,} by {way}" for way, count in self.by.items())
+        near = _share(self.near_products, self.products)
         return (
-            f"{_share(self.near_products, self.products)} test products have a near-duplicate in training, and "
+            f"{near} test products have a near-duplicate in training ({ways}), and "
             f"{_share(self.near_queries, self.queries)} test queries such an answer"
         )
 
     def __str__(self) -> str:
-        ways = ", ".join(f"by {way} {count:,}" for way, count in self.by.items())
-        lines = [self.summary, f"near-duplicates: {ways}; the pairs are in {self.pairs}"]
+        lines = [f"{self.summary}; the pairs are in {self.pairs}"]
         lines.append(f"the training log names {_share(self.named_products, self.products)} test products")
         lines.append(f"the training log has {_share(self.repeated_queries, self.queries)} test queries too")
         if self.unseen:
