@@ -288,8 +288,9 @@ class TrainingSettings:
     mine_every: int = 500
     """`hard_negatives` only: steps between minings, which embed the whole catalog; the first comes after as many."""
     teacher: list[str] = field(default_factory=list)
-    """Folders that `moon2 embed` wrote of this catalog with other models, whose similarities between items are learned.
-    Of texts (t) the first folder that has them teaches, and of images (i) likewise; it may be one folder or two."""
+    """Folders that `moon2 embed` wrote of this catalog with other models, whose similarities between items are learned,
+    such as [vectors/minilm, vectors/clip]. The first folder with texts (t) teaches texts, the first with images (i)
+    images; one folder may do both."""
     teacher_weight: float = 1.0
     """`teacher` only: λ, the weight of L_T beside the other losses."""
     evaluate_every: int = 0

@@ -99,7 +99,7 @@ def test_what_has_no_vector_is_said_and_takes_no_part(
     folder = write_teacher(tmp_path / "v", shop, lacks=["red-bag", "shown"])
     with caplog.at_level(logging.WARNING):
         teacher = open_teacher([folder], shop, training_triplets(shop))
-    assert "has no t of 1 of 12 products and 1 of 15 queries: not taught" in caplog.text
+    assert "not taught by t: 1 of 12 products and 1 of 15 queries have no vector" in caplog.text
     assert teacher is not None
     taught = teacher.taught(outlines(("shown", "green-shirt"), ("q-red-bag", "red-bag")))["t"]
     assert taught.counts.tolist() == [False, True, True, False]

@@ -107,7 +107,7 @@ def open_teacher(folders: Sequence[str], catalog: Catalog, triplets: Sequence[Tr
             tables[view] = _table(folder, view)
             missing = _missing(tables[view].places.keys(), wanted)
             if missing:
-                logger.warning("training.teacher %s: has no %s of %s: not taught", folder.path, view, missing)
+                logger.warning("training.teacher %s: not taught by %s: %s have no vector", folder.path, view, missing)
     if not tables:
         where = ", ".join(folders)
         raise RecipeError(f"training.teacher {where}: has neither texts (t) nor images (i) of any product")
