@@ -105,6 +105,7 @@ def test_an_answer_that_comes_too_late_is_dropped_and_a_slow_one_announced(page:
     page.get_by_role("searchbox").fill("boots")
     expect(page.locator(".skeleton").first).to_be_visible()
     expect(page.locator(".column").first).to_have_attribute("aria-busy", "true")
+    expect(page.get_by_role("status")).to_have_text("Searching…")
     search(page, "watch")
     before = shown_ids(page)
     held[0].fulfill(json={"hits": [], "took_ms": 1, "index": {"name": "shop", "products": 82, "version": 1}})
@@ -206,7 +207,7 @@ def test_the_inspector_shows_a_product_has_an_address_and_back_closes_it(page: P
     dialog.get_by_role("button", name="Photo 2 of 2").click()
     expect(dialog.locator(".picture.large img")).to_have_attribute("src", re.compile("/images/1"))
     dialog.get_by_role("button", name="Predict").click()
-    expect(dialog.get_by_role("region", name="Predicted labels")).to_contain_text(re.compile(r"category.+\(\d+ %\)"))
+    expect(dialog.get_by_role("region", name="Predicted labels")).to_contain_text(re.compile(r"category.+\(\d+%\)"))
     neighbour = dialog.get_by_role("list", name="Nearest products").get_by_role("link").first
     neighbour.click()
     expect(dialog).to_be_hidden()  # it has another name now
@@ -352,6 +353,12 @@ def test_a_server_with_keys_gets_one_once(browser: Browser, page_indexes: list[s
     for address in serving(ServeSettings(page_indexes[0], api_keys=tmp_path / "keys")):
         for page in opened(browser, address):
             key = page.get_by_role("dialog", name="This server asks for a key")
+            page.keyboard.press("Escape")
+            expect(key).to_be_hidden()
+            page.get_by_role("searchbox").fill("dress")
+            key.get_by_label("API key").fill("wrong")
+            page.keyboard.press("Enter")
+            expect(key.get_by_role("alert")).to_contain_text("not accepted")
             key.get_by_label("API key").fill("secret")
             page.keyboard.press("Enter")
             search(page, "dress")

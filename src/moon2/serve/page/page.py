@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,12 +24,12 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 STATIC = Path(__file__).parent / "static"
-HEADERS = {
+COMMON = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+"""A browser asks whether a file has changed, so that a page and scripts of two versions never meet."""
+HEADERS = COMMON | {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
 }
 
 
@@ -52,4 +53,11 @@ def add_page(app: FastAPI, indexes: Callable[[], Sequence[ShownIndex]]) -> None:
     def page() -> HTMLResponse:
         return HTMLResponse(TEMPLATES.get_template("page.html.j2").render(indexes=indexes()), headers=HEADERS)
 
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", _Files(directory=STATIC), name="static")
+
+
+class _Files(StaticFiles):
+    def file_response(self, *arguments: Any, **named: Any) -> Response:
+        response = super().file_response(*arguments, **named)
+        response.headers.update(COMMON)
+        return response

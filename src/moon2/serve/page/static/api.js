@@ -34,7 +34,7 @@ async function request(path, { json, body, signal } = {}) {
   }
   if (answer.ok) return answer;
   if (answer.status === 401) {
-    await askForKey();
+    if (!(await askForKey(Boolean(key)))) throw new Error("This server answers with an API key only. Search again to give one.");
     return request(path, { json, body, signal });
   }
   throw new Error(await reason(answer));
@@ -51,16 +51,19 @@ async function reason(answer) {
 
 let asking = null;
 
-/** Asks once, however many requests were refused. */
-function askForKey() {
+/** Asks once, however many requests were refused; says whether a key was given. */
+function askForKey(again) {
   asking ??= new Promise((done) => {
     const dialog = find("#key");
     const field = find("#key-value");
     field.value = "";
+    find("#key-refused").hidden = !again;
+    dialog.returnValue = "";
     dialog.addEventListener("close", () => {
-      if (field.value) sessionStorage.setItem(KEY, field.value);
+      const given = Boolean(dialog.returnValue && field.value);
+      if (given) sessionStorage.setItem(KEY, field.value);
       asking = null;
-      done();
+      done(given);
     }, { once: true });
     dialog.showModal();
   });

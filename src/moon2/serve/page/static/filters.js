@@ -79,7 +79,8 @@ function facet(state, name, values) {
   const set = part("facet");
   find("legend", set).textContent = readable(name);
   const picked = state.filters[name] ?? [];
-  const lost = picked.filter((value) => !values.some((one) => one.value === value)).map((value) => ({ value, count: 0 }));
+  // Chosen, and too rare here to be among the values that are told.
+  const lost = picked.filter((value) => !values.some((one) => one.value === value)).map((value) => ({ value, count: null }));
   const rows = [...lost, ...values].map(({ value, count }, at) => {
     const row = part("facet-value");
     const box = find("input", row);
@@ -87,7 +88,7 @@ function facet(state, name, values) {
     box.dataset.facet = `${name} ${value}`;
     box.addEventListener("change", () => go({ filters: toggled(read().filters, name, value) }));
     find("span", row).textContent = value;
-    find("small", row).textContent = number(count);
+    find("small", row).textContent = count === null ? "" : number(count);
     const swatch = find(".swatch", row);
     swatch.hidden = !/^colou?r$/i.test(name);
     // A name that is no colour leaves the swatch empty.

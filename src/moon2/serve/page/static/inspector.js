@@ -133,7 +133,8 @@ async function predict(button, address) {
   }
 }
 
-const labelText = ({ value, probability }) => `${value} (${Math.round(probability * 100)} %)`;
+const percent = new Intl.NumberFormat(undefined, { style: "percent" });
+const labelText = ({ value, probability }) => `${value} (${percent.format(probability)})`;
 
 async function showNeighbours(section, address) {
   const list = find(".neighbours", section);

@@ -79,7 +79,10 @@ function empty(message, said = "") {
 
 async function ask(state, words) {
   const shown = galleriesOf(state);
-  const slow = setTimeout(() => shown.forEach((gallery) => gallery.wait()), SLOW);
+  const slow = setTimeout(() => {
+    shown.forEach((gallery) => gallery.wait());
+    status.textContent = "Searching…";
+  }, SLOW);
   let answers;
   try {
     answers = await latest.run((signal) =>

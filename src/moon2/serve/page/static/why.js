@@ -31,6 +31,7 @@ async function showHeatmap(section, button, state, hit) {
   const drawing = find(".heatmap", section);
   button.disabled = true;
   button.textContent = "Drawing…";
+  section.setAttribute("aria-busy", "true");
   try {
     drawing.src = await callImage("v1/heatmap", { json: { product: hit.id, index: Number(state.of), ...(state.q && { query: state.q }) } });
     drawing.alt = `Drawing of which parts of the photo and which words of “${hit.title || hit.id}” the encoder looks at, and which experts handle them`;
@@ -42,4 +43,5 @@ async function showHeatmap(section, button, state, hit) {
     button.disabled = false;
     button.textContent = "Show what the encoder looks at";
   }
+  section.removeAttribute("aria-busy");
 }
