@@ -11,7 +11,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "moon2"
 FLOORS = (  # from the top down; folders and files of one floor do not import each other
     ("__main__",),
     ("cli",),
-    ("demo", "experiments", "serve"),
+    ("demo",),
+    ("experiments", "push", "serve"),
     ("evaluate", "search"),
     ("train", "augment", "explain"),
     ("vectors",),

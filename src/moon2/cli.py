@@ -53,6 +53,7 @@ COMMANDS = {  # in the order in which they are used
     "serve": "moon2.serve.command:serve",
     "predict": "moon2.search.predict:predict",
     "duplicates": "moon2.search.duplicates:duplicates",
+    "push": "moon2.push:push",
     "compare": "moon2.experiments.compare:compare",
     "ablate": "moon2.experiments.compare:ablate",
 }
@@ -182,7 +183,8 @@ def make_parser(function: Callable[..., object], command: str) -> ArgumentParser
         if is_dataclass(kind):
             parser.add_class_arguments(kind, None if name in FLATTENED else name)
         elif parameter.kind is not parameter.KEYWORD_ONLY and get_origin(kind) is tuple:
-            parser.add_argument(name, nargs="+", type=get_args(kind)[0], help=help_of[name])
+            some = "+" if default is parameter.empty else "*"
+            parser.add_argument(name, nargs=some, type=get_args(kind)[0], help=help_of[name])
         elif parameter.kind is not parameter.KEYWORD_ONLY and default is not parameter.empty:
             parser.add_argument(name, nargs="?", type=kind, default=default, help=help_of[name])
         elif get_origin(kind) is tuple:

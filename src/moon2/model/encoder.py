@@ -14,6 +14,7 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -30,8 +31,10 @@ from moon2.model.backbone import build_backbone
 from moon2.model.encoder_folder import EncoderError, class_path, network_of, read_encoder_config, read_origin
 from moon2.model.families import family_of
 from moon2.model.finite import first_not_finite
+from moon2.model.hub import push_folder
 from moon2.model.item_batch import ItemBatch
-from moon2.model.items import Item, ItemError, ItemSource, item_length, item_list
+from moon2.model.item_checks import require_items
+from moon2.model.items import Item, ItemSource, item_length
 from moon2.model.lora import merged
 from moon2.model.moon_model import MoonModel
 from moon2.model.processor import Processor
@@ -216,6 +219,19 @@ class Encoder:
             # Last, because a folder with a config is taken for a whole encoder.
             (target / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True, default=str))
 
+    def push_to_hub(self, name: str, *, private: bool = True, revision: str | None = None) -> str:
+        """Uploads the encoder and its model card to the hub, such as "organisation/model"; `moon2 push` adds figures.
+
+        Args:
+            name, private, revision: as of `moon2.model.hub.push_folder`.
+
+        Raises:
+            EncoderError: the hub cannot be reached, or does not allow it.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return push_folder(Path(folder), name, private=private, revision=revision)
+
     def encode(
         self,
         items: Iterable[ItemSource] | ItemSource,
@@ -379,22 +395,3 @@ class Encoder:
             text=self.model.text_rows(views),
         )
         return packed.to(self.device)
-
-
-def require_items(
-    items: Iterable[ItemSource] | ItemSource, views: Collection[View], batch_size: int
-) -> list[ItemSource]:
-    """What an encoder is given, as a list.
-
-    Raises:
-        EncoderError: it is no item and no list of them, there is no such view, or the batch size is not 1 or more.
-    """
-    for view in views:
-        if view not in VIEWS:
-            raise EncoderError(f"view is {view!r}; it must be one of {', '.join(VIEWS)}, or None for all an item has")
-    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise EncoderError(f"batch_size is {batch_size!r}; it must be a whole number of 1 or more")
-    try:
-        return item_list(items)
-    except ItemError as error:
-        raise EncoderError(str(error)) from None

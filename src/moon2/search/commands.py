@@ -159,22 +159,36 @@ def upsert(index: str, data: Path, *, model: Path | None = None) -> str:
     return "\n".join(lines + _waiting(index, changes.unindexed))
 
 
-def delete(index: str, ids: tuple[str, ...]) -> str:
-    """Delete products from an index.
+def delete(index: str, ids: tuple[str, ...] = (), *, missing_from: Path | None = None) -> str:
+    """Delete products from an index, by id or because the catalog has them no more.
+
+    If a catalog lacks more than half of the products, nothing is deleted: a feed that was cut short looks like that.
 
     examples:
       moon2 delete indexes/shop SKU-17 SKU-18
+      moon2 delete indexes/shop --missing_from data/shop
 
     Args:
         index: folder of the index, or its address on object storage
         ids: of the products
+        missing_from: folder of a catalog; what it lacks is deleted
 
     Raises:
-        ProductIndexError: there is no such index, or it cannot be written
+        ProductIndexError: there is no such index, it cannot be written, or the catalog lacks most of it
+        CatalogError: there is no such catalog
     """
+    if not ids and missing_from is None:
+        raise ProductIndexError("nothing to delete; give ids, or a catalog with --missing_from")
+    catalog = None if missing_from is None else Catalog.open(missing_from)
     with _opened(index, "`moon2 delete`") as opened:
-        changes = opened.delete(ids)
-    lines = [f"{index}: deleted {changes.deleted:,} of {len(set(ids)):,} products"]
+        vanished = [] if catalog is None else sorted(set(opened.ids()) - set(catalog.ids()))
+        if 2 * len(vanished) > len(opened):
+            raise ProductIndexError(
+                f"{missing_from}: lacks {len(vanished):,} of the {len(opened):,} products of {index}, and nothing was "
+                f"deleted; if the catalog is whole, build the index anew with `moon2 embed` and `moon2 index`"
+            )
+        changes = opened.delete([*dict.fromkeys([*ids, *vanished])])
+    lines = [f"{index}: deleted {changes.deleted:,} of {len(opened) + changes.deleted:,} products"]
     if changes.problems:
         lines.append(f"not there: {', '.join(changes.problems)}")
     return "\n".join(lines)
