@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import logging
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 from support.small_recipe import small_recipe
 
 from moon2 import Encoder
+from moon2.cli import main
 from moon2.demo import demo, demo_recipe, run_demo
 from moon2.recipe import load_recipe
 from moon2.run_folder import RunError
@@ -26,7 +30,10 @@ def test_the_demos_recipe_can_be_written_and_read(tmp_path: Path) -> None:
 
 
 def test_the_demo_goes_on_after_a_kill_and_starts_over_when_it_is_done(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level(logging.INFO, logger="moon2")
     folder = tmp_path / "demo"
@@ -40,8 +47,18 @@ def test_the_demo_goes_on_after_a_kill_and_starts_over_when_it_is_done(
     result = run_demo(folder, RECIPE, products=60)
     assert "moon2 demo, continued: a shop, an encoder for it, and a report" in caplog.text
     assert (folder / "baseline.json").read_bytes() == baseline, "it is not scored again"
-    assert {"shop", "model", "recipe.yaml", "evaluation.json"} <= {path.name for path in folder.iterdir()}
-    assert (folder / "report.html").read_text().startswith("<!doctype html>")
+    assert {"shop", "model", "index", "recipe.yaml", "evaluation.json"} <= {path.name for path in folder.iterdir()}
+    report = (folder / "report.html").read_text()
+    assert report.startswith("<!doctype html>")
+    commands = [html.unescape(line) for line in re.findall("<pre>(moon2 search .*)</pre>", report)]
+    assert [("--image" in line, len(shlex.split(line)) % 2) for line in commands] == [(False, 0), (True, 1), (True, 0)]
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert main(shlex.split(commands[2])[1:]) == 0
+    first = capsys.readouterr().out.splitlines()[1].split(maxsplit=1)[1]
+    assert (
+        report.index("<h2>Search</h2>") < report.index(f"<p>{html.escape(first)}</p>") < report.index("<h2>Retrieval")
+    )
     assert Encoder.from_pretrained(folder).encode("striped shirt").shape == (1, 32)
     text = str(result)
     assert "t→mm" in text and str(folder / "report.html") in text

@@ -19,7 +19,7 @@ from moon2.catalog.store import Catalog, CatalogError
 from moon2.evaluate.format import to_text
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.test_set import EvaluationError
-from moon2.files import write_text_atomic
+from moon2.files import write_atomic, write_text_atomic
 from moon2.recipe import (
     AlignmentSettings,
     BackboneSettings,
@@ -32,12 +32,18 @@ from moon2.recipe import (
     TrainingSettings,
     load_recipe,
 )
+from moon2.records import Query
 from moon2.run_folder import RunError, RunFolder
 
 if TYPE_CHECKING:
+    from moon2.evaluate.report.examples import Card
     from moon2.model.encoder import Encoder
+    from moon2.search.index import Index
 
 PRODUCTS, QUERIES, SEED = 1_000, 1_200, 0
+VECTORS, INDEX, PHOTOS = "vectors", "index", "photos"
+"""In the demo's folder: vectors, the index of them, and photos to search with."""
+HITS = 6
 logger = logging.getLogger(__name__)
 
 
@@ -52,14 +58,21 @@ class DemoResult:
         folder = shlex.quote(str(self.folder))
         return f"""{to_text(self.evaluation)}
 
-The report, with curves and what example queries find:  {RunFolder(self.folder).report}
+The report, with searches and curves:  {RunFolder(self.folder).report}
 The encoder:  {RunFolder(self.folder).model}
 The shop:     {self.folder / "shop"}
+The index:    {self.folder / INDEX}
 
-Next, in Python:
+Next, search it by words or by a photo:
+   moon2 search {shlex.quote(str(self.folder / INDEX))} "striped shirt" --where "price < 50"
+   moon2 search {shlex.quote(str(self.folder / INDEX))} --image {shlex.quote(str(self.folder / PHOTOS / "2.webp"))}
+
+or in Python:
    from moon2 import Encoder
    encoder = Encoder.from_pretrained("{self.folder}")
    vectors = encoder.encode(["striped shirt", "red handbag"])
+   from moon2.search.index import Index
+   hits = Index.open("{self.folder / INDEX}").search("striped shirt", where="price < 50", limit=5)
 
 or with your own products:
    moon2 import products.csv --as csv --out data/mine
@@ -68,7 +81,7 @@ or look at one again:  moon2 evaluate {folder} --data {folder}/shop"""
 
 
 def demo(*, out: Path = Path("runs/demo")) -> DemoResult:
-    """Generate a shop, train on it, and show what was learned.
+    """Generate a shop, train on it, make it searchable, and show what was learned.
 
     Takes minutes on two cores and needs no network. It ends with a table of scores and writes report.html. Stopped
     in the middle and run again, it goes on; run again when it is done, it starts over.
@@ -150,17 +163,25 @@ def run_demo(out: Path, recipe: Recipe, products: int) -> DemoResult:
 
     evaluation = _score(Encoder.from_pretrained(out), catalog, "after training", run.evaluation)
     logger.info("4. After training it is %.0f of 100.", _mean(evaluation))
+
+    clock = time.monotonic()
+    index = _index(run.path, catalog)
+    searches = _searches(index, catalog, evaluation, run.path / PHOTOS)
+    logger.info(
+        "5. An index of all %s products, to search by words, photo or both (%s).", f"{len(index):,}", _since(clock)
+    )
     write_report(
         run.report,
         evaluation,
         run.read_history(),
         catalog,
         baseline=baseline,
+        searches=searches,
         title="moon2 demo",
         command="moon2 demo",
     )
     _mark(run, products, finished=True)
-    logger.info("5. Done (%s). All scores, in percent:\n", _since(started))
+    logger.info("6. Done (%s). All scores, in percent:\n", _since(started))
     return DemoResult(out, evaluation)
 
 
@@ -178,7 +199,8 @@ def _prepare(run: RunFolder, recipe: Recipe, products: int) -> bool:
                 return True
         except (json.JSONDecodeError, RecipeError):
             pass  # cut short by a kill: start over
-        shutil.rmtree(run.path / "shop", ignore_errors=True)
+        for name in ("shop", VECTORS, INDEX, PHOTOS):
+            shutil.rmtree(run.path / name, ignore_errors=True)
         run.remove()
     elif run.path.is_file() or (run.path.is_dir() and any(run.path.iterdir())):
         raise RunError(f"{run.path}: holds something else than a demo; give another folder with --out")
@@ -217,6 +239,40 @@ def _score(encoder: Encoder, catalog: Catalog, when: str, path: Path) -> Evaluat
     evaluation, _ = score(encoder, catalog, show_progress=True, model=f"the tiny encoder {when}")
     evaluation.write(path)
     return evaluation
+
+
+def _index(folder: Path, catalog: Catalog) -> Index:
+    from moon2.search.build import build_index
+    from moon2.vectors.embed_catalog import embed
+
+    embed(str(folder), data=catalog.folder, out=folder / VECTORS, what="products", views=("mm",))
+    return build_index(folder / VECTORS, str(folder / INDEX), None, None, "all", thumbnails=192, overwrite=True)
+
+
+def _searches(index: Index, catalog: Catalog, evaluation: Evaluation, photos: Path) -> list[Card]:
+    """A search by words, by a photo and by both, by the first random queries of the evaluation that have both."""
+    from moon2.evaluate.report.examples import Found, search_card
+
+    log = {interaction.query.id: interaction for interaction in catalog.interactions("test")}
+    examples = evaluation.examples.get("mm→mm", ())
+    cards = []
+    for number, (example, view) in enumerate(zip(examples, ("Words", "A photo", "Words and photo"), strict=False), 1):
+        interaction = log[example["query"]]
+        query = catalog.with_image(interaction.query)
+        text, image = query.text if view != "A photo" else "", query.image if view != "Words" else None
+        command, where = ["moon2", "search", index.place, *([text] if text else [])], None
+        if isinstance(image, bytes):
+            photos.mkdir(exist_ok=True)
+            photo = photos / f"{number}.webp"
+            write_atomic(photo, image)
+            where = f"id != '{query.product_id}'"
+            command += ["--image", str(photo), "--where", where]
+        hits = index.search(text, image, where=where, limit=HITS)
+        pictures = index.photos([hit.id for hit in hits])
+        found = [Found(hit.id, hit.title, pictures.get(hit.id), hit.cosine) for hit in hits]
+        asked = Query(query.id, text, image)
+        cards.append(search_card(asked, view, found, interaction.positive_ids, shlex.join(command)))
+    return cards
 
 
 def _mean(evaluation: Evaluation) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from moon2.catalog.store import Catalog, CatalogError
+from moon2.records import Query
 from moon2.thumbnails import thumbnail
 
 THUMBNAIL = 144
@@ -35,11 +36,24 @@ class Strip:
 
 @dataclass(frozen=True)
 class Card:
-    """A query. An image is a thumbnail as a data URI, "" where it cannot be read, and None where there is none."""
+    """A query. An image is a thumbnail as a data URI, "" where it cannot be read, and None where there is none.
+
+    `command` is what to type for the same search, "" where there is no index.
+    """
 
     text: str
     image: str | None
     strips: list[Strip] = field(default_factory=list)
+    command: str = ""
+
+
+class Found(NamedTuple):
+    """A product that a search of an index found; `photo` is an image file, and the similarity a cosine."""
+
+    id: str
+    title: str
+    photo: bytes | None
+    similarity: float
 
 
 def example_cards(examples: Mapping[str, Sequence[Mapping[str, Any]]], catalog: Catalog) -> list[Card]:
@@ -61,6 +75,23 @@ def example_cards(examples: Mapping[str, Sequence[Mapping[str, Any]]], catalog: 
                 cards[id] = Card(query.text.strip(), thumbnail(query.image, THUMBNAIL))
             cards[id].strips.append(_strip(QUERY_VIEWS.get(direction, direction), example, catalog))
     return list(cards.values())
+
+
+def search_card(query: Query, view: str, found: Sequence[Found], relevant: Collection[str], command: str) -> Card:
+    """The card of a search in an index.
+
+    Args:
+        query: that was searched with.
+        view: by what, in words.
+        found: best first.
+        relevant: ids of the products that are right.
+        command: what to type for the same.
+    """
+    results = [
+        Result("right" if one.id in relevant else "wrong", one.title or one.id, thumbnail(one.photo, THUMBNAIL), one.similarity)
+        for one in found
+    ]
+    return Card(query.text.strip(), thumbnail(query.image, THUMBNAIL), [Strip(view, results, None)], command)
 
 
 def _strip(view: str, example: Mapping[str, Any], catalog: Catalog) -> Strip:

@@ -28,7 +28,7 @@ from moon2.evaluate.format import (
 )
 from moon2.evaluate.per_query import KS
 from moon2.evaluate.report.charts import Bar, BarChart, LineChart, Point, line_chart
-from moon2.evaluate.report.examples import example_cards
+from moon2.evaluate.report.examples import Card, example_cards
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.test_set import read_test_set
 from moon2.files import write_text_atomic
@@ -106,6 +106,7 @@ def write_report(
     catalog: Catalog,
     *,
     baseline: Evaluation | None = None,
+    searches: Sequence[Card] = (),
     title: str = "moon2 report",
     command: str = "",
 ) -> Path:
@@ -117,6 +118,7 @@ def write_report(
         history: the rows of RUN/history.jsonl, each a step's losses, weights, expert loads and filter; may be empty.
         catalog: the one evaluated, for the texts and images of the examples.
         baseline: of the same encoder before training, shown beside the scores.
+        searches: searches of an index, of `search_card`; they come first.
         title: the page's title.
         command: the command that led here, shown at the top.
 
@@ -144,6 +146,7 @@ def write_report(
         accuracy_chart=_accuracy_chart(evaluation),
         training_charts=_training_charts(history),
         expert_chart=_expert_chart(evaluation),
+        searches=searches,
         examples=example_cards(evaluation.examples, catalog),
         hard=example_cards(evaluation.hard, catalog),
     )
