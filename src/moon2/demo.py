@@ -80,22 +80,30 @@ or with your own products:
 or look at one again:  moon2 evaluate {folder} --data {folder}/shop"""
 
 
-def demo(*, out: Path = Path("runs/demo")) -> DemoResult:
+def demo(*, out: Path = Path("runs/demo"), serve: bool = False) -> DemoResult:
     """Generate a shop, train on it, make it searchable, and show what was learned.
 
     Takes minutes on two cores and needs no network. It ends with a table of scores and writes report.html. Stopped
     in the middle and run again, it goes on; run again when it is done, it starts over.
 
-    example:
+    examples:
       moon2 demo
+      moon2 demo --serve
 
     Args:
         out: folder of the demo, which it owns.
+        serve: at the end serve its index, as `moon2 serve` does, until Ctrl-C.
 
     Raises:
         RunError: the folder holds something else than a demo.
     """
-    return run_demo(out, demo_recipe(), PRODUCTS)
+    result = run_demo(out, demo_recipe(), PRODUCTS)
+    if serve:
+        from moon2.serve.command import serve as serve_index
+
+        logger.info("%s\n", result)
+        serve_index(str(out / INDEX))
+    return result
 
 
 def demo_recipe() -> Recipe:
@@ -166,10 +174,8 @@ def run_demo(out: Path, recipe: Recipe, products: int) -> DemoResult:
 
     clock = time.monotonic()
     index = _index(run.path, catalog)
-    searches = _searches(index, catalog, evaluation, run.path / PHOTOS)
-    logger.info(
-        "5. An index of all %s products, to search by words, photo or both (%s).", f"{len(index):,}", _since(clock)
-    )
+    searches = _searches(index, catalog, evaluation, run.path)
+    logger.info("5. An index of the products, to search by words, photo or both (%s).", _since(clock))
     write_report(
         run.report,
         evaluation,
@@ -249,7 +255,7 @@ def _index(folder: Path, catalog: Catalog) -> Index:
     return build_index(folder / VECTORS, str(folder / INDEX), None, None, "all", thumbnails=192, overwrite=True)
 
 
-def _searches(index: Index, catalog: Catalog, evaluation: Evaluation, photos: Path) -> list[Card]:
+def _searches(index: Index, catalog: Catalog, evaluation: Evaluation, folder: Path) -> list[Card]:
     """A search by words, by a photo and by both, by the first random queries of the evaluation that have both."""
     from moon2.evaluate.report.examples import Found, search_card
 
@@ -260,10 +266,10 @@ def _searches(index: Index, catalog: Catalog, evaluation: Evaluation, photos: Pa
         interaction = log[example["query"]]
         query = catalog.with_image(interaction.query)
         text, image = query.text if view != "A photo" else "", query.image if view != "Words" else None
-        command, where = ["moon2", "search", index.place, *([text] if text else [])], None
+        command, where = ["moon2", "search", str(folder / INDEX), *([text] if text else [])], None
         if isinstance(image, bytes):
-            photos.mkdir(exist_ok=True)
-            photo = photos / f"{number}.webp"
+            photo = folder / PHOTOS / f"{number}.webp"
+            photo.parent.mkdir(exist_ok=True)
             write_atomic(photo, image)
             where = f"id != '{query.product_id}'"
             command += ["--image", str(photo), "--where", where]
