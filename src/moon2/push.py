@@ -78,21 +78,22 @@ def hub_card(card: str, name: str, evaluation: Evaluation | None) -> str:
         name: of the model on the hub.
         evaluation: its figures; a card without any says so.
     """
-    from huggingface_hub import ModelCard
+    from huggingface_hub import ModelCard, ModelCardData
 
     known = ModelCard(card)
-    data = known.data
-    data.library_name, data.pipeline_tag, data.license = "moon2", "feature-extraction", "unknown"
-    data.tags = [*dict.fromkeys([*(data.tags or []), "moon2", "sentence-transformers", "feature-extraction"])]
+    before = known.data.to_dict()
+    tags = [*dict.fromkeys([*before.get("tags", []), "moon2", "sentence-transformers", "feature-extraction"])]
+    ours = {"library_name": "moon2", "pipeline_tag": "feature-extraction", "license": "unknown", "tags": tags}
+    data = ModelCardData(**{**before, **ours})
     if evaluation is not None and (results := [*_results(evaluation)]):
         data.model_name, data.eval_results = name, results
-    before, recipe, after = known.text.strip().partition(RECIPE_HEAD)
+    about, recipe, after = known.text.strip().partition(RECIPE_HEAD)
     added = TEMPLATES.get_template("push.md.j2").render(
         name=name,
         evaluation=evaluation,
         tables=[] if evaluation is None else _tables(evaluation),
     )
-    return f"---\n{data.to_yaml()}\n---\n\n{before.strip() or '# A moon2 encoder'}\n\n{added}{recipe}{after}\n"
+    return f"---\n{data.to_yaml()}\n---\n\n{about.strip() or '# A moon2 encoder'}\n\n{added}{recipe}{after}\n"
 
 
 def _tables(evaluation: Evaluation) -> list[str]:

@@ -153,7 +153,7 @@ def upsert(index: str, data: Path, *, model: Path | None = None) -> str:
     lines = [f"{index}: wrote {changes.written:,} products; {changes.unchanged:,} were there already"]
     if changes.refused:
         lines.append(f"{changes.refused:,} could not be embedded")
-    lines += [f"  {problem}" for problem in list(changes.problems.values())[:SHOWN_PROBLEMS]]
+    lines += [f"  {id}: {problem}" for id, problem in list(changes.problems.items())[:SHOWN_PROBLEMS]]
     if len(changes.problems) > SHOWN_PROBLEMS:
         lines.append(f"  and {len(changes.problems) - SHOWN_PROBLEMS:,} more problems")
     return "\n".join(lines + _waiting(index, changes.unindexed))
