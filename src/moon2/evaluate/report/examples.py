@@ -88,7 +88,12 @@ def search_card(query: Query, view: str, found: Sequence[Found], relevant: Colle
         command: what to type for the same.
     """
     results = [
-        Result("right" if one.id in relevant else "wrong", one.title or one.id, thumbnail(one.photo, THUMBNAIL), one.similarity)
+        Result(
+            "right" if one.id in relevant else "wrong",
+            one.title or one.id,
+            thumbnail(one.photo, THUMBNAIL),
+            one.similarity,
+        )
         for one in found
     ]
     return Card(query.text.strip(), thumbnail(query.image, THUMBNAIL), [Strip(view, results, None)], command)
