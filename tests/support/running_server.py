@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from moon2.serve.app import create_app
+from moon2.serve.command import listen
 from moon2.serve.settings import ServeSettings
 
 
@@ -54,7 +54,7 @@ class RunningServer:
 def running_server(source: str | Path, **settings: Any) -> Iterator[RunningServer]:
     """Serves a source until the block ends; then the server has stopped gracefully."""
     app = create_app(ServeSettings(str(source), **settings))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with listen("127.0.0.1", 0) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
