@@ -271,3 +271,17 @@ def test_the_memory_and_the_kills_of_embedding_are_measured(
     load_script("embedding").main(["memory", str(small_encoder_folder), "--rows", "10", "300"])
     printed = capsys.readouterr().out
     assert "× from 100 to 5,000 rows" in printed and "× from 10 to 300 rows" in printed
+
+
+@pytest.mark.long
+def test_a_server_is_measured_by_many_clients_and_by_one(
+    generated_shop: Catalog, small_encoder_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = [str(small_encoder_folder), str(generated_shop.folder)]
+    script = load_script("serving")
+    script.main(["throughput", *source, "--seconds", "1", "--clients", "4", "--kinds", "text", "both"])
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [["text", "1"], ["text", "4"], ["both", "1"], ["both", "4"]]
+    assert all(int(row[2]) > 0 and row[8] == "0" for row in rows)
+    script.main(["memory", *source, "--requests", "100", "--clients", "4"])
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 11

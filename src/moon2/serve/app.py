@@ -46,7 +46,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
         await served.close()
 
     app = FastAPI(title="moon2", version=version("moon2"), description=ABOUT, lifespan=life)
-    app.state.moon2 = State(settings, served, metrics)
+    app.state.moon2 = State(settings, served, metrics, bool(keys))
     app.state.readiness = operation.Readiness()
     for router in (operation.router, embeddings.router, products.router):
         app.include_router(router)

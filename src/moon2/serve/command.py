@@ -55,6 +55,7 @@ def serve(
 
         from moon2.serve.app import create_app
         from moon2.serve.logs import log_as_json
+        from moon2.serve.security import LOOPBACK
     except ImportError as error:
         raise ServeError(f"the package {error.name} is missing; pip install 'moon2[serve]'") from None
     with listen(host, port) as listening:
@@ -69,7 +70,9 @@ def serve(
             limit_concurrency=1000,
         )
         address = f"http://{host}:{listening.getsockname()[1]}"
-        logger.info("serving %s at %s; what it offers: %s/docs", source, address, address)
+        logger.info("serving %s at %s; its API: %s/docs", source, address, address)
+        if host not in LOOPBACK and not app.state.moon2.has_keys:
+            logger.warning("whoever reaches %s:%d may search, write and delete; give --api_keys", host, port)
         uvicorn.Server(config).run(sockets=[listening])
 
 

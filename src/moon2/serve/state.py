@@ -20,11 +20,13 @@ class State:
         settings: as it was started with.
         served: its indexes and encoders.
         metrics: its counters.
+        has_keys: whether requests must bring a key.
     """
 
     settings: ServeSettings
     served: Served
     metrics: Metrics
+    has_keys: bool
 
 
 def state_of(request: Request) -> State:
