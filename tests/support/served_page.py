@@ -11,13 +11,15 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from moon2 import Product
 from moon2.serve.app import create_app
 from moon2.serve.settings import ServeSettings
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+WAIT_MS = 15_000
+"""For what is awaited on a machine that has other things to do."""
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> table"
 HOSTILE_ID = "a/b?c#d&<b>\"e'"
@@ -69,6 +71,7 @@ def browsers() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip("no browser is there: apt install chromium")
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield browser
@@ -78,7 +81,7 @@ def browsers() -> Iterator[Browser]:
 def opened(browser: Browser, address: str, **settings: object) -> Iterator[Page]:
     """A page in a context of its own."""
     context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 860}, **settings)  # type: ignore[arg-type]
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))

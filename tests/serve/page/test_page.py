@@ -174,6 +174,8 @@ def test_a_photo_finds_its_product_alone_and_with_words(page: Page, photo_of: Pr
 def test_a_photo_that_is_none_and_one_that_is_gone_are_told_of(page: Page) -> None:
     page.evaluate(PASTE_OR_DROP, [[1, 2, 3], "paste"])
     expect(page.get_by_role("alert")).to_have_text(re.compile("image", re.IGNORECASE))
+    page.evaluate(PASTE_OR_DROP, [17 * 2**20, "drop"])  # so many zeros
+    expect(page.get_by_role("alert")).to_have_text(re.compile("more than 16,777,216 bytes"))
     page.reload()
     expect(page.get_by_role("alert")).to_have_text(re.compile("not here any more"))
 
