@@ -51,7 +51,7 @@ def test_the_demo_goes_on_after_a_kill_and_starts_over_when_it_is_done(
     report = (folder / "report.html").read_text()
     assert report.startswith("<!doctype html>")
     commands = [html.unescape(line) for line in re.findall("<pre>(moon2 search .*)</pre>", report)]
-    assert [("--image" in line, len(shlex.split(line)) % 2) for line in commands] == [(False, 0), (True, 1), (True, 0)]
+    assert [("--image" in line, len(shlex.split(line))) for line in commands] == [(False, 6), (True, 7), (True, 8)]
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
     assert main(shlex.split(commands[2])[1:]) == 0

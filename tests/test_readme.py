@@ -138,6 +138,24 @@ def test_the_commands_of_the_import_guide_can_be_understood() -> None:
     assert {"auto", "hub", "shopify", "woocommerce", "google-merchant", "mbe"} <= layouts
 
 
+def test_the_commands_of_the_search_guide_can_be_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those in its blocks, and those that stand between its lines."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(REPOSITORY / "recipes")
+    guide = (REPOSITORY / "docs" / "search.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in commands(block)]
+    lines += re.findall(r"^    (moon2 .*)$", guide, re.MULTILINE)
+    understood = set()
+    for line in lines:
+        command = next(name for name in COMMANDS if line.startswith(f"moon2 {name} "))
+        module, _, function = COMMANDS[command].partition(":")
+        args = shlex.split(line)[1 + len(command.split()) :]
+        make_parser(getattr(import_module(module), function), command).parse_args(args)
+        understood.add(command)
+    assert {"import", "embed", "index", "search", "upsert", "delete", "optimize", "push"} <= understood
+
+
 def test_every_file_the_readme_links_or_names_is_there() -> None:
     linked = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
     recipes = [f"recipes/{name}" for name in re.findall(r"`(?:recipes/)?([\w.-]+\.yaml)`", README)]

@@ -266,19 +266,28 @@ def _searches(index: Index, catalog: Catalog, evaluation: Evaluation, folder: Pa
         interaction = log[example["query"]]
         query = catalog.with_image(interaction.query)
         text, image = query.text if view != "A photo" else "", query.image if view != "Words" else None
-        command, where = ["moon2", "search", str(folder / INDEX), *([text] if text else [])], None
+        # A query was made from a product, which would be found first.
+        where = None if query.product_id is None else f"id != '{query.product_id}'"
+        command = ["moon2", "search", str(folder / INDEX), *([text] if text else [])]
         if isinstance(image, bytes):
             photo = folder / PHOTOS / f"{number}.webp"
             photo.parent.mkdir(exist_ok=True)
             write_atomic(photo, image)
-            where = f"id != '{query.product_id}'"
-            command += ["--image", str(photo), "--where", where]
+            command += ["--image", str(photo)]
+        command += ["--where", where] if where else []
         hits = index.search(text, image, where=where, limit=HITS)
         pictures = index.photos([hit.id for hit in hits])
         found = [Found(hit.id, hit.title, pictures.get(hit.id), hit.cosine) for hit in hits]
         asked = Query(query.id, text, image)
-        cards.append(search_card(asked, view, found, interaction.positive_ids, shlex.join(command)))
+        cards.append(search_card(asked, view, found, interaction.positive_ids, _typed(command)))
     return cards
+
+
+def _typed(words: list[str]) -> str:
+    """A command as people type it: in double quotes what has a space, where the shell reads nothing else in them."""
+    return " ".join(
+        f'"{word}"' if " " in word and not set(word) & set('"$`\\!') else shlex.quote(word) for word in words
+    )
 
 
 def _mean(evaluation: Evaluation) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -81,7 +81,8 @@ def hub_card(card: str, name: str, evaluation: Evaluation | None) -> str:
     from huggingface_hub import ModelCard, ModelCardData
 
     known = ModelCard(card)
-    before = known.data.to_dict()
+    written: Any = known.data
+    before = written.to_dict()
     tags = [*dict.fromkeys([*before.get("tags", []), "moon2", "sentence-transformers", "feature-extraction"])]
     ours = {"library_name": "moon2", "pipeline_tag": "feature-extraction", "license": "unknown", "tags": tags}
     data = ModelCardData(**{**before, **ours})
