@@ -102,6 +102,7 @@ function facet(state, name, values) {
   more.dataset.facet = name;
   const label = () => {
     more.textContent = open.has(name) ? "Show fewer" : `Show all ${rows.length}`;
+    more.setAttribute("aria-label", `${more.textContent}: ${readable(name)}`);
     more.setAttribute("aria-expanded", String(open.has(name)));
   };
   label();
