@@ -12,7 +12,8 @@ import openai
 import pytest
 from support.running_server import RunningServer, running_server
 
-from moon2 import Encoder
+from moon2 import Encoder, Query
+from moon2.encoders.load import load_encoder
 
 TEXTS = ["navy casual shirt", "red leather handbag", "шарф, 日本の傘", "a" * 3000]
 
@@ -148,3 +149,19 @@ def test_a_run_alone_has_no_search(server: RunningServer) -> None:
     assert answer.status_code == 404 and "moon2 serve INDEX" in answer.json()["error"]["message"]
     assert [model["dimensions"] for model in server.get("/v1/models")["data"]] == [[8, 32]]
     assert server.get("/readyz") == {"status": "ready"}
+
+
+def test_another_librarys_encoder_is_served_too(
+    dual_checkpoints: dict[str, Path], photo: Callable[..., bytes], uri: Callable[[bytes], str]
+) -> None:
+    encoder = load_encoder(dual_checkpoints["clip"])
+    url = {"type": "image_url", "image_url": {"url": uri(photo("green", (300, 300)))}}
+    inputs = [{"content": [{"type": "text", "text": "a bag"}, url]}, {"content": [url]}]
+    inputs.append({"content": [{"type": "text", "text": "a hat"}]})
+    with running_server(dual_checkpoints["clip"]) as server:
+        name = server.get("/v1/models")["data"][0]["id"]
+        found = server.ask("/v2/embed", model=name, inputs=inputs, input_type="search_query")["embeddings"]["float"]
+        assert server.get("/readyz") == {"status": "ready"}
+    image = photo("green", (300, 300))
+    truth = encoder.encode([Query("1", "a bag", image), Query("2", image=image), Query("3", "a hat")])
+    assert np.abs(np.array(found) - truth).max() < 1e-5

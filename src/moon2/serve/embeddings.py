@@ -15,6 +15,7 @@ from moon2.serve.refusals import Refusal, json_response
 from moon2.serve.schemas import CohereRequest, EmbeddingRequest, EmbeddingType, ImagePart, Part
 from moon2.serve.security import image_of
 from moon2.serve.served import normalised
+from moon2.serve.settings import Limits
 from moon2.serve.state import state_of
 from moon2.vectors.quantize import quantize
 
@@ -113,7 +114,7 @@ async def embed(request: Request, body: CohereRequest) -> Response:
     )
 
 
-def _item(parts: Sequence[Part], where: str, role: Role, limits: Any) -> Asked:
+def _item(parts: Sequence[Part], where: str, role: Role, limits: Limits) -> Asked:
     """Parts of content as one item: its texts in lines, and its images."""
     texts = [part.text for part in parts if not isinstance(part, ImagePart)]
     images = [

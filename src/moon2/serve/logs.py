@@ -6,18 +6,15 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moon2.serve.metrics import Metrics
 from moon2.serve.refusals import Refusal
 
 logger = logging.getLogger(__name__)
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
 OTHER = "other"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
@@ -25,10 +22,10 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 class Watch:
     """Times each request, counts it, and writes a line about it; a fault of the server's own is answered with 500."""
 
-    def __init__(self, app: Application, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI calls it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -50,7 +47,7 @@ class Watch:
         finally:
             self._tell(scope, status, time.perf_counter() - started)
 
-    def _tell(self, scope: Message, status: int, seconds: float) -> None:
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         route, method = _route(scope), scope["method"] if scope["method"] in METHODS else OTHER
         self._metrics.seconds.labels(route, method, str(status)).observe(seconds)
         if status >= 400:
@@ -61,7 +58,7 @@ class Watch:
         )
 
 
-def _route(scope: Message) -> str:
+def _route(scope: Scope) -> str:
     """The template of its path: an id or a shopper's words in an address are neither counted nor written."""
     route = scope.get("route")
     return str(getattr(route, "path", OTHER)).replace(":path", "")

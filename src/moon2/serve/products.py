@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import time
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
@@ -26,6 +26,7 @@ from moon2.serve.schemas import (
     PredictRequest,
     ProductBody,
     ProductParameters,
+    SearchAnswer,
     SearchRequest,
     SimilarParameters,
 )
@@ -43,16 +44,15 @@ from moon2.serve.searching import (
 )
 from moon2.serve.security import image_of
 from moon2.serve.served import Opened, in_thread, normalised
+from moon2.serve.settings import Limits
 from moon2.serve.state import log, state_of
 
 router = APIRouter(tags=["search"])
 SHOWN_SIDE = LongestSide(1024)
 PHOTO_HEADERS = {"Cache-Control": "max-age=300", "X-Content-Type-Options": "nosniff"}
-_HEATMAPS = asyncio.Semaphore(1)
-"""An explanation keeps the attention of all layers: one at a time."""
 
 
-@router.post("/v1/search", openapi_extra=forms.accepts(SearchRequest))
+@router.post("/v1/search", openapi_extra=forms.accepts(SearchRequest), responses={200: {"model": SearchAnswer}})
 async def search(request: Request) -> Response:
     """Products that answer words, a photo, or both, best first; or others like a product."""
     started = time.perf_counter()
@@ -215,7 +215,7 @@ async def product(request: Request, id: str, parameters: Annotated[ProductParame
                 "provenance": dict(original.provenance),
             }
         if parameters.predict:
-            vector = normalised(_array(row["vector"]), opened.index.info.dimension)
+            vector = normalised(np.array(row["vector"], np.float32), opened.index.info.dimension)
             answer["predicted"] = await predicted(opened, vector, without=id)
         return answer
 
@@ -268,7 +268,7 @@ async def heatmap(request: Request) -> Response:
                 raise no_product(asked.product)
             images = tuple(each for each in shown_item.images if not is_url(each))
             shown_item = Product("shown", shown_item.title, images=images)
-        async with _HEATMAPS:
+        async with state_of(request).heatmaps:
             return await in_thread(_drawn, encoder, shown_item, (asked.query or "").strip() or None, asked.layer)
 
     return Response(await with_index(served, work), media_type="image/png")
@@ -287,7 +287,7 @@ def _drawn(encoder: Encoder, item: Product, query: str | None, layer: int | None
     return written.getvalue()
 
 
-def _product(body: ProductBody, number: int, limits: Any) -> Product:
+def _product(body: ProductBody, number: int, limits: Limits) -> Product:
     images = tuple(image_of(each, f"[{number}].images[{place}]", limits) for place, each in enumerate(body.images))
     return Product(body.id, body.title, body.description, tuple(body.category), body.attributes, images, body.price)
 
@@ -320,9 +320,3 @@ async def _catalog_image(request: Request, id: str, number: int, index: int, kin
         return Response(await in_thread(encoded), media_type="image/jpeg", headers=PHOTO_HEADERS)
     except ImageError:
         raise Refusal(404, f"image {number} of {id[:200]!r} cannot be read", "number") from None
-
-
-def _array(values: list[float]) -> Any:
-    import numpy as np
-
-    return np.array(values, np.float32)

@@ -212,3 +212,20 @@ class Hit(BaseModel):
     image: int | None
     exact: str
     photo: str | None
+
+
+class AboutIndex(BaseModel):
+    """Which index an answer comes from; its version grows with each change."""
+
+    name: str
+    products: int
+    version: int
+
+
+class SearchAnswer(BaseModel):
+    """What a search found; `facets` where they were asked for."""
+
+    hits: list[Hit]
+    index: AboutIndex
+    took_ms: float
+    facets: dict[str, Any] | None = None

@@ -14,21 +14,17 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moon2.images import FORMATS
 from moon2.search.table_schema import HIDDEN
 from moon2.serve.refusals import Refusal
 from moon2.serve.settings import Limits, ServeError
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
 PROTECTED = ("/v1/", "/v2/", "/metrics")
 KEYS_VARIABLE = "MOON2_API_KEYS"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -84,10 +80,10 @@ class Gate:
             another site can reach it under that site's name.
     """
 
-    def __init__(self, app: Application, limits: Limits, keys: ApiKeys, host: str) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, keys: ApiKeys, host: str) -> None:
         self._app, self._limits, self._keys, self._local = app, limits, keys, host in LOOPBACK
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI calls it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)

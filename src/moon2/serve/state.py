@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
@@ -21,12 +22,14 @@ class State:
         served: its indexes and encoders.
         metrics: its counters.
         has_keys: whether requests must bring a key.
+        heatmaps: for one explanation at a time, as each keeps the attention of all layers.
     """
 
     settings: ServeSettings
     served: Served
     metrics: Metrics
     has_keys: bool
+    heatmaps: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
 
 def state_of(request: Request) -> State:
