@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 from pathlib import Path
@@ -61,6 +62,9 @@ def serve(
     with listen(host, port) as listening:
         app = create_app(ServeSettings(source, beside, model, host, port, api_keys, query_cache, log_queries, limits))
         log_as_json()
+        # What is loaded stays: a collector that looks through it all, again and again, stops every request meanwhile.
+        gc.collect()
+        gc.freeze()
         config = uvicorn.Config(
             app,
             log_config=None,
