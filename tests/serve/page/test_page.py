@@ -355,6 +355,7 @@ def test_a_server_with_keys_gets_one_once(browser: Browser, page_indexes: list[s
     for address in serving(ServeSettings(page_indexes[0], api_keys=tmp_path / "keys")):
         for page in opened(browser, address):
             key = page.get_by_role("dialog", name="This server asks for a key")
+            expect(key).to_be_visible()
             page.keyboard.press("Escape")
             expect(key).to_be_hidden()
             page.get_by_role("searchbox").fill("dress")
