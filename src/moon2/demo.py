@@ -81,7 +81,7 @@ or look at one again:  moon2 evaluate {folder} --data {folder}/shop"""
 
 
 def demo(*, out: Path = Path("runs/demo"), serve: bool = False) -> DemoResult:
-    """Generate a shop, train on it, make it searchable, and show what was learned.
+    """Generate a shop, train on it, and show what can be found.
 
     Takes minutes on two cores and needs no network. It ends with a table of scores and writes report.html. Stopped
     in the middle and run again, it goes on; run again when it is done, it starts over.

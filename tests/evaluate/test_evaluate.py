@@ -79,7 +79,7 @@ def test_another_gallery_cannot_be_compared(run: Path, catalog: Catalog, tmp_pat
         with pytest.raises(EvaluationError, match=r"(scored on other queries|evaluated with --limit 7).*same --limit"):
             evaluate(str(run), data=data, limit=limit, against=str(run))
     assert (run / "evaluation.json").read_bytes() == before
-    with pytest.raises(EvaluationError, match=r"no--such-model-queries\.parquet: .*run `moon2 evaluate` on that model"):
+    with pytest.raises(EvaluationError, match=r"no--such-model-queries\.parquet: .*run `moon2 evaluate` on it first"):
         evaluate(str(run), data=catalog.folder, against="no/such-model")
 
 

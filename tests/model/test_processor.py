@@ -203,7 +203,7 @@ def test_a_image_of_any_mode_gives_the_same_shape(encoder: Encoder, image: Calla
 
 
 def test_an_unreadable_image_names_its_record(encoder: Encoder) -> None:
-    with pytest.raises(ImageError, match=r"^product '17': image 1.*cannot be read as an image") as caught:
+    with pytest.raises(ImageError, match=r"^product '17': image 2.*cannot be read as an image") as caught:
         good = io.BytesIO()
         Image.new("RGB", (8, 8)).save(good, "PNG")
         encoder.processor.item(Product("17", images=[good.getvalue(), b"broken"]))

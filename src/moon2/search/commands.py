@@ -160,7 +160,7 @@ def upsert(index: str, data: Path, *, model: Path | None = None) -> str:
 
 
 def delete(index: str, ids: tuple[str, ...] = (), *, missing_from: Path | None = None) -> str:
-    """Delete products from an index, by id or because the catalog has them no more.
+    """Delete products from an index, by id, or those the catalog has no more.
 
     If a catalog lacks more than half of the products, nothing is deleted: a feed that was cut short looks like that.
 
