@@ -150,7 +150,10 @@ def test_every_title_of_a_real_catalog_is_grounded(fashion_folder: Path) -> None
     texts = [(product, extract_entities(product), enrich(product)[0].text) for product in products]
     grounded = [(text, ground(text, product, entities)) for product, entities, text in texts if text]
     assert len(grounded) > 0.9 * len(products)  # the others hold all that their rows say
-    assert all(result == Grounded(text) for text, result in grounded)
+    # A row may contradict itself, as flats whose attribute says heels; its title stays as it is.
+    refused = [result for text, result in grounded if result != Grounded(text)]
+    assert all(result.reason.startswith("contradiction") for result in refused)
+    assert len(refused) < 0.01 * len(grounded)
 
 
 @pytest.mark.parametrize(
