@@ -21,7 +21,7 @@ FLOORS = (  # from the top down; folders and files of one floor do not import ea
     ("objective",),
     ("records", "run_folder", "image_cache", "thumbnails"),
     ("recipe", "images"),
-    ("views", "files", "progress"),
+    ("views", "files", "progress", "templates"),
     ("errors", "meant"),
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -7,8 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from moon2.evaluate.format import (
     KEYWORD_HEAD,
     RETRIEVAL_HEAD,
@@ -20,13 +18,12 @@ from moon2.evaluate.format import (
 )
 from moon2.evaluate.result import Evaluation
 from moon2.run_folder import RunFolder
+from moon2.templates import templates
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-TEMPLATES = Environment(
-    loader=PackageLoader("moon2", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
+TEMPLATES = templates("moon2")
 RECIPE_HEAD = "\n## Recipe\n"
 
 

@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from moon2.catalog.groups import Group
 from moon2.catalog.store import Catalog
 from moon2.progress import progress_bar
+from moon2.templates import templates
 from moon2.thumbnails import thumbnail
 
 SHOWN_GROUPS, SHOWN_MEMBERS = 200, 12
 """Of many groups half of these are the most alike, and half the least: those tell whether the threshold is right."""
 SIDE = 160
 """Longest side of a photo, in pixels."""
-TEMPLATES = Environment(
-    loader=PackageLoader("moon2.search", "."),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+TEMPLATES = templates("moon2.search")
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from moon2.search.index import Hit
+from moon2.templates import templates
 
-TEMPLATES = Environment(
-    loader=PackageLoader("moon2.search", "."),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+TEMPLATES = templates("moon2.search")
 BLOCK_COLUMNS = 12
 """Width of a thumbnail in the terminal, in characters."""
 

@@ -11,8 +11,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from moon2.catalog.store import Catalog
 from moon2.evaluate.format import (
     GRADED_HEAD,
@@ -33,6 +31,7 @@ from moon2.evaluate.result import Evaluation
 from moon2.evaluate.test_set import read_test_set
 from moon2.files import write_text_atomic
 from moon2.run_folder import RunError, RunFolder
+from moon2.templates import templates
 from moon2.views import DIRECTIONS
 
 DIRECTION_WORDS = {
@@ -43,13 +42,7 @@ DIRECTION_WORDS = {
     "i→t": "a photo finds texts",
 }
 VIEW_WORDS = {"mm": "text and photo", "i": "photo", "t": "text"}
-TEMPLATES = Environment(
-    loader=PackageLoader("moon2.evaluate.report", "."),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+TEMPLATES = templates("moon2.evaluate.report")
 
 
 def report(run: Path, *, data: Path) -> Path:

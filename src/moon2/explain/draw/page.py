@@ -8,20 +8,14 @@ from __future__ import annotations
 import base64
 import io
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from moon2.explain.draw import panels
 from moon2.explain.draw.colours import Colour, expert_colours, ink_on
 from moon2.explain.explanation import Explanation
+from moon2.templates import templates
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("moon2.explain.draw", "."),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = templates("moon2.explain.draw")
 
 
 def render_page(explanation: Explanation) -> str:

@@ -14,15 +14,10 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-TEMPLATES = Environment(
-    loader=PackageLoader("moon2.serve.page", "."),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+from moon2.templates import templates
+
+TEMPLATES = templates("moon2.serve.page")
 STATIC = Path(__file__).parent / "static"
 COMMON = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
 """A browser asks whether a file has changed, so that a page and scripts of two versions never meet."""
