@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from moon2 import Encoder, Product
 from moon2.catalog.store import Catalog, write_catalog
@@ -143,11 +145,30 @@ def test_bad_requests_are_one_line(built: Path, vectors: Path, tmp_path: Path) -
         build_index(vectors, out=str(tmp_path / "something"), overwrite=True)
 
 
-def test_a_catalog_without_a_product_that_was_embedded_is_refused(vectors: Path, tmp_path: Path) -> None:
+def test_vectors_of_another_catalog_or_of_texts_alone_are_refused(
+    vectors: Path, small_encoder_folder: Path, tmp_path: Path
+) -> None:
+    """Also a catalog of the same ids whose products have changed: its vectors would be those of the old ones."""
     other = write_catalog(tmp_path / "other", {"train": [Product("x", title="X")]}, title="other")
-    with pytest.raises(ProductIndexError, match="has no product"):
+    with pytest.raises(ProductIndexError, match=r"is not as it was when .* was made; run `moon2 embed` again"):
         build_index(vectors, out=str(tmp_path / "index"), data=other.folder)
+    embed(str(small_encoder_folder), data=other.folder, out=tmp_path / "texts", what="products", views=("t",))
+    with pytest.raises(ProductIndexError, match=r"has no vectors of whole products; run .* --views"):
+        build_index(tmp_path / "texts", out=str(tmp_path / "index"))
     assert not (tmp_path / "index").exists()
+
+
+def test_a_product_of_many_images_takes_no_place_of_others(
+    small_encoder_folder: Path, tmp_path: Path, image: Callable[..., Image.Image]
+) -> None:
+    """Also where it got them after the index was built."""
+    products = [Product(str(i), title=f"Chair {i}", images=(image("red", (32, 32 + 2 * i)),)) for i in range(6)]
+    catalog = write_catalog(tmp_path / "shop", {"train": products}, title="shop")
+    embed(str(small_encoder_folder), data=catalog.folder, out=tmp_path / "vectors", what="products", per_image=True)
+    index = Index.open(build_index(tmp_path / "vectors", out=str(tmp_path / "index")).place)
+    many = Product("0", title="Chair 0", images=[image("red", (32, 34 + i)) for i in range(30)])
+    assert index.upsert([many]).written == 1
+    assert sorted(hit.id for hit in index.search(image=image("red", (32, 40)), limit=6)) == list("012345")
 
 
 def test_the_hybrid_of_evaluate_and_of_an_index_are_one(

@@ -123,7 +123,7 @@ def test_of_several_vectors_the_best_counts_and_names_its_image(tmp_path: Path) 
         str(tmp_path / "index"), MAKER.schema, MAKER.rows(embedded, [["lamp"], ["chair"]]).to_batches()
     )
     assert (table.rows(), table.products()) == (4, 2)
-    found = table.nearest(vectors[2], 2, rows_of_a_product=3)
+    found = table.nearest(vectors[2], 2)
     assert found.ids == ["many", "one"]
     assert list(found.images) == [1, WHOLE]
     assert table.matching(["lamp"], 5).ids == ["many"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from moon2.catalog.fingerprint import catalog_fingerprint
 from moon2.catalog.schema import pairs_to_dict
 from moon2.catalog.store import Catalog
 from moon2.files import exclusive_lock
@@ -50,7 +51,14 @@ def build_index(
 ) -> Index:
     """See `moon2.search.commands.build_index`."""
     folder = VectorFolder.open(vectors)
+    if not folder.info.vectors.get("products", {}).get("mm"):
+        raise ProductIndexError(f"{vectors}: has no vectors of whole products; run `moon2 embed` with --views t i mm")
     catalog = Catalog.open(data or folder.info.data)
+    if catalog_fingerprint(catalog) != folder.info.fingerprint:
+        raise ProductIndexError(
+            f"{catalog.folder}: is not as it was when {vectors} was made; run `moon2 embed` again, which embeds only "
+            f"what has changed"
+        )
     if is_remote(out):
         _build(folder, catalog, out, model, text, thumbnails)
         return Index.open(out)
@@ -98,7 +106,6 @@ def _build(
         data=str(catalog.folder.absolute()),
         dimension=folder.info.dimension,
         per_image=per_image,
-        rows_of_a_product=max(1, written["rows_of_a_product"]),
         text=text,
         attributes=columns,
         thumbnails=thumbnails,
@@ -127,11 +134,8 @@ def _batches(
     products = catalog.products()
     with progress_bar(total=folder.count("products"), desc="index", unit="products") as bar:
         for position, (id, key, vector) in enumerate(_product_vectors(folder)):
-            product = next((product for product in products if product.id == id), None)
-            if product is None:
-                raise ProductIndexError(
-                    f"{catalog.folder}: has no product {id!r} where {folder.path} has it; run `moon2 embed` again"
-                )
+            # The fingerprint says that the catalog is as it was: only products without a vector are passed over.
+            product = next(product for product in products if product.id == id)
             vectors = {WHOLE: vector}
             while ahead is not None and ahead[0] == id:
                 vectors[ahead[1]] = ahead[2]
@@ -139,7 +143,6 @@ def _batches(
             chunk.append(Embedded(product, key, position, vectors))
             written["products"] += 1
             written["rows"] += len(vectors)
-            written["rows_of_a_product"] = max(written["rows_of_a_product"], len(vectors))
             if len(chunk) == CHUNK:
                 yield from _rows(maker, chunk, text, known_words)
                 chunk = []

@@ -13,7 +13,7 @@ import numpy as np
 from moon2.catalog.schema import pairs_to_dict
 from moon2.records import Product
 from moon2.search.info import IndexInfo
-from moon2.search.product_table import MERGE_ROWS, ProductTable
+from moon2.search.product_table import MERGE_PRODUCTS, ProductTable
 from moon2.search.rows import Embedded, RowMaker
 from moon2.search.table_schema import SHOWN, WHOLE
 from moon2.vectors.item_embedder import Embedded as EmbeddedRows
@@ -62,7 +62,7 @@ class ProductWriter:
         """See `Index.upsert`."""
         changes = Changes()
         iterator, position = iter(products), self._table.last_position() + 1
-        while chunk := list(islice(iterator, max(1, MERGE_ROWS // self._info.rows_of_a_product))):
+        while chunk := list(islice(iterator, MERGE_PRODUCTS)):
             latest = {product.id: product for product in chunk}
             there = self._table.fetch(list(latest), ["position", "key", *SHOWN])
             keys = {id: self._key(product) for id, product in latest.items()}

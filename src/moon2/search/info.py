@@ -32,7 +32,6 @@ class IndexInfo:
         data: folder of the catalog, absolute.
         dimension: D, numbers of a vector.
         per_image: whether each image has a vector of its own.
-        rows_of_a_product: the most vectors that one product has.
         text: what keyword search reads of a product.
         attributes: attribute → the column to filter by.
         thumbnails: longest side of a thumbnail in pixels; 0 for none.
@@ -50,7 +49,6 @@ class IndexInfo:
     data: str
     dimension: int
     per_image: bool
-    rows_of_a_product: int
     text: TextFields
     attributes: dict[str, str]
     thumbnails: int

@@ -36,8 +36,8 @@ EXACT_AMONG = 5000
 """Where so few rows pass a filter, their vectors are fetched and compared: an approximate search might miss them."""
 FILTERED_PROBES = 16
 """Where more pass, so many times the lists are looked into: what passes lies further away than the nearest of all."""
-MERGE_ROWS = 2048
-"""Rows of one transaction: enough to make its cost small, few enough to hold in memory with their thumbnails."""
+MERGE_PRODUCTS = 1024
+"""Products of one transaction: enough to make its cost small, few enough to hold in memory with their thumbnails."""
 _LITERAL_IDS = 1000
 REFINE = 2
 """So many times the wanted number of vectors are compared again with all their bits."""
@@ -177,7 +177,6 @@ class ProductTable:
         where: str | None = None,
         exact: bool = False,
         probes: int = 0,
-        rows_of_a_product: int = 1,
     ) -> Neighbours:
         """The products whose vectors are nearest.
 
@@ -187,7 +186,6 @@ class ProductTable:
             where: SQL that a product must pass.
             exact: compare with every vector, even if `probes` are given.
             probes: how many lists of the approximate index to look into; 0 where there is none.
-            rows_of_a_product: how many rows the most photographed product has.
 
         Raises:
             ProductIndexError: the filter cannot be used.
@@ -203,7 +201,15 @@ class ProductTable:
                 search = search.nprobes(lists).refine_factor(REFINE)
             if where is not None:
                 search = search.where(where, prefilter=True)
-            found = search.select(["id", "image", "position", "_distance"]).limit(limit * rows_of_a_product).to_arrow()
+            search = search.select(["id", "image", "position", "_distance"])
+            rows = limit
+            while True:
+                found = search.limit(rows).to_arrow()
+                products = len(pc.unique(found["id"]))
+                if products >= limit or len(found) < rows:
+                    break
+                # Products with many images took the places of others.
+                rows *= 4
         except (OSError, RuntimeError, ValueError) as error:
             raise self._bad_filter(where, error) from None
         return _best_of_each(found, limit)

@@ -40,9 +40,7 @@ def rank_by_vector(
     table: ProductTable, info: IndexInfo, vector: np.ndarray, where: str | None, limit: int, exact: bool
 ) -> list[Ranked]:
     """The nearest products, best first; see `Index.rank`."""
-    near = table.nearest(
-        vector, limit, where=where, exact=exact, probes=info.probes, rows_of_a_product=info.rows_of_a_product
-    )
+    near = table.nearest(vector, limit, where=where, exact=exact, probes=info.probes)
     found = zip(near.ids, near.cosines.tolist(), near.images.tolist(), strict=True)
     return [Ranked(id, cosine, cosine, rank, 0, image, 0) for rank, (id, cosine, image) in enumerate(found, start=1)]
 
@@ -68,14 +66,7 @@ def rank_by_both(
     exact: bool,
 ) -> list[Ranked]:
     """The best products by vector and words together, best first; see `Index.rank`."""
-    near = table.nearest(
-        vector,
-        max(CANDIDATES, limit),
-        where=where,
-        exact=exact,
-        probes=info.probes,
-        rows_of_a_product=info.rows_of_a_product,
-    )
+    near = table.nearest(vector, max(CANDIDATES, limit), where=where, exact=exact, probes=info.probes)
     words = searched_words(text, known_words)
     matches = table.matching(words, CANDIDATES, where=where)
     by_id, by_title = (table.same(column, same_text(text), where) for column in ("same_id", "same_title"))
