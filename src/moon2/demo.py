@@ -267,7 +267,7 @@ def _searches(index: Index, catalog: Catalog, evaluation: Evaluation, folder: Pa
         query = catalog.with_image(interaction.query)
         text, image = query.text if view != "A photo" else "", query.image if view != "Words" else None
         # A query was made from a product, which would be found first.
-        where = None if query.product_id is None else f"id != '{query.product_id}'"
+        where = None if query.product_id is None else f"id <> '{query.product_id}'"
         command = ["moon2", "search", str(folder / INDEX), *([text] if text else [])]
         if isinstance(image, bytes):
             photo = folder / PHOTOS / f"{number}.webp"
