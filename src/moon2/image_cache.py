@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import zlib
 from hashlib import sha256
@@ -18,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from moon2.files import write_shared_atomic
-from moon2.images import ImageOpener, ImageSource, ReadingSize, is_clearly_larger, open_image
+from moon2.images import ImageOpener, ImageSource, NotedSize, ReadingSize, is_clearly_larger, open_image
 
 # A smaller image is decoded about as fast as its entry is found.
 SMALLEST_ORIGINAL = 1_000_000
@@ -64,9 +65,10 @@ class ImageCache:
         kept = _read(path)
         if kept is not None:
             return kept
-        noted = _Noted(read_at)
+        noted = NotedSize(read_at)
         image = open_image(source, where, noted)
-        if noted.is_large and max(image.size) <= LONGEST_SIDE:
+        is_large = math.prod(noted.original) >= SMALLEST_ORIGINAL and is_clearly_larger(noted.original, noted.reading)
+        if is_large and max(image.size) <= LONGEST_SIDE:
             file = io.BytesIO()
             image.save(file, "WEBP", lossless=True, method=0, quality=0)  # the quickest way to write it
             self._write(path, file.getvalue())
@@ -99,20 +101,6 @@ class ImageCache:
                 break
             Path(path).unlink(missing_ok=True)
             size -= entry_size
-
-
-class _Noted:
-    """A reading size that notes whether the image it was asked about is worth keeping."""
-
-    def __init__(self, read_at: ReadingSize) -> None:
-        self.read_at = read_at
-        self.resample = read_at.resample
-        self.is_large = False
-
-    def __call__(self, width: int, height: int) -> tuple[int, int]:
-        reading = self.read_at(width, height)
-        self.is_large = width * height >= SMALLEST_ORIGINAL and is_clearly_larger((width, height), reading)
-        return reading
 
 
 def _key(source: ImageSource, read_at: ReadingSize) -> str | None:

@@ -83,6 +83,25 @@ class LongestSide:
         return max(1, round(width * self.side / longest)), max(1, round(height * self.side / longest))
 
 
+class NotedSize:
+    """A reading size that notes what it was asked.
+
+    Attributes:
+        original: width and height of the image that was opened last, upright.
+        reading: width and height at which it is read.
+    """
+
+    def __init__(self, read_at: ReadingSize) -> None:
+        self.read_at = read_at
+        self.resample = read_at.resample
+        self.original = self.reading = (0, 0)
+
+    def __call__(self, width: int, height: int) -> tuple[int, int]:
+        """As the reading size that it was made of."""
+        self.original, self.reading = (width, height), self.read_at(width, height)
+        return self.reading
+
+
 class ImageOpener(Protocol):
     """`open_image`, or what stands in its place, such as a cache."""
 

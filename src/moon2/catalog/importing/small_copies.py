@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from moon2.images import LongestSide, ReadingSize, open_image
+from moon2.images import LongestSide, NotedSize, open_image
 
 # Of the JPEG; at 90, chroma at half resolution, a copy of 512 pixels a side takes about 60 kB.
 QUALITY = 90
@@ -20,24 +20,10 @@ def small_copy(image: bytes | Path, where: str, max_side: int) -> bytes:
     Raises:
         ImageError: it cannot be read; see `open_image`.
     """
-    noted = _Noted(LongestSide(max_side))
+    noted = NotedSize(LongestSide(max_side))
     opened = open_image(image, where, noted)
-    if not noted.is_larger:
+    if noted.reading == noted.original:
         return image.read_bytes() if isinstance(image, Path) else image
     copy = io.BytesIO()
     opened.resize(noted(*opened.size), noted.resample).save(copy, "JPEG", quality=QUALITY)
     return copy.getvalue()
-
-
-class _Noted:
-    """A reading size that notes whether the image it was asked about is larger."""
-
-    def __init__(self, read_at: ReadingSize) -> None:
-        self.read_at = read_at
-        self.resample = read_at.resample
-        self.is_larger = False
-
-    def __call__(self, width: int, height: int) -> tuple[int, int]:
-        reading = self.read_at(width, height)
-        self.is_larger |= reading != (width, height)
-        return reading
