@@ -11,16 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moon2.catalog.importing.columns import FIELDS, ColumnMapping, as_names
+from moon2.catalog.importing.columns import FIELDS, ColumnMapping, as_names, fill_mapping
 from moon2.catalog.importing.layouts import layout_of, open_source
 from moon2.catalog.importing.prices import to_price
-from moon2.catalog.importing.public_datasets import fill_mapping
 from moon2.catalog.importing.sources import ShopTables, Source, SplitRows
 from moon2.catalog.importing.usual_names import UsualNames
 from moon2.catalog.schema import CatalogError
 
 GROUP = "item_group_id"
 """The attribute that variants of one product share; mining takes it for a style."""
+CATEGORY, ATTRIBUTES, IMAGES, PRICE = "category path", "attributes", "image list", "lowest price"
+"""The columns that every feed makes."""
 _SIGNS = {  # columns that tables of other origin hardly have together
     "shopify": (("handle", "variantprice"), ("urlhandle", "option1name")),
     "woocommerce": (("regularprice", "parent", "categories"),),
@@ -85,14 +86,30 @@ def shop_tables(
     table: Source,
     rows: SplitRows,
     columns: ColumnMapping,
-    mapping: ColumnMapping,
     made_of: Mapping[str, Iterable[str]],
+    *,
+    id: str,
+    title: str,
+    description: str,
 ) -> ShopTables:
     """The rows of a feed with their mapping, in which what the user names wins.
 
     Args:
+        table: the export.
+        rows: with the columns that every feed makes.
+        columns: as the user gave them.
         made_of: new column → the columns of the export that it is made of; "" is none.
+        id, title, description: their columns.
     """
+    mapping = ColumnMapping(
+        id=id,
+        title=title,
+        description=description,
+        category=CATEGORY,
+        attributes=ATTRIBUTES,
+        images=IMAGES,
+        price=PRICE,
+    )
     new = [name for field in (*FIELDS, "attributes") for name in as_names(getattr(mapping, field))]
     names = list(dict.fromkeys([*table.columns, *new]))
     origins = {name: list(filter(None, columns)) for name, columns in made_of.items()}

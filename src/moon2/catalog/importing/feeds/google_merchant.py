@@ -17,7 +17,11 @@ from typing import IO, Any
 from moon2.catalog.importing.cells import to_text
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.feeds.feed import (
+    ATTRIBUTES,
+    CATEGORY,
     GROUP,
+    IMAGES,
+    PRICE,
     FeedSettings,
     category_fields,
     find_columns,
@@ -60,15 +64,6 @@ def open_google_merchant(
     table = replace(table, columns=[name.removeprefix("g:") for name in table.columns])
     names = find_columns(table, "Google Merchant Center", _NAMES, "id title")
     more = [name for name in table.columns if re.match(r"additional[_ ]image[_ ]link", name)]
-    mapping = ColumnMapping(
-        id=names["id"],
-        title=names["title"],
-        description=names["description"],
-        category=("category path",),
-        attributes=("attributes",),
-        images=("images",),
-        price="current price",
-    )
 
     def product(row: Row) -> Row:
         row = {name.removeprefix("g:"): cell for name, cell in row.items()}
@@ -78,20 +73,21 @@ def open_google_merchant(
         attributes = {name: to_text(_one(row.get(names[name]))) for name in _ATTRIBUTES}
         return {
             **{name: _one(cell) for name, cell in row.items()},
-            "category path": category,
-            "attributes": {**attributes, **others},
-            "images": list(dict.fromkeys(addresses)),
-            "current price": lowest_price(_one(row.get(names[name])) for name in ("sale", "price")),
+            CATEGORY: category,
+            ATTRIBUTES: {**attributes, **others},
+            IMAGES: list(dict.fromkeys(addresses)),
+            PRICE: lowest_price(_one(row.get(names[name])) for name in ("sale", "price")),
         }
 
     rows = ((split, row if isinstance(row, BadRow) else product(row)) for split, row in table.rows)
     made_of = {
-        "category path": [names["type"], names["google"]],
-        "attributes": [names[name] for name in _ATTRIBUTES],
-        "images": [names["image"], *more],
-        "current price": [names["sale"], names["price"]],
+        CATEGORY: [names["type"], names["google"]],
+        ATTRIBUTES: [names[name] for name in _ATTRIBUTES],
+        IMAGES: [names["image"], *more],
+        PRICE: [names["sale"], names["price"]],
     }
-    return shop_tables(table, rows, columns, mapping, made_of)
+    id, title, description = (names[name] for name in ("id", "title", "description"))
+    return shop_tables(table, rows, columns, made_of, id=id, title=title, description=description)
 
 
 def _one(cell: Any) -> Any:

@@ -15,7 +15,11 @@ from collections.abc import Iterable
 from moon2.catalog.importing.cells import to_text
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.feeds.feed import (
+    ATTRIBUTES,
+    CATEGORY,
     GROUP,
+    IMAGES,
+    PRICE,
     FeedSettings,
     category_fields,
     find_columns,
@@ -58,16 +62,9 @@ def open_shopify(source: str, settings: FeedSettings, columns: ColumnMapping, en
     """
     table = open_table(source, encoding)
     export = _Export(table, settings)
-    mapping = ColumnMapping(
-        id="id",
-        title=export.names["title"],
-        description=export.names["description"],
-        category=("category path",),
-        attributes=("attributes",),
-        images=("images",),
-        price="lowest price",
-    )
-    return shop_tables(table, export.rows(table.rows), columns, mapping, export.made_of())
+    title, description = export.names["title"], export.names["description"]
+    rows, made_of = export.rows(table.rows), export.made_of()
+    return shop_tables(table, rows, columns, made_of, id="id", title=title, description=description)
 
 
 class _Export:
@@ -82,10 +79,10 @@ class _Export:
         options = [self.names[f"option{n} {part}"] for n in (1, 2, 3) for part in ("name", "value")]
         return {
             "id": [self.names["sku"]] if self.settings.variants else [self.names["handle"]],
-            "category path": [self.names[name] for name in _PATHS],
-            "attributes": [*attributes, *self.metafields, *options],
-            "images": [self.names["image"], self.names["variant_image"], self.names["position"]],
-            "lowest price": [self.names["price"]],
+            CATEGORY: [self.names[name] for name in _PATHS],
+            ATTRIBUTES: [*attributes, *self.metafields, *options],
+            IMAGES: [self.names["image"], self.names["variant_image"], self.names["position"]],
+            PRICE: [self.names["price"]],
         }
 
     def rows(self, rows: SplitRows) -> SplitRows:
@@ -140,10 +137,10 @@ class _Export:
         return {
             **{name: cell for row in reversed(group) for name, cell in row.items()},
             "id": handle,
-            "category path": category,
-            "attributes": {**attributes, **self._options(group, group), **others},
-            "images": list(images),
-            "lowest price": lowest_price(row.get(self.names["price"]) for row in group),
+            CATEGORY: category,
+            ATTRIBUTES: {**attributes, **self._options(group, group), **others},
+            IMAGES: list(images),
+            PRICE: lowest_price(row.get(self.names["price"]) for row in group),
         }
 
     def _options(self, group: list[Row], variants: list[Row]) -> dict[str, str]:
@@ -169,7 +166,7 @@ class _Export:
             **variant,
             self.names["title"]: product.get(self.names["title"]),
             "id": sku if skus[sku] == 1 and sku else "-".join([handle, *options.values()]),
-            "attributes": {**product["attributes"], **options, GROUP: handle},
-            "images": [*own, *(image for image in product["images"] if image not in of_others)],
-            "lowest price": variant.get(self.names["price"]),
+            ATTRIBUTES: {**product[ATTRIBUTES], **options, GROUP: handle},
+            IMAGES: [*own, *(image for image in product[IMAGES] if image not in of_others)],
+            PRICE: variant.get(self.names["price"]),
         }

@@ -13,7 +13,11 @@ import re
 from moon2.catalog.importing.cells import to_text
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.feeds.feed import (
+    ATTRIBUTES,
+    CATEGORY,
     GROUP,
+    IMAGES,
+    PRICE,
     FeedSettings,
     category_fields,
     find_columns,
@@ -52,16 +56,8 @@ def open_woocommerce(source: str, settings: FeedSettings, columns: ColumnMapping
     """
     table = open_table(source, encoding)
     export = _Export(table, settings)
-    mapping = ColumnMapping(
-        id="sku or id",
-        title=export.names["name"],
-        description="text",
-        category=("category path",),
-        attributes=("attributes",),
-        images=("image list",),
-        price="current price",
-    )
-    return shop_tables(table, export.rows(table.rows), columns, mapping, export.made_of())
+    rows, made_of = export.rows(table.rows), export.made_of()
+    return shop_tables(table, rows, columns, made_of, id="sku or id", title=export.names["name"], description="text")
 
 
 class _Export:
@@ -78,10 +74,10 @@ class _Export:
         return {
             "sku or id": [names["sku"], names["id"], names["parent"], names["type"]],
             "text": [names["description"], names["summary"]],
-            "category path": [names["categories"]],
-            "attributes": [names["brand"], names["tags"], names["published"], *(c for pair in pairs for c in pair)],
-            "image list": [names["images"]],
-            "current price": [names["sale"], names["price"]],
+            CATEGORY: [names["categories"]],
+            ATTRIBUTES: [names["brand"], names["tags"], names["published"], *(c for pair in pairs for c in pair)],
+            IMAGES: [names["images"]],
+            PRICE: [names["sale"], names["price"]],
         }
 
     def rows(self, rows: SplitRows) -> SplitRows:
@@ -141,25 +137,25 @@ class _Export:
             "sku or id": self._text(row, "sku") or self._text(row, "id"),
             # Line ends are written as \\n.
             "text": (self._text(row, "description") or self._text(row, "summary")).replace("\\n", "\n"),
-            "category path": category,
-            "attributes": {name: text for name, text in {**attributes, **others}.items() if text},
-            "image list": split_addresses(self._text(row, "images")),
-            "current price": lowest_price([row.get(self.names["sale"]), row.get(self.names["price"])]),
+            CATEGORY: category,
+            ATTRIBUTES: {name: text for name, text in {**attributes, **others}.items() if text},
+            IMAGES: split_addresses(self._text(row, "images")),
+            PRICE: lowest_price([row.get(self.names["sale"]), row.get(self.names["price"])]),
         }
 
     def _joined(self, product: Row, variations: list[Row]) -> Row:
-        attributes = dict(product["attributes"])
+        attributes = dict(product[ATTRIBUTES])
         for variation in variations:
-            for name, text in variation["attributes"].items():
+            for name, text in variation[ATTRIBUTES].items():
                 values = attributes.get(name, "").split(", ")
                 if name != "status" and text not in values:
                     attributes[name] = ", ".join(filter(None, [*values, text]))
         every = [product, *variations]
         return {
             **product,
-            "attributes": attributes,
-            "image list": list(dict.fromkeys(image for row in every for image in row["image list"])),
-            "current price": lowest_price(row["current price"] for row in every),
+            ATTRIBUTES: attributes,
+            IMAGES: list(dict.fromkeys(image for row in every for image in row[IMAGES])),
+            PRICE: lowest_price(row[PRICE] for row in every),
         }
 
     def _variation(self, product: Row, variation: Row) -> Row:
@@ -168,6 +164,6 @@ class _Export:
         return {
             **product,
             **filled,
-            "attributes": {**product["attributes"], **variation["attributes"], **group},
-            "image list": list(dict.fromkeys([*variation["image list"], *product["image list"]])),
+            ATTRIBUTES: {**product[ATTRIBUTES], **variation[ATTRIBUTES], **group},
+            IMAGES: list(dict.fromkeys([*variation[IMAGES], *product[IMAGES]])),
         }
