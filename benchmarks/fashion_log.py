@@ -29,9 +29,9 @@ COLUMNS = ColumnMapping(
     price="price",
     split="split",
 )
-_QUERY = {"id": "query_id", "text": "query_text", "product_id": "query_image_product_id", "split": ""}
-TRAIN_COLUMNS = LogMapping(**_QUERY, positives="purchased_id", negatives="ignored_ids")
-TEST_COLUMNS = LogMapping(**_QUERY, positives="relevant_ids", negatives="")
+_QUERY = {"id": "query_id", "text": "query_text", "product_id": "query_image_product_id"}
+TRAIN_COLUMNS = LogMapping.only(**_QUERY, positives="purchased_id", negatives="ignored_ids")
+TEST_COLUMNS = LogMapping.only(**_QUERY, positives="relevant_ids")
 
 
 def open_fashion_log(folder: Path) -> ShopTables:

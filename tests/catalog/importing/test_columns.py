@@ -75,3 +75,9 @@ def test_a_missing_column_is_an_error_that_lists_the_columns() -> None:
         ColumnMapping().resolve(["name", "photo"], "shop.csv")
     with pytest.raises(CatalogError, match="which column is the title or the image"):
         ColumnMapping().resolve(["id", "weight"], "shop.csv")
+
+
+def test_beside_known_columns_none_is_found_by_its_usual_name() -> None:
+    columns = ["id", "title", "image", "brand", "price", "category"]
+    mapping = ColumnMapping.only(id="id", title="title").resolve(columns, "known.csv")
+    assert (mapping.images, mapping.attributes, mapping.category, mapping.price) == ((), (), (), "")

@@ -74,3 +74,9 @@ def test_usual_names_of_other_languages_are_found(header: str) -> None:
     columns = header.split(";")
     mapping = LogMapping().resolve(columns, "log.csv")
     assert [mapping.text, mapping.exposures, mapping.purchased] == columns
+
+
+def test_beside_known_columns_none_is_found_by_its_usual_name() -> None:
+    columns = ["query_id", "query", "product_id", "split", "clicks", "session_id"]
+    mapping = LogMapping.only(text="query", exposures="product_id").resolve(columns, "known.csv")
+    assert (mapping.id, mapping.session, mapping.clicked, mapping.split) == ("", "", "", "")

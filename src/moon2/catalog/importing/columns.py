@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from moon2.catalog.importing.usual_names import UsualNames, usual_names
 from moon2.catalog.schema import CatalogError
 from moon2.meant import did_you_mean
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Mapping = TypeVar("_Mapping", bound="DataclassInstance")
 FIELDS = ("id", "title", "description", "category", "images", "price", "split")
 USUAL_CATEGORY_COLUMNS = (
     ("mastercategory", "subcategory", "articletype"),
@@ -63,6 +67,11 @@ class ColumnMapping:
     split: str | None = None
     """train or test (dev, val and validation count as test); all is train when there is no such column."""
 
+    @classmethod
+    def only(cls, **columns: Any) -> ColumnMapping:
+        """The mapping of a table whose columns are known: a field that is not named has no column."""
+        return cls(**{**dict.fromkeys((*FIELDS, "attributes"), ""), **columns})
+
     def resolve(self, columns: Sequence[str], where: str) -> ColumnMapping:
         """The mapping with every field set: open ones by the usual names, or "" or () if no column fits.
 
@@ -106,6 +115,12 @@ class ColumnMapping:
 
 USUAL_COLUMNS = ColumnMapping()
 """Every column by its usual name."""
+
+
+def fill_mapping(given: _Mapping, defaults: _Mapping) -> _Mapping:
+    """The user's mapping, of products or of a log, with the columns that it leaves open from `defaults`."""
+    open_fields = [field.name for field in fields(given) if getattr(given, field.name) is None]
+    return replace(given, **{name: getattr(defaults, name) for name in open_fields})
 
 
 def as_names(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -21,9 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from moon2.catalog.importing.columns import ColumnMapping
+from moon2.catalog.importing.columns import ColumnMapping, fill_mapping
 from moon2.catalog.importing.log_columns import LogMapping
-from moon2.catalog.importing.public_datasets import fill_mapping
 from moon2.catalog.importing.sources import BadRow, LogTable, ShopTables, Source, SplitRows
 from moon2.catalog.schema import CatalogError, one_line
 
@@ -64,31 +63,20 @@ def open_esci(source: str, subset: str | None, columns: ColumnMapping, log_colum
         products.parent,
         len(wanted),
     )
-    mapping = ColumnMapping(
+    mapping = ColumnMapping.only(
         id="product_id",
         title="product_title",
         description="description",
-        category="",
         attributes=("brand", "colour"),
         images="image",
-        price="",
-        split="",
     )
     log = Source(
         examples.name, ["query_id", "query", "product_id", "gain", "split"], _log_rows(judged), total=len(judged)
     )
-    log_mapping = LogMapping(
+    log_mapping = LogMapping.only(
         id="query_id",
-        session="",
         text="query",
-        image="",
-        product_id="",
-        positives="",
-        negatives="",
         exposures="product_id",
-        purchased="",
-        clicked=(),
-        event="",
         grade="gain",
         positive_if=str(GAINS["E"]),
         split="split",

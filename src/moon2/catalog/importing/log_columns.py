@@ -7,7 +7,7 @@ the name of an event or a grade says what became of the product.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from moon2.catalog.importing.columns import check_columns, name_columns
@@ -53,6 +53,12 @@ class LogMapping:
     """What a click or a cart without a purchase is: neither positive nor negative, or positive."""
     split: str | None = None
     """train or test."""
+
+    @classmethod
+    def only(cls, **columns: Any) -> LogMapping:
+        """The mapping of a log whose columns are known: a field that is not named has no column."""
+        names = [field.name for field in fields(cls) if field.name not in ("positive_if", "click_is")]
+        return cls(**{**dict.fromkeys(names, ""), **columns})
 
     @property
     def is_long(self) -> bool:

@@ -16,11 +16,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from moon2.catalog.importing.columns import ColumnMapping
+from moon2.catalog.importing.columns import ColumnMapping, fill_mapping
 from moon2.catalog.importing.json_rows import json_rows
 from moon2.catalog.importing.layouts import open_source
 from moon2.catalog.importing.log_columns import LogMapping
-from moon2.catalog.importing.public_datasets import fill_mapping
 from moon2.catalog.importing.sources import BadRow, LogTable, ShopTables, Source, SplitRows
 from moon2.catalog.schema import CatalogError, one_line
 
@@ -52,31 +51,12 @@ def open_marqo_gs(source: str, subset: str | None, columns: ColumnMapping, log_c
     root = Path(columns.image_root) if columns.image_root else None
     photos = [root] if root else sorted(p for f in (folder, folder.parent) for p in f.glob("images*") if p.is_dir())
     products = Source(folder.name, ["product_id", "title", "image"], _product_rows(corpora, photos), root or folder)
-    mapping = ColumnMapping(
-        id="product_id", title="title", description="", category="", images="image", price="", split="", attributes=()
-    )
+    mapping = ColumnMapping.only(id="product_id", title="title", images="image")
     train = open_source(_file(folder, "query_0_product_id_0.csv"), "csv")
     truth = _file(folder, f"query_{new_query}_product_id_{new_product}_gt_test.json")
     queries = Source(truth.name, ["query", "product_id", GRADE], _test_rows(truth))
-    log_mapping = fill_mapping(
-        log_columns,
-        LogMapping(
-            id="",
-            session="",
-            text="query",
-            image="",
-            product_id="",
-            positives="",
-            negatives="",
-            exposures="product_id",
-            purchased="",
-            clicked=(),
-            event="",
-            grade=GRADE,
-            positive_if=POSITIVE_FROM,
-            split="",
-        ),
-    )
+    graded = LogMapping.only(text="query", exposures="product_id", grade=GRADE, positive_if=POSITIVE_FROM)
+    log_mapping = fill_mapping(log_columns, graded)
     logs = [
         LogTable(train, log_mapping, "train", lowest_is_negative=False),
         LogTable(queries, log_mapping, "test", lowest_is_negative=False),

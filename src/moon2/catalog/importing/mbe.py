@@ -14,9 +14,9 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from moon2.catalog.importing.cells import to_split, to_text
-from moon2.catalog.importing.columns import ColumnMapping, as_names
+from moon2.catalog.importing.columns import ColumnMapping, as_names, fill_mapping
 from moon2.catalog.importing.log_columns import LogMapping
-from moon2.catalog.importing.public_datasets import fill_mapping, open_files, pairs_of
+from moon2.catalog.importing.public_datasets import open_files, pairs_of
 from moon2.catalog.importing.sources import BadRow, LogTable, Row, ShopTables, Source, SplitRows
 from moon2.catalog.schema import CatalogError
 from moon2.records import RecordError

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from moon2.catalog.importing.cells import SPLIT_NAMES
-from moon2.catalog.importing.columns import ColumnMapping
+from moon2.catalog.importing.columns import ColumnMapping, fill_mapping
 from moon2.catalog.importing.layouts import ending_of, layout_of, open_source
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.sources import BadRow, Row, ShopTables, Source, SplitRows
@@ -29,14 +29,6 @@ ENDINGS = ("parquet", "csv", "tsv", "json", "jsonl", "ndjson")
 _IMAGE_FOLDERS = ("images", "image", "imgs", "pictures", "photos", "")
 _IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp")
 _LABELS = re.compile(r"(?P<category>.+)_(?P<split>train|test)_detect_all\.txt")
-
-Mapping = TypeVar("Mapping", ColumnMapping, LogMapping)
-
-
-def fill_mapping(given: Mapping, defaults: Mapping) -> Mapping:
-    """The user's mapping, with the columns that it leaves open from `defaults`."""
-    open_fields = [field.name for field in fields(given) if getattr(given, field.name) is None]
-    return replace(given, **{name: getattr(defaults, name) for name in open_fields})
 
 
 def open_files(source: str | Path, subset: str | None = None) -> Source:
@@ -107,9 +99,9 @@ def open_fashion200k(source: str, subset: str | None, columns: ColumnMapping, lo
     if not files:
         raise CatalogError(f"{folder}: has no labels/*_train_detect_all.txt; Fashion200K has labels/ and women/")
     root = folder if (folder / "women").is_dir() or folder.name != "labels" else folder.parent
-    own = ColumnMapping(id="id", title="title", description="description", category="category", images="images")
+    # By their usual names.
     table = Source(folder.name, ["id", "title", "description", "category", "images"], _fashion200k_rows(files), root)
-    return ShopTables(table, fill_mapping(columns, own))
+    return ShopTables(table, columns)
 
 
 def _fashion200k_rows(files: list[Path]) -> SplitRows:
