@@ -4,6 +4,7 @@ a product."""
 from __future__ import annotations
 
 import base64
+import html
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ from moon2 import Encoder
 from moon2.encoders.identity import encoder_identity
 from moon2.model.reference import REFERENCE, read_reference
 from moon2.search.index import Index
+from moon2.serve.page.page import STATIC
 from moon2.serve.settings import Limits, ServeError
 
 
@@ -118,13 +120,14 @@ def test_requests_under_way_are_answered_when_it_stops(shop_index: Path) -> None
         name = server.get("/v1/models")["data"][0]["id"]
 
         def ask(number: int) -> None:
-            body = {"model": name, "input": [f"{number} {place}" for place in range(100)]}
+            body = {"model": name, "input": [f"{number} {place}" for place in range(200)]}
             codes.append(httpx2.post(f"{server.address}/v1/embeddings", json=body, timeout=60).status_code)
 
         threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
         for thread in threads:
             thread.start()
-        while server.metric("moon2_batch_items_count") == 0:
+        # All have arrived when more items wait or are done than three requests have.
+        while server.metric("moon2_queue_items") + server.metric("moon2_batch_items_sum") <= 3 * 200:
             time.sleep(0.01)
     for thread in threads:
         thread.join()
@@ -137,7 +140,23 @@ def test_openapi_describes_every_route_with_examples(server: RunningServer) -> N
         content = described["paths"][path]["post"]["requestBody"]["content"]
         assert set(content) == {"application/json", "multipart/form-data"} and content["application/json"]["examples"]
     assert described["components"]["schemas"]["EmbeddingRequest"]["examples"]
-    assert server.client.get("/docs").status_code == 200
+    page = html.unescape(server.client.get("/docs").text)
+    for path, methods in described["paths"].items():
+        for method, told in methods.items():
+            assert f"{method.upper()} {path}" in page and told["description"] in page
+    assert "navy casual shirt" in page and "SKU-17" in page and "layer" not in page
+
+
+def test_no_answer_names_an_address_elsewhere(server: RunningServer) -> None:
+    paths = ["/", "/docs", "/redoc", "/openapi.json", "/v1/models", "/v1/facets", "/metrics", "/readyz", "/nothing"]
+    paths += [f"/static/{file.name}" for file in STATIC.iterdir()]
+    answers = [server.client.get(path) for path in paths]
+    answers.append(server.client.post("/v1/search", json={"text": "shirt", "facets": True}))
+    answers.append(server.client.get("/v1/products/p00001?predict=1"))
+    for answer in answers:
+        # What an SVG calls its language is no address that is opened.
+        text = answer.text.replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?:|[\"'(]//\w", text), answer.url
 
 
 def test_what_cannot_be_served_is_a_line(tmp_path: Path, shop_index: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ class RunningServer:
 def running_server(source: str | Path, **settings: Any) -> Iterator[RunningServer]:
     """Serves a source until the block ends; then the server has stopped gracefully."""
     app = create_app(ServeSettings(str(source), **settings))
-    with listen("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", 0) as listening, _no_terminal():
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -65,3 +66,14 @@ def running_server(source: str | Path, **settings: Any) -> Iterator[RunningServe
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def _no_terminal() -> Iterator[None]:
+    """Keeps a server's lines, some of which come after the test that asked, out of pytest's own output."""
+    logger = logging.getLogger("moon2")
+    kept, logger.handlers[:] = logger.handlers[:], []
+    try:
+        yield
+    finally:
+        logger.handlers[:] = kept

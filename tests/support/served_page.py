@@ -1,21 +1,16 @@
-"""A shop with hostile texts, servers of it, and a browser that opens their page."""
+"""A shop with hostile texts, and a browser that opens the page of a server."""
 
 from __future__ import annotations
 
 import io
 import shutil
-import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from moon2 import Product
-from moon2.serve.app import create_app
-from moon2.serve.settings import ServeSettings
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WAIT_MS = 15_000
@@ -53,17 +48,6 @@ def hostile_products() -> list[Product]:
             provenance={"text": "rules"},
         ),
     ]
-
-
-def serving(settings: ServeSettings) -> Iterator[str]:
-    """The address of a server, while it runs."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
 
 
 def browsers() -> Iterator[Browser]:

@@ -15,6 +15,7 @@ from moon2.serve import embeddings, operation, products
 from moon2.serve.forms import first_problem
 from moon2.serve.logs import Watch
 from moon2.serve.metrics import Metrics
+from moon2.serve.page.docs import add_docs
 from moon2.serve.page.page import ShownIndex, add_page
 from moon2.serve.refusals import Refusal
 from moon2.serve.security import ApiKeys, Gate
@@ -45,12 +46,16 @@ def create_app(settings: ServeSettings) -> FastAPI:
         await asyncio.gather(*watching, return_exceptions=True)
         await served.close()
 
-    app = FastAPI(title="moon2", version=version("moon2"), description=ABOUT, lifespan=life)
+    # FastAPI's own pages of the API load scripts from another site.
+    app = FastAPI(
+        title="moon2", version=version("moon2"), description=ABOUT, lifespan=life, docs_url=None, redoc_url=None
+    )
     app.state.moon2 = State(settings, served, metrics, bool(keys))
     app.state.readiness = operation.Readiness()
     for router in (operation.router, embeddings.router, products.router):
         app.include_router(router)
     add_page(app, lambda: [ShownIndex(index.name, index.current.products) for index in served.indexes])
+    add_docs(app)
     # The last one added is the first to see a request.
     app.add_middleware(Gate, limits=settings.limits, keys=keys, host=settings.host)
     app.add_middleware(Watch, metrics=metrics)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
-from support.served_page import browsers, hostile_products, opened, serving
+from support.running_server import running_server
+from support.served_page import browsers, hostile_products, opened
 
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.search.commands import build_index
-from moon2.serve.settings import ServeSettings
 from moon2.vectors.embed_catalog import embed
 
 
@@ -34,7 +34,8 @@ def page_indexes(page_shop: Catalog, small_encoder_folder: Path, tmp_path_factor
 @pytest.fixture(scope="module")
 def address(page_indexes: list[str]) -> Iterator[str]:
     """Of a server of both."""
-    yield from serving(ServeSettings(*page_indexes))
+    with running_server(page_indexes[0], beside=page_indexes[1]) as server:
+        yield server.address
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
-from support.served_page import AUGMENTED, HOSTILE, HOSTILE_ID, opened, serving
+from support.running_server import running_server
+from support.served_page import AUGMENTED, HOSTILE, HOSTILE_ID, opened
 
 from moon2 import Product
 from moon2.catalog.store import Catalog
-from moon2.serve.settings import ServeSettings
 
 PASTE_OR_DROP = """([bytes, kind]) => {
   const data = new DataTransfer();
@@ -126,7 +126,7 @@ def test_filters_narrow_the_results_and_are_removed_by_their_chips(page: Page) -
         expect(chips).to_contain_text(f"colour: {name}")
     counts = page.get_by_role("group", name="colour").locator("li", has=page.locator(":checked")).locator("small")
     products = sum(int(count) for count in counts.all_text_contents())
-    expect(page.get_by_role("status")).to_have_text(re.compile(rf"\b(The first 24|{products}) products? of"))
+    expect(page.get_by_role("status")).to_have_text(re.compile(rf"^(The first 24|{products}) products?, in \d+ ms"))
     category = str(cards(page).first.locator(".card-category").text_content())
     page.get_by_role("group", name="category").get_by_text(category, exact=True).click()
     expect(chips).to_contain_text(f"category: {category}")
@@ -352,8 +352,8 @@ def test_a_phone_shows_all_of_it_in_its_width(browser: Browser, address: str) ->
 
 def test_a_server_with_keys_gets_one_once(browser: Browser, page_indexes: list[str], tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("secret\n")
-    for address in serving(ServeSettings(page_indexes[0], api_keys=tmp_path / "keys")):
-        for page in opened(browser, address):
+    with running_server(page_indexes[0], api_keys=tmp_path / "keys") as server:
+        for page in opened(browser, server.address):
             key = page.get_by_role("dialog", name="This server asks for a key")
             expect(key).to_be_visible()
             page.keyboard.press("Escape")
@@ -366,6 +366,12 @@ def test_a_server_with_keys_gets_one_once(browser: Browser, page_indexes: list[s
             page.keyboard.press("Enter")
             search(page, "dress")
             expect(key).to_be_hidden()
-            photo = page.locator(".card img:visible").first
-            expect(photo).to_have_attribute("src", re.compile("^blob:"))
-            assert photo.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+            cards(page).first.get_by_role("button", name="Why").click()
+            page.get_by_role("dialog").locator(".heatmap").wait_for()
+            for place in (".card", ".inspector-photos", ".neighbours", ".inspector-why"):
+                photo = page.locator(f"{place} img:visible").first
+                expect(photo).to_have_attribute("src", re.compile("^blob:"))
+                assert photo.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+            page.goto(f"/#product={AUGMENTED}")
+            for photo in page.locator(".strip img").all():
+                expect(photo).to_have_attribute("src", re.compile("^blob:"))

@@ -105,13 +105,15 @@ async function ask(state, words) {
       note: `${count(index.products, "product")}, ${Math.round(took)} ms`,
     });
   });
-  status.textContent = saidOf(answers);
+  status.textContent = saidOf(state, answers);
 }
 
-function saidOf([{ hits, took_ms: took, index }, ...others]) {
+/** How many are shown, and of how many; how many pass a filter the search does not tell. */
+function saidOf(state, [{ hits, took_ms: took, index }, ...others]) {
   const isCut = hits.length === limit && limit < index.products;
   const found = isCut ? `The first ${count(limit, "product")}` : count(hits.length, "product");
-  return others.length ? `${found} of each index` : `${found} of ${number(index.products)}, in ${Math.round(took)} ms`;
+  if (others.length) return `${found} of each index`;
+  return `${found}${chosen(state).length ? "" : ` of ${number(index.products)}`}, in ${Math.round(took)} ms`;
 }
 
 function bodyOf(state, words, index) {
