@@ -7,7 +7,7 @@ import logging
 import socket
 from pathlib import Path
 
-from moon2.serve.settings import Limits, ServeError, ServeSettings
+from moon2.serve.settings import LIMITS, Limits, ServeError, ServeSettings
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def serve(
     api_keys: Path | None = None,
     query_cache: int = 10_000,
     log_queries: bool = False,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = LIMITS,
 ) -> None:
     """Serve search and embeddings over HTTP.
 
@@ -73,7 +73,8 @@ def serve(
             timeout_graceful_shutdown=limits.seconds,
             limit_concurrency=1000,
         )
-        address = f"http://{host}:{listening.getsockname()[1]}"
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{listening.getsockname()[1]}"
         logger.info("serving %s at %s; its API: %s/docs", source, address, address)
         if host not in LOOPBACK and not app.state.moon2.has_keys:
             logger.warning("whoever reaches %s:%d may search, write and delete; give --api_keys", host, port)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from moon2.meant import did_you_mean
@@ -45,14 +45,9 @@ async def read(request: Request, schema: type[Form]) -> tuple[Form, bytes | None
         Refusal: it is neither form, or its image is none.
         RequestValidationError: it does not fit the schema.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    limits = state_of(request).settings.limits
+    kind, limits = _kind(request), state_of(request).settings.limits
     if kind == "application/json":
-        try:
-            body = from_json(await request.body())
-        except ValueError as error:
-            raise Refusal(400, f"the body is no JSON ({error!s:.100})") from None
-        asked = validated(schema, body)
+        asked = validated(schema, await _json(request))
         return asked, None if asked.image is None else image_of(asked.image, "image", limits)
     if kind != "multipart/form-data":
         raise Refusal(415, "send application/json, or multipart/form-data with a file", "content-type")
@@ -81,7 +76,7 @@ def validated(schema: type[Form], body: Any) -> Form:
         RequestValidationError: it does not fit.
     """
     try:
-        return TypeAdapter(schema).validate_python(body)
+        return schema.model_validate(body)
     except ValidationError as error:
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None
 
@@ -99,16 +94,23 @@ def _value(schema: type[Asked], name: str, value: str) -> Any:
 
 async def read_list(request: Request, most: int) -> list[Any]:
     """A body that is a JSON list of at most so many objects, not yet looked into."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    if _kind(request) != "application/json":
         raise Refusal(415, "send application/json", "content-type")
-    try:
-        body = from_json(await request.body())
-    except ValueError as error:
-        raise Refusal(400, f"the body is no JSON ({error!s:.100})") from None
+    body = await _json(request)
     if not isinstance(body, list) or not 1 <= len(body) <= most:
         raise Refusal(422, f"send a list of 1 to {most:,} products")
     return body
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _json(request: Request) -> Any:
+    try:
+        return from_json(await request.body())
+    except ValueError as error:
+        raise Refusal(400, f"the body is no JSON ({error!s:.100})") from None
 
 
 def first_problem(errors: Sequence[Any], schema: type[BaseModel] | None = None) -> tuple[str, str]:

@@ -63,20 +63,19 @@ async def search(request: Request) -> Response:
         raise Refusal(422, "nothing to search for; give text, image or like", "text")
     if asked.like is not None and (text or image is not None):
         raise Refusal(422, "give words and a photo, or a product to find others like it, not both", "like")
-    where = asked.where if asked.where and asked.where.strip() else None
 
     async def work(opened: Opened) -> dict[str, Any]:
         if asked.like is not None:
-            hits = await find_like(opened, asked.like, where, asked.limit)
+            hits = await find_like(opened, asked.like, asked.where, asked.limit)
         else:
-            hits = await find(opened, text, image, where, asked.limit, asked.hybrid)
+            hits = await find(opened, text, image, asked.where, asked.limit, asked.hybrid)
         answer: dict[str, Any] = {"hits": await shown(opened, hits, asked.index)}
         if asked.facets:
-            answer["facets"] = await facets(opened, where)
+            answer["facets"] = await facets(opened, asked.where)
         return answer | {"index": about(served, opened)}
 
-    answer = await with_index(served, work, where)
-    private = {"text": text, "where": where, "like": asked.like}
+    answer = await with_index(served, work, asked.where)
+    private = {"text": text, "where": asked.where, "like": asked.like}
     log(request, hits=len(answer["hits"]), has_image=image is not None, private=private)
     return json_response(answer | {"took_ms": round(1000 * (time.perf_counter() - started), 1)})
 
@@ -84,9 +83,8 @@ async def search(request: Request) -> Response:
 @router.get("/v1/facets")
 async def facets_of(request: Request, parameters: Annotated[FacetParameters, Query()]) -> Response:
     """The most frequent values of each column that products can be filtered by."""
-    where = parameters.where if parameters.where and parameters.where.strip() else None
     served = state_of(request).served.index(parameters.index)
-    return json_response(await with_index(served, lambda opened: facets(opened, where), where))
+    return json_response(await with_index(served, lambda opened: facets(opened, parameters.where), parameters.where))
 
 
 @router.put(
@@ -176,13 +174,12 @@ async def expanded_image(
 async def similar(request: Request, id: str, parameters: Annotated[SimilarParameters, Query()]) -> Response:
     """Products that are nearest to a product."""
     served = state_of(request).served.index(parameters.index)
-    where = parameters.where if parameters.where and parameters.where.strip() else None
 
     async def work(opened: Opened) -> dict[str, Any]:
-        hits = await find_like(opened, id, where, parameters.limit)
+        hits = await find_like(opened, id, parameters.where, parameters.limit)
         return {"hits": await shown(opened, hits, parameters.index), "index": about(served, opened)}
 
-    return json_response(await with_index(served, work, where))
+    return json_response(await with_index(served, work, parameters.where))
 
 
 @router.get("/v1/products/{id:path}")

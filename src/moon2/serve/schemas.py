@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from moon2.search.index import Hit
 
 EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
 MOST_HITS = 200
+MOST_CHARACTERS = 2_000
+"""Of a query, a filter, or an id."""
+
+
+Where = Annotated[
+    Annotated[StrictStr, Field(max_length=MOST_CHARACTERS)] | None,
+    AfterValidator(lambda where: where if where and where.strip() else None),
+    Field(description="Filter in SQL over the index's columns."),
+]
+"""A filter; a blank one is none."""
 
 
 class Body(BaseModel):
@@ -115,7 +128,7 @@ class CohereRequest(Body):
 class Asked(Body):
     """Words, a photo, or both."""
 
-    text: StrictStr = Field("", max_length=2_000)
+    text: StrictStr = Field("", max_length=MOST_CHARACTERS)
     image: StrictStr | None = Field(None, description="A photo as a data URI.")
     index: StrictInt = Field(0, ge=0, le=1, description="1 for the index that is served beside the first.")
 
@@ -128,8 +141,10 @@ class SearchRequest(Asked):
             "examples": [{"text": "navy casual shirt", "where": "price < 50", "limit": 20}, {"like": "SKU-17"}]
         }
     )
-    like: StrictStr | None = Field(None, max_length=2_000, description="Id of a product, to find others like it.")
-    where: StrictStr | None = Field(None, max_length=2_000, description="Filter in SQL over the index's columns.")
+    like: StrictStr | None = Field(
+        None, max_length=MOST_CHARACTERS, description="Id of a product, to find others like it."
+    )
+    where: Where = None
     limit: StrictInt = Field(20, ge=1, le=MOST_HITS)
     hybrid: StrictBool = Field(True, description="Rank by vectors and by words together.")
     facets: StrictBool = Field(False, description="Tell the facets of the filter too.")
@@ -149,9 +164,11 @@ class HeatmapRequest(Asked):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"product": "SKU-17", "query": "navy shirt"}]})
     product: StrictStr | None = Field(
-        None, max_length=2_000, description="Id of a product, in place of text and image."
+        None, max_length=MOST_CHARACTERS, description="Id of a product, in place of text and image."
     )
-    query: StrictStr | None = Field(None, max_length=2_000, description="What the similarity to is explained.")
+    query: StrictStr | None = Field(
+        None, max_length=MOST_CHARACTERS, description="What the similarity to is explained."
+    )
     layer: StrictInt | None = Field(None, ge=0, description="One decoder layer; all when not given.")
 
 
@@ -181,7 +198,7 @@ class IndexParameter(Body):
 class FacetParameters(IndexParameter):
     """Of `/v1/facets`."""
 
-    where: str | None = Field(None, max_length=2_000)
+    where: Where = None
 
 
 class ProductParameters(IndexParameter):
@@ -196,22 +213,11 @@ class SimilarParameters(FacetParameters):
     limit: int = Field(20, ge=1, le=MOST_HITS)
 
 
-class Hit(BaseModel):
-    """A product that was found; see `moon2.search.index.Hit`."""
+@dataclass(frozen=True)
+class ShownHit(Hit):
+    """A product that a search found, and the address of its photo, if it has one."""
 
-    id: str
-    title: str
-    description: str
-    category: list[str]
-    attributes: dict[str, str]
-    price: float | None
-    score: float
-    cosine: float
-    vector_rank: int | None
-    word_rank: int | None
-    image: int | None
-    exact: str
-    photo: str | None
+    photo: str | None = None
 
 
 class AboutIndex(BaseModel):
@@ -225,7 +231,7 @@ class AboutIndex(BaseModel):
 class SearchAnswer(BaseModel):
     """What a search found; `facets` where they were asked for."""
 
-    hits: list[Hit]
+    hits: list[ShownHit]
     index: AboutIndex
     took_ms: float
     facets: dict[str, Any] | None = None

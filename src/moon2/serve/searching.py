@@ -16,6 +16,7 @@ from moon2.search.index import Hit, Index
 from moon2.search.table_schema import literal
 from moon2.serve.encoding import Asked
 from moon2.serve.refusals import Refusal
+from moon2.serve.schemas import ShownHit
 from moon2.serve.security import check_filter
 from moon2.serve.served import Opened, ServedIndex, in_thread, normalised
 from moon2.views import View
@@ -101,7 +102,10 @@ async def shown(opened: Opened, hits: Sequence[Hit], number: int) -> list[dict[s
         among = ", ".join(literal(hit.id) for hit in hits)
         rows = await in_thread(opened.index.table.scan, ["id"], f"thumbnail IS NOT NULL AND id IN ({among})")
         has_photo = set(rows["id"].to_pylist())
-    return [{**asdict(hit), "photo": address(hit.id, "photo", number) if hit.id in has_photo else None} for hit in hits]
+    return [
+        asdict(ShownHit(**vars(hit), photo=address(hit.id, "photo", number) if hit.id in has_photo else None))
+        for hit in hits
+    ]
 
 
 def address(id: str, part: str, number: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from moon2.errors import UserError
@@ -30,6 +30,10 @@ class Limits:
     """seconds that a request may take, its reading included"""
 
 
+LIMITS = Limits()
+"""Those of a server that is told no others."""
+
+
 @dataclass(frozen=True)
 class ServeSettings:
     """Settings of a server.
@@ -54,4 +58,4 @@ class ServeSettings:
     api_keys: Path | None = None
     query_cache: int = 10_000
     log_queries: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = LIMITS
