@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from moon2.augment.text.contradictions import gender_of
+from moon2.augment.text.contradictions import contradicted_kind, gender_of
 from moon2.augment.text.entities import Entity
 from moon2.augment.text.facts import facts_of, gender_fact
 from moon2.augment.text.language import is_english
@@ -65,7 +65,7 @@ def _enrich(product: CleanProduct, entities: tuple[Entity, ...]) -> Enrichment:
         if facts == MAX_FACTS or len(extended) > MAX_CHARACTERS or len(extended.split()) > MAX_WORDS:
             break
         if english or not fact.isascii() or not _is_english_phrase(fact):
-            is_new = not _repeats(said, fact, english)
+            is_new = not _repeats(said, fact, english) and not contradicted_kind(extended, product)
             said, facts = (extended, facts + 1) if is_new else (said, facts)
     if not said or not (facts or gains):
         return Enrichment(None, "nothing_to_add: attributes and description say no more than the title")

@@ -16,6 +16,7 @@ from moon2.augment.text.lexicon import (
     FUNCTION_WORDS,
     HARMLESS,
     IN_NAMES,
+    KINDS,
     NEVER,
     UNITS,
     is_allowed,
@@ -100,9 +101,11 @@ def advertising(words: Sequence[str], brand_words: Container[str], own_title: Se
 def without_repeats(title: str) -> str:
     """The title without a word that was said before in the same breath, and without parts that say nothing new.
 
-    A word stays where a function word stands between the two ("black case with black strap").
+    A word stays where a function word stands between the two ("black case with black strap"), or where it alone names
+    the kind ("flat zip flats").
     """
     said: dict[str, int] = {}
+    forms: dict[str, str] = {}
     breath = 0
     removed: list[tuple[int, int]] = []
     for match in _WORD.finditer(title):
@@ -111,7 +114,9 @@ def without_repeats(title: str) -> str:
             breath += word in FUNCTION_WORDS
             continue
         key = stem("".join(filter(str.isalnum, word)))
-        if len(key) > 1 and not key.isdecimal() and said.get(key) == breath:
+        first = forms.setdefault(key, word)
+        names_kind = word in KINDS and first not in KINDS
+        if len(key) > 1 and not key.isdecimal() and said.get(key) == breath and not names_kind:
             removed.append(match.span())
         said.setdefault(key, breath)
         said[key] = breath
