@@ -48,7 +48,7 @@ from moon2.model.encoder import Encoder
 from moon2.model.families import decoder_of
 from moon2.recipe import load_recipe
 from moon2.records import Product
-from moon2.train.train import untrained_encoder
+from moon2.train.prepare import untrained_encoder
 
 FILLER = ("high", "quality", "women", "best", "new", "arrival")
 ROLES = ("brand", "type", "colour", "filler", "other")

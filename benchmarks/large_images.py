@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -136,7 +135,7 @@ def train(recipe: Recipe, folder: Path) -> dict[str, float]:
 def peak() -> float:
     """The most memory that this process ever had, in MB."""
     status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1000  # type: ignore[index]
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1000
 
 
 if __name__ == "__main__":

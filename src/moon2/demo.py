@@ -150,7 +150,8 @@ def run_demo(out: Path, recipe: Recipe, products: int) -> DemoResult:
         _since(clock),
     )
 
-    from moon2.train.train import run_training, untrained_encoder
+    from moon2.train.prepare import untrained_encoder
+    from moon2.train.train import run_training
 
     baseline = _read(run.baseline)
     if baseline is None:

@@ -8,7 +8,8 @@ from moon2 import Encoder
 from moon2.catalog.generated_shop.generate import write_shop
 from moon2.evaluate.score import score
 from moon2.recipe import load_recipe
-from moon2.train.train import run_training, untrained_encoder
+from moon2.train.prepare import untrained_encoder
+from moon2.train.train import run_training
 
 SETTINGS = [
     "backbone.tiny.vocabulary=1000",

@@ -30,8 +30,9 @@ from moon2.run_folder import RunFolder
 from moon2.train import validation
 from moon2.train.arithmetic import useful_operations
 from moon2.train.optimizer import make_optimizer
+from moon2.train.prepare import untrained_encoder
 from moon2.train.processes import STATE_FILE, Processes
-from moon2.train.train import run_training, untrained_encoder
+from moon2.train.train import run_training
 
 ITEMS: list[Any] = ["navy shirt", {"text": "red shoes", "image": draw("red", "shoes")}, draw("navy", "bag")]
 LORA = (

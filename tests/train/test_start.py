@@ -19,7 +19,8 @@ from moon2.errors import UserError
 from moon2.experiments.peers import two_towers
 from moon2.recipe import Recipe, RecipeError, load_recipe
 from moon2.run_folder import RunError, RunFolder
-from moon2.train.train import run_training, train, untrained_encoder
+from moon2.train.prepare import untrained_encoder
+from moon2.train.train import run_training, train
 
 # Recipes other than the trained encoder's, in what may differ.
 PLAIN = ("training.steps=2", "input.max_pixels=1024", "training.batch_size=4", "training.log_every=1")

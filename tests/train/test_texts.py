@@ -12,6 +12,7 @@ from moon2 import Encoder, Interaction, Product, Query
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.catalog.triplets import training_triplets
 from moon2.recipe import Recipe
+from moon2.train.prepare import prepare_run
 from moon2.train.texts import tokenizer_texts, warn_about_texts
 from moon2.train.train import run_training
 
@@ -64,7 +65,6 @@ def test_products_of_one_title_are_told_apart_by_what_else_is_read(
     """By their title alone all six are one product to L_intra, and no shirt is another's negative."""
     from moon2.run_folder import RunFolder
     from moon2.train.batches import triplet_masks
-    from moon2.train.train import prepare_run
 
     for fields, pairs in (("[title]", 16), ("[title, brand]", 4)):
         recipe = small_recipe("training.steps=1", f"input.fields={fields}")

@@ -22,8 +22,9 @@ from moon2.files import FolderInUseError, exclusive_lock
 from moon2.recipe import Recipe, RecipeError, load_recipe
 from moon2.run_folder import RunFolder
 from moon2.train import validation
+from moon2.train.prepare import untrained_encoder
 from moon2.train.processes import STATE_FILE
-from moon2.train.train import run_training, train, untrained_encoder
+from moon2.train.train import run_training, train
 from moon2.vectors.fusion import Fusion, read_fusions
 
 WORDS = ["navy shirt", "red shoes", "black"]

@@ -211,7 +211,8 @@ class QwenFamily:
         tower.config._attn_implementation = PACKED_ATTENTION
         whole = getattr(tower, "fullatt_block_indexes", None)
         for number, block in enumerate(tower.blocks):
-            block.get_submodule("attn").windowed = whole is not None and number not in whole  # type: ignore[assignment]
+            attention: Any = block.get_submodule("attn")
+            attention.windowed = whole is not None and number not in whole
 
     def image_features(self, model: Backbone, inputs: VisionInputs) -> tuple[Tensor, list[Tensor]]:
         tower = cast(QwenBackbone, model).visual

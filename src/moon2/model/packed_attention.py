@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -148,7 +148,8 @@ def packed_attention(
 
         bounds, longest = packing.bounds, packing.longest
         queries, keys, values = (tensor.contiguous() for tensor in tokens)
-        return varlen_attn(queries, keys, values, bounds, bounds, longest, longest).unsqueeze(0), None  # type: ignore[union-attr]
+        output = cast(Tensor, varlen_attn(queries, keys, values, bounds, bounds, longest, longest))
+        return output.unsqueeze(0), None
     if packing.place is None:
         cells = tokens
     else:

@@ -6,37 +6,31 @@ the stream of triplets and the learning rate are functions of the step alone.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moon2.catalog.store import Catalog
-from moon2.catalog.triplets import Triplet, training_triplets
 from moon2.errors import UserError
 from moon2.files import exclusive_lock
 from moon2.recipe import Recipe, require
 from moon2.run_folder import ADAPTER, RunFolder
 from moon2.train.plan import Plan
-from moon2.train.texts import tokenizer_texts, warn_about_texts
+from moon2.train.prepare import PreparedRun, is_first_process, prepare_run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from moon2.model.encoder import Encoder
     from moon2.model.moon_model import MoonModel
     from moon2.train.batches import TripletBatch
     from moon2.train.processes import Processes
     from moon2.train.step import TripletLoss
-    from moon2.train.stream import TripletStream
-    from moon2.train.validation import HeldOut
     from moon2.vectors.fusion import Fusion
 
 
@@ -129,7 +123,7 @@ def run_training(
     """
     started = time.monotonic()
     run = RunFolder(out)
-    if _is_first_process():
+    if is_first_process():
         run.require_free(resume=resume)  # before torch is loaded
     from moon2.train.divergence import DivergenceError
     from moon2.train.processes import Processes
@@ -143,84 +137,6 @@ def run_training(
                 run.forget_after(error.last_good)
             raise
         return finish_run(prepared, run, time.monotonic() - started, processes)
-
-
-@dataclass
-class PreparedRun:
-    """What training works on.
-
-    Attributes:
-        recipe, catalog: of the run.
-        encoder: as it is at step 0.
-        stream: the examples of the whole run.
-        held_out: queries to choose among checkpoints by; None: the last weights are kept.
-    """
-
-    recipe: Recipe
-    catalog: Catalog
-    encoder: Encoder
-    stream: TripletStream
-    held_out: HeldOut | None
-
-
-def prepare_run(
-    recipe: Recipe,
-    catalog: Catalog,
-    run: RunFolder,
-    *,
-    resume: bool = False,
-    network: type[MoonModel] | None = None,
-) -> PreparedRun:
-    """Triplets, the run's folder, the untrained encoder, and the stream of examples.
-
-    Raises:
-        RecipeError, CatalogError, BackboneError: see `train`.
-    """
-    from moon2.image_cache import caching_opener
-    from moon2.model.freezing import freeze
-    from moon2.model.lora import add_lora
-    from moon2.model.moon_model import MoonModel
-    from moon2.train.augmentations import augmentation_texts, require_augmentations
-    from moon2.train.start import complete_recipe, fingerprint, new_encoder
-    from moon2.train.stream import TripletStream
-    from moon2.train.teacher import open_teacher
-    from moon2.train.validation import hold_out
-
-    network = network or MoonModel
-    recipe = complete_recipe(recipe, network)
-    settings = recipe.training
-    require_augmentations(catalog, recipe.augmentations)
-    triplets = training_triplets(catalog, settings.seed)
-    held_out = None
-    if settings.evaluate_every:
-        held_out = hold_out(triplets, catalog.ids("train"), settings.validation_queries, settings.seed)
-        triplets = held_out.training
-    teacher = open_teacher(settings.teacher, catalog, triplets)
-    texts = [*tokenizer_texts(catalog, triplets, recipe.input)]
-    if _is_first_process():
-        more = chain(augmentation_texts(catalog, recipe.augmentations), fingerprint(recipe, teacher))
-        run.begin(recipe, _fingerprint(texts, triplets, more), resume=resume)
-    encoder = new_encoder(recipe, texts, network)
-    if _is_first_process():
-        warn_about_texts(catalog, encoder.processor)
-        if held_out:
-            held_out.announce()
-    freeze(encoder.model, settings.freeze)
-    if recipe.lora.rank:
-        add_lora(encoder.model, recipe.lora, settings.seed)
-    encoder.dimensions = settings.trained_lengths(encoder.dimension)
-    stream = TripletStream(
-        triplets,
-        catalog,
-        encoder.processor,
-        recipe.image_transforms,
-        recipe.augmentations,
-        length=settings.steps * settings.batch_size,
-        seed=settings.seed,
-        opener=caching_opener(settings.image_cache_gb),
-        teacher=teacher,
-    )
-    return PreparedRun(recipe, catalog, encoder, stream, held_out if held_out and held_out.interactions else None)
 
 
 def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, processes: Processes) -> None:
@@ -369,32 +285,6 @@ def finish_run(
     return TrainingResult(run.path, prepared.catalog.folder, settings.steps, seconds, parameters)
 
 
-def untrained_encoder(recipe: Recipe, catalog: Catalog) -> Encoder:
-    """The encoder that training by this recipe begins with."""
-    from moon2.model.moon_model import MoonModel
-    from moon2.train.start import complete_recipe, new_encoder
-
-    recipe = complete_recipe(recipe, MoonModel)
-    triplets = training_triplets(catalog, recipe.training.seed)
-    return new_encoder(recipe, tokenizer_texts(catalog, triplets, recipe.input), MoonModel)
-
-
 def training_lock(out: Path) -> AbstractContextManager[None]:
     """One training a folder; of several processes that train together only the first writes, and locks."""
-    return exclusive_lock(out, "`moon2 train`") if _is_first_process() else nullcontext()
-
-
-def _is_first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _fingerprint(texts: Iterable[str], triplets: Iterable[Triplet], more: Iterable[str]) -> str:
-    """A hash of what a run learns from: its words, its triplets, the augmentations it uses, what it starts from."""
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(text.encode() + b"\n")
-    for triplet in triplets:
-        digest.update(f"{triplet.query.id}\t{triplet.positive_id}\t{triplet.negative_ids}\n".encode())
-    for text in more:
-        digest.update(text.encode() + b"\n")
-    return digest.hexdigest()
+    return exclusive_lock(out, "`moon2 train`") if is_first_process() else nullcontext()

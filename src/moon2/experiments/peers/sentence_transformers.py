@@ -22,9 +22,10 @@ from moon2.model.item_batch import ItemBatch
 from moon2.recipe import Recipe, require
 from moon2.run_folder import RunFolder
 from moon2.train.optimizer import learning_rate_at, make_optimizer
+from moon2.train.prepare import PreparedRun, prepare_run
 from moon2.train.run_log import RunLog
 from moon2.train.stream import TripletStream
-from moon2.train.train import PreparedRun, TrainingResult, finish_run, prepare_run, training_lock
+from moon2.train.train import TrainingResult, finish_run, training_lock
 
 # Items in a forward pass: what the cached loss holds at a time.
 MINI_BATCH = 64
