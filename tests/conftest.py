@@ -89,3 +89,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 def generated_shop(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     """A generated shop of both splits, with test queries and noise.parquet."""
     return write_shop(out=tmp_path_factory.mktemp("generated") / "shop", products=80, queries=40)
+
+
+@pytest.fixture(scope="session")
+def data_folder(generated_shop: Catalog) -> Path:
+    """The folder of the generated shop."""
+    return generated_shop.folder

@@ -1,0 +1,64 @@
+"""The command line's help: at once, of every command and option, and without torch."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from support.command_line import HEAVY, run_python
+
+from moon2 import cli
+from moon2.cli import COMMANDS, main
+
+
+def test_help_comes_at_once() -> None:
+    """Best of five, since a first start also compiles."""
+    runs = [run_python("-m", "moon2", "--help") for _ in range(5)]
+    assert min(seconds for seconds, _ in runs) < 0.3
+    assert all(f"\n  {command} " in runs[0][1] for command in COMMANDS)
+
+
+def test_the_overview_has_a_short_line_for_each_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for args in ([], ["--help"], ["help"]):
+        assert main(args) == 0
+        lines = capsys.readouterr().out.splitlines()
+        commands = lines[lines.index("commands:") + 1 :][: len(COMMANDS)]
+        assert [line[2:19].strip() for line in commands] == list(COMMANDS)
+        assert all(line.endswith(".") and len(line) <= 17 + 2 + 75 for line in commands)
+
+
+HELP_OF_ALL = f"""
+import sys
+from moon2.cli import COMMANDS, main
+for command in COMMANDS:
+    assert main([*command.split(), "--help"]) == 0
+loaded = {HEAVY} & set(sys.modules)
+sys.exit(f"help imported {{loaded}}" if loaded else 0)
+"""
+
+
+def test_no_help_imports_torch() -> None:
+    _, printed = run_python("-c", HELP_OF_ALL)
+    assert all(f"usage: moon2 {command}" in printed for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_every_option_and_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.split(), "--help"]) == 0
+    assert f"\n  moon2 {command}" in capsys.readouterr().out
+    module, _, name = COMMANDS[command].partition(":")
+    parser = cli.make_parser(getattr(sys.modules[module], name), command)
+    assert [action.dest for action in parser._actions if not action.help] == []
+
+
+def test_help_of_train_lists_every_setting_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.startswith("usage: moon2 train [options]")
+    assert "--training.steps STEPS Optimizer steps. (type: int, default: 1000)" in printed
+    assert "--alignment.balance {paper,guarded,minimax,minimax_routing,fixed}" in printed
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("moon2 0.")
