@@ -14,6 +14,7 @@ from support.imported_tables import run, write_csv
 
 from moon2.catalog import shards
 from moon2.catalog.importing.columns import ColumnMapping
+from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.schema import CatalogError
 
 Encode = Callable[..., bytes]
@@ -152,6 +153,8 @@ def test_large_images_are_written_a_few_at_a_time(
         (r"log\.csv: there is no such file", "id,title\n1,Shirt\n", {"log": Path("log.csv")}),
         ("--fetch puts images into the catalog, --refer", "id,title\n", {"fetch": True, "refer": True}),
         ("--allow_private_hosts is for downloads; add --fetch", "id,title\n", {"allow_private_hosts": True}),
+        ("names columns of a search log; give it with --log", "id,title\n", {"log_columns": LogMapping(text="query")}),
+        ("--subset is for Excel files", "id,title\n", {"layout": "auto", "subset": "us"}),
     ],
 )
 def test_a_source_that_cannot_be_imported_is_an_error_of_one_line(

@@ -99,3 +99,9 @@ def test_a_file_that_is_no_text_is_refused_in_one_line_of_text(tmp_path: Path, d
     with pytest.raises(CatalogError, match=message) as refused:
         read(tmp_path / "a.csv", data)
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("encoding", ["base64", "rot13", "idna", "undefined"])
+def test_what_python_calls_an_encoding_and_is_none_of_text_is_refused(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(CatalogError, match=f"there is no encoding '{encoding}'"):
+        read(tmp_path / "a.csv", b"id,title\n", encoding)

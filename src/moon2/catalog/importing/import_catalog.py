@@ -153,6 +153,11 @@ def import_catalog(
         raise CatalogError(f"{source}: --allow_private_hosts is for downloads; add --fetch")
     if layout not in _FEEDS and feed != FEED_SETTINGS:
         raise CatalogError(f"{source}: --feed.… is for the layouts {', '.join(_FEEDS)}; name one with --as")
+    if log is None and layout not in _PUBLIC and log_columns != USUAL_LOG_COLUMNS:
+        raise CatalogError(f"{source}: --log_columns.… names columns of a search log; give it with --log")
+    known = layout_of(source) if layout == "auto" else layout
+    if subset is not None and known not in (*_PUBLIC, "hub", "xlsx"):
+        raise CatalogError(f"{source}: --subset is for Excel files, datasets of the hub and public sets")
     if not dry_run:
         require_target(out, overwrite=overwrite)  # before the source is opened, which may be a download
     if layout in _FEEDS:
@@ -160,7 +165,6 @@ def import_catalog(
     elif layout in _PUBLIC:
         tables = _PUBLIC[layout](source, subset, columns, log_columns)
     else:
-        known = layout_of(source) if layout == "auto" else layout
         tables = ShopTables(open_source(source, known, subset, encoding), columns)
         if known != "hub" and (system := feed_of(tables.products.columns)):
             logger.warning(f"{tables.products.name}: looks like an export that --as {system} reads as a whole")

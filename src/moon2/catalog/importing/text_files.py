@@ -136,8 +136,9 @@ class TextFile:
 
 def _known(encoding: str) -> str:
     try:
+        "a".encode(encoding, "replace")  # Python calls base64, idna and the like encodings too, but not of text
         return codecs.lookup(encoding).name
-    except LookupError:
+    except (LookupError, UnicodeError):
         raise CatalogError(f"there is no encoding {encoding!r}; usual ones are cp1252, utf-16, gb18030") from None
 
 
