@@ -34,7 +34,11 @@ def test_a_product_is_text_images_or_both() -> None:
         ("not_text", {"id": "1", "title": 7}),
         ("not_a_list", {"id": "1", "images": "shirt.jpg"}),
         ("bad_price", {"id": "1", "title": "x", "price": -1.0}),
+        ("not_a_list", {"id": "1", "title": "x", "images": None}),
+        ("not_a_mapping", {"id": "1", "title": "x", "attributes": [("colour", "red")]}),
+        ("broken_encoding", {"id": "1", "title": "x", "enriched_title": "\ud800"}),
         ("bad_price", {"id": "1", "title": "x", "price": math.nan}),
+        ("bad_price", {"id": "1", "title": "x", "price": "5"}),
     ],
 )
 def test_a_product_that_breaks_a_rule_is_refused_with_its_reason(reason: str, fields: dict[str, object]) -> None:
@@ -93,3 +97,10 @@ def test_a_record_is_shown_in_one_short_line() -> None:
     query = Query("q", "in red", product_id="17")
     assert repr(query) == "Query('q', 'in red', the image of '17')"
     assert repr(Interaction(query, ("1",), ("2", "3"))) == f"Interaction({query!r}, 1 positive, 2 negatives)"
+
+
+@pytest.mark.parametrize("grade", ["E", None, math.nan])
+def test_a_grade_is_a_number(grade: object) -> None:
+    with pytest.raises(RecordError, match=r"the grade of '1' is .*, which is no number") as refused:
+        Interaction(Query(id="q", text="shirt"), ["1"], grades={"1": grade})
+    assert refused.value.reason == "bad_grade"

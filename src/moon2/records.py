@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -55,7 +56,8 @@ class Product:
         provenance: where the augmentations come from.
 
     Raises:
-        RecordError: reasons `no_id`, `no_content`, `text_too_long`, `broken_encoding`, `bad_price`.
+        RecordError: reasons `no_id`, `no_content`, `text_too_long`, `broken_encoding`, `bad_price`; for values of
+            another type `not_text`, `not_a_list`, `not_a_mapping`.
     """
 
     id: str
@@ -80,6 +82,11 @@ class Product:
         _check_text(self.id, where, "id", MAX_TITLE_CHARACTERS)
         _check_text(self.title, where, "title", MAX_TITLE_CHARACTERS)
         _check_text(self.description, where, "description", MAX_DESCRIPTION_CHARACTERS)
+        if self.enriched_title is not None:
+            _check_text(self.enriched_title, where, "enriched_title", MAX_TITLE_CHARACTERS)
+        if not isinstance(self.attributes, Mapping):
+            kind = type(self.attributes).__name__
+            raise RecordError("not_a_mapping", f"{where}: attributes must be a mapping, got {kind}")
         for part in self.category:
             _check_text(part, where, "category", MAX_TITLE_CHARACTERS)
         for key, value in self.attributes.items():
@@ -92,7 +99,7 @@ class Product:
                     _check_image(image, where, f"{name}[{i}]")
         if not self.title.strip() and not self.images:
             raise RecordError("no_content", f"{where}: has neither a title nor an image; give it at least one")
-        if self.price is not None and not (math.isfinite(self.price) and self.price >= 0):
+        if self.price is not None and not (_is_number(self.price) and self.price >= 0):
             raise RecordError("bad_price", f"{where}: price {self.price!r} is not a number of at least 0")
 
     def __repr__(self) -> str:
@@ -114,7 +121,7 @@ class Query:
             Training counts the product as a known positive; evaluation leaves it out of the gallery.
 
     Raises:
-        RecordError: reasons `no_id`, `no_content`, `text_too_long`, `broken_encoding`.
+        RecordError: reasons `no_id`, `no_content`, `text_too_long`, `broken_encoding`, `not_text`.
     """
 
     id: str
@@ -153,7 +160,7 @@ class Interaction:
         grades: how relevant each graded product is, by its id, as the log writes it; may be empty.
 
     Raises:
-        RecordError: reasons `no_positive`, `positive_is_negative`.
+        RecordError: reasons `no_positive`, `positive_is_negative`, `bad_grade`, `not_a_list`.
     """
 
     query: Query
@@ -170,6 +177,9 @@ class Interaction:
         both = set(self.positive_ids) & set(self.negative_ids)
         if both:
             raise RecordError("positive_is_negative", f"{where}: {sorted(both)[0]!r} is both positive and negative")
+        for id, grade in self.grades.items():
+            if not _is_number(grade):
+                raise RecordError("bad_grade", f"{where}: the grade of {id!r} is {grade!r}, which is no number")
 
     def __repr__(self) -> str:
         """One short line, without image bytes."""
@@ -186,9 +196,13 @@ def _count(number: int, name: str) -> str:
 
 
 def _as_tuple(value: Iterable[_T], where: str) -> tuple[_T, ...]:
-    if isinstance(value, (str, bytes)):
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise RecordError("not_a_list", f"{where} must be a list, got one {type(value).__name__}")
     return tuple(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _is_sound(text: object, limit: int) -> bool:
