@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import lancedb
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -15,6 +17,9 @@ from moon2.catalog.store import Catalog, write_catalog
 from moon2.search.commands import build_index
 from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
+from moon2.search.product_table import ProductTable
+from moon2.search.rows import RowMaker
+from moon2.search.versions import put_in_use
 from moon2.vectors.embed_catalog import embed
 from moon2.vectors.fusion import CANDIDATES, fuse
 from moon2.vectors.lexical import LexicalIndex, Scored, best
@@ -139,10 +144,45 @@ def test_bad_requests_are_one_line(built: Path, vectors: Path, tmp_path: Path) -
         build_index(vectors, out=str(built))
     with pytest.raises(ProductIndexError, match="there is no such index"):
         Index.open(tmp_path / "none")
+    (tmp_path / "damaged").mkdir()
+    for pointer in ("{", "[]", '{"current": 3}'):
+        (tmp_path / "damaged" / "index.json").write_text(pointer)
+        with pytest.raises(ProductIndexError, match="there is no such index"):
+            Index.open(tmp_path / "damaged")
     (tmp_path / "something").mkdir()
     (tmp_path / "something" / "else.txt").write_text("kept")
     with pytest.raises(ProductIndexError, match="something else"):
         build_index(vectors, out=str(tmp_path / "something"), overwrite=True)
+
+
+def test_an_index_whose_own_description_is_damaged_is_one_line(tmp_path: Path) -> None:
+    put_in_use(made_tables(tmp_path / "building" / "one"), tmp_path / "index")
+    about = tmp_path / "index" / "one" / "about.lance"
+    whole = {file: file.read_bytes() for file in about.rglob("*") if file.is_file()}
+    for part in ("data/*", "_versions/*"):
+        for file in about.glob(part):
+            file.write_bytes(whole[file][:20])
+        with pytest.raises(ProductIndexError, match=r"holds no index, or not a whole one .* make one with") as error:
+            Index.open(tmp_path / "index")
+        assert "\n" not in str(error.value) and ".rs" not in str(error.value)
+        for file in about.glob(part):
+            file.write_bytes(whole[file])
+    for text, message in (
+        ("[]", "not a whole one"),
+        ('{"format": 1}', "not a whole"),
+        ('{"format": 9}', "another moon2"),
+    ):
+        lancedb.connect(about.parent).create_table("about", pa.table({"json": [text]}), mode="overwrite")
+        with pytest.raises(ProductIndexError, match=message):
+            Index.open(tmp_path / "index")
+
+
+def made_tables(folder: Path) -> Path:
+    """The tables of a version without a product."""
+    maker = RowMaker(dimension=4, attributes={}, thumbnails=0)
+    ProductTable.create(str(folder), maker.schema, [])
+    lancedb.connect(folder).create_table("about", pa.table({"json": ["{}"]}))
+    return folder
 
 
 def test_vectors_of_another_catalog_or_of_texts_alone_are_refused(

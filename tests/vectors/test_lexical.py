@@ -24,6 +24,8 @@ TITLES = {
     "en-2": "Navy shirt, navy buttons, for every occasion",
 }
 
+IDS = list(TITLES)
+
 
 def texts(titles: dict[str, str]) -> list[ProductText]:
     return [ProductText(id, title, title) for id, title in titles.items()]
@@ -34,8 +36,8 @@ def index() -> LexicalIndex:
     return LexicalIndex.build(texts(TITLES))
 
 
-def found(index: LexicalIndex, query: str, limit: int = 10) -> list[str]:
-    return [index.ids[row] for row in index.search(query, limit).rows]
+def found(index: LexicalIndex, query: str) -> list[str]:
+    return [IDS[row] for row in best(index.scores(query), 10).rows]
 
 
 @pytest.mark.parametrize(
@@ -73,31 +75,26 @@ def test_scores_are_the_librarys(index: LexicalIndex) -> None:
 
 def test_a_product_without_the_words_scores_zero(index: LexicalIndex) -> None:
     scores = index.scores("navy")
-    assert [id for id, score in zip(index.ids, scores, strict=True) if score] == ["en-1", "en-2"]
+    assert [id for id, score in zip(IDS, scores, strict=True) if score] == ["en-1", "en-2"]
     assert not index.scores("unheard of").any()
 
 
 def test_the_lower_row_wins_a_tie_also_for_the_last_place() -> None:
     index = LexicalIndex.build(texts({str(number): "red shirt" for number in range(50)}))
-    assert found(index, "shirt", 7) == [str(number) for number in range(7)]
+    assert best(index.scores("shirt"), 7).rows.tolist() == list(range(7))
     rows, scores = best(np.array([1, 3, 0, 3, 1, 2, 1], np.float32), 4)
     assert (rows.tolist(), scores.tolist()) == ([1, 3, 5, 0], [3, 3, 2, 1])
 
 
-def test_only_allowed_products_are_found(index: LexicalIndex) -> None:
-    allowed = np.array([id != "en-1" for id in index.ids])
-    assert index.search("navy", 1, allowed).rows.tolist() == [index.ids.index("en-2")]
-
-
 def test_ids_and_titles_are_known_exactly(index: LexicalIndex) -> None:
     by_id, by_title = index.exact(" EN-1 ")
-    assert (by_id.tolist(), by_title.tolist()) == ([index.ids.index("en-1")], [])
-    assert index.exact("navy  SHIRT").by_title.tolist() == [index.ids.index("en-1")]
+    assert (by_id.tolist(), by_title.tolist()) == ([IDS.index("en-1")], [])
+    assert index.exact("navy  SHIRT").by_title.tolist() == [IDS.index("en-1")]
     assert not len(index.exact("navy")[1]) and not len(index.exact(" ")[0])
     untitled = LexicalIndex.build([ProductText("photo", "", "")])
-    assert not len(untitled.exact("")[1]) and not len(untitled.search("photo", 5).rows)
+    assert not len(untitled.exact("")[1]) and not untitled.scores("photo").any()
 
 
 def test_no_product_at_all_is_an_index_too() -> None:
     index = LexicalIndex.build([])
-    assert len(index) == 0 and not len(index.search("shirt", 5).rows)
+    assert len(index) == 0 and not len(index.scores("shirt"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +149,7 @@ def test_what_is_no_folder_of_vectors_is_said_so(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(VectorFolderError, match=rf"{file.name}: is damaged"):
         VectorFolder.open(tmp_path / "v").matrix("products", "t")
-    (tmp_path / "v" / "vectors.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(VectorFolderError, match=r"vectors\.json: is damaged"):
-        VectorFolder.open(tmp_path / "v")
+    for text, message in (('{"format": 1}', r"vectors\.json: is damaged"), ('{"format": 99}', "by another moon2")):
+        (tmp_path / "v" / "vectors.json").write_text(text)
+        with pytest.raises(VectorFolderError, match=message):
+            VectorFolder.open(tmp_path / "v")

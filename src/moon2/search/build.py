@@ -23,7 +23,7 @@ from moon2.search.index import Index
 from moon2.search.info import IndexInfo
 from moon2.search.product_table import EXACT_BELOW, ProductTable
 from moon2.search.recall import QUERIES, choose_probes
-from moon2.search.rows import Embedded, RowMaker, frequent_attributes
+from moon2.search.rows import EmbeddedProduct, RowMaker, frequent_attributes
 from moon2.search.table_schema import WHOLE, attribute_columns
 from moon2.search.versions import check_target, is_remote, new_version, put_in_use
 from moon2.vectors.fit_fusions import FUSIONS, VIEWS_WITH_WORDS
@@ -130,7 +130,7 @@ def _batches(
     """The rows of the table, chunk by chunk; counts what it gives in `written`."""
     images = _image_vectors(folder)
     ahead = next(images, None)
-    chunk: list[Embedded] = []
+    chunk: list[EmbeddedProduct] = []
     products = catalog.products()
     with progress_bar(total=folder.count("products"), desc="index", unit="products") as bar:
         for position, (id, key, vector) in enumerate(_product_vectors(folder)):
@@ -140,7 +140,7 @@ def _batches(
             while ahead is not None and ahead[0] == id:
                 vectors[ahead[1]] = ahead[2]
                 ahead = next(images, None)
-            chunk.append(Embedded(product, key, position, vectors))
+            chunk.append(EmbeddedProduct(product, key, position, vectors))
             written["products"] += 1
             written["rows"] += len(vectors)
             if len(chunk) == CHUNK:
@@ -151,7 +151,7 @@ def _batches(
 
 
 def _rows(
-    maker: RowMaker, chunk: list[Embedded], text: TextFields, known_words: Collection[str]
+    maker: RowMaker, chunk: list[EmbeddedProduct], text: TextFields, known_words: Collection[str]
 ) -> Iterator[pa.RecordBatch]:
     found_by = [searched_words(product_text(embedded.product, text), known_words) for embedded in chunk]
     yield from maker.rows(chunk, found_by).to_batches()

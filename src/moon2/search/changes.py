@@ -14,10 +14,9 @@ from moon2.catalog.schema import pairs_to_dict
 from moon2.records import Product
 from moon2.search.info import IndexInfo
 from moon2.search.product_table import MERGE_PRODUCTS, ProductTable
-from moon2.search.rows import Embedded, RowMaker
+from moon2.search.rows import EmbeddedProduct, RowMaker
 from moon2.search.table_schema import SHOWN, WHOLE
-from moon2.vectors.item_embedder import Embedded as EmbeddedRows
-from moon2.vectors.item_embedder import ItemEmbedder
+from moon2.vectors.item_embedder import Embedded, ItemEmbedder
 from moon2.vectors.known_rows import row_key
 from moon2.vectors.lexical import searched_words
 from moon2.vectors.product_texts import product_text
@@ -77,7 +76,7 @@ class ProductWriter:
             for id in vectors:
                 at = there[id]["position"] if id in there else position
                 position += id not in there
-                fresh.append(Embedded(latest[id], keys[id], at, vectors[id]))
+                fresh.append(EmbeddedProduct(latest[id], keys[id], at, vectors[id]))
             if fresh:
                 texts = (product_text(embedded.product, self._info.text) for embedded in fresh)
                 words = [searched_words(text, self._known_words) for text in texts]
@@ -103,7 +102,7 @@ class ProductWriter:
                         vectors[part[row].id][image] = _cut(vector, self._info.dimension)
         return vectors
 
-    def _embed_part(self, products: Sequence[Product]) -> tuple[EmbeddedRows, dict[tuple[int, int], np.ndarray]]:
+    def _embed_part(self, products: Sequence[Product]) -> tuple[Embedded, dict[tuple[int, int], np.ndarray]]:
         """The products as a whole and, if the index has such, each image: (product, image) by number → vector."""
         whole = self._items.embed(products, ("mm",))
         if not self._info.per_image:

@@ -274,7 +274,7 @@ class Index:
         if there:
             self.table.delete(list(there))
         missing = {id: "there is no such product" for id in ids if id not in there}
-        return Changes(deleted=len(there), problems=missing, unindexed=self.table.unindexed_rows())
+        return Changes(deleted=len(there), problems=missing)
 
     def optimize(self) -> None:
         """Adds the rows written since to the indexes, builds one of the vectors above 100,000, and measures recall.

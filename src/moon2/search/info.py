@@ -9,8 +9,7 @@ from typing import Any
 import lancedb
 import pyarrow as pa
 
-from moon2.catalog.schema import one_line
-from moon2.search.errors import ProductIndexError
+from moon2.search.errors import ProductIndexError, reason_of
 from moon2.vectors.fusion import Fusion
 from moon2.vectors.product_texts import TextFields
 from moon2.views import View
@@ -67,7 +66,7 @@ class IndexInfo:
         try:
             lancedb.connect(place).create_table(TABLE, pa.table({"json": [text]}), mode="overwrite")
         except (OSError, RuntimeError) as error:
-            raise ProductIndexError(f"{place}: cannot be written ({one_line(error)})") from None
+            raise ProductIndexError(f"{place}: cannot be written ({reason_of(error)})") from None
 
     @classmethod
     def read(cls, place: str) -> IndexInfo:
@@ -79,13 +78,11 @@ class IndexInfo:
         try:
             rows = lancedb.connect(place).open_table(TABLE).to_arrow()["json"].to_pylist()
             written: dict[str, Any] = json.loads(rows[0])
-            version = written.pop("format")
-            fusions = {view: Fusion(**fusion) for view, fusion in written["fusions"].items()}
-            info = cls(**{**written, "fields": tuple(written["fields"]), "fusions": fusions})
+            if written.pop("format") == FORMAT:
+                fusions = {view: Fusion(**fusion) for view, fusion in written["fusions"].items()}
+                return cls(**{**written, "fields": tuple(written["fields"]), "fusions": fusions})
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
             raise ProductIndexError(
-                f"{place}: holds no index, or not a whole one ({one_line(error)}); make one with `moon2 index`"
+                f"{place}: holds no index, or not a whole one ({reason_of(error)}); make one with `moon2 index`"
             ) from None
-        if version != FORMAT:
-            raise ProductIndexError(f"{place}: was written by another moon2; build it anew with `moon2 index`")
-        return info
+        raise ProductIndexError(f"{place}: was written by another moon2; build it anew with `moon2 index`")

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from lancedb.index import FTS, BTree, IvfSq
 from lancedb.query import MatchQuery
 
-from moon2.search.errors import ProductIndexError
+from moon2.search.errors import FilterError, ProductIndexError, reason_of
 from moon2.search.table_schema import HIDDEN, WHOLE, literal
 from moon2.vectors.lexical import K1
 
@@ -112,7 +112,7 @@ class ProductTable:
             for column in ("id", "same_title", "same_id", "price", "category"):
                 table.create_index(column, config=BTree())
         except (OSError, RuntimeError) as error:
-            raise ProductIndexError(f"{place}: the index cannot be written ({_reason(error)})") from None
+            raise ProductIndexError(f"{place}: the index cannot be written ({reason_of(error)})") from None
         return created
 
     @classmethod
@@ -125,7 +125,7 @@ class ProductTable:
         try:
             return cls(place, lancedb.connect(place).open_table(TABLE))
         except (OSError, RuntimeError, ValueError) as error:
-            raise ProductIndexError(f"{place}: is no index, or a damaged one ({_reason(error)})") from None
+            raise ProductIndexError(f"{place}: is no index, or a damaged one ({reason_of(error)})") from None
 
     @property
     def version(self) -> int:
@@ -137,24 +137,17 @@ class ProductTable:
         """Of the table, in order."""
         return list(self._table.schema.names)
 
-    def refresh(self) -> None:
-        """Sees what other processes have written since."""
-        self._table.checkout_latest()
-
-    def rows(self, where: str | None = None) -> int:
-        """How many rows there are, or pass a filter.
-
-        Raises:
-            ProductIndexError: the filter cannot be used.
-        """
-        try:
-            return int(self._table.count_rows(where))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise self._bad_filter(where, error) from None
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self._count(None)
 
     def products(self, where: str | None = None) -> int:
-        """How many products there are, or pass a filter."""
-        return self.rows(f"image = {WHOLE}" if where is None else f"image = {WHOLE} AND ({where})")
+        """How many products there are, or pass a filter.
+
+        Raises:
+            FilterError: the filter cannot be used.
+        """
+        return self._count(_and(f"image = {WHOLE}", where), where)
 
     def is_approximate(self) -> bool:
         """Whether there is an approximate index of the vectors."""
@@ -188,19 +181,19 @@ class ProductTable:
             probes: how many lists of the approximate index to look into; 0 where there is none.
 
         Raises:
-            ProductIndexError: the filter cannot be used.
+            FilterError: the filter cannot be used.
         """
         search = self._table.search(vector, vector_column_name="vector").distance_type("dot")
         try:
             if exact or not probes:
                 search = search.bypass_vector_index()
-            elif where is not None and self.rows(where) <= EXACT_AMONG:
+            elif where is not None and self._count(f"({where})", where) <= EXACT_AMONG:
                 return self._exact_among(vector, limit, where)
             else:
                 lists = probes if where is None else probes * FILTERED_PROBES
                 search = search.nprobes(lists).refine_factor(REFINE)
             if where is not None:
-                search = search.where(where, prefilter=True)
+                search = search.where(f"({where})", prefilter=True)
             search = search.select(["id", "image", "position", "_distance"])
             rows = limit
             while True:
@@ -211,23 +204,23 @@ class ProductTable:
                 # Products with many images took the places of others.
                 rows *= 4
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._bad_filter(where, error) from None
+            raise self._unreadable(where, error) from None
         return _best_of_each(found, limit)
 
     def matching(self, words: Sequence[str], limit: int, *, where: str | None = None) -> Matches:
         """The products that hold any of these words, by BM25.
 
         Raises:
-            ProductIndexError: the filter cannot be used.
+            FilterError: the filter cannot be used.
         """
         wanted: Any = partial(MatchQuery, " ".join(words), "words")  # its defaults are pydantic's: unknown to mypy
         search = self._table.search(wanted(), query_type="fts")
         try:
             if where is not None:
-                search = search.where(where, prefilter=True)
+                search = search.where(f"({where})", prefilter=True)
             found = search.select(["id", "position", "_score"]).limit(limit).to_arrow()
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._bad_filter(where, error) from None
+            raise self._unreadable(where, error) from None
         # LanceDB's form has a constant factor more.
         scores = found["_score"].to_numpy() / (K1 + 1)
         positions = found["position"].to_numpy()
@@ -268,26 +261,22 @@ class ProductTable:
 
     def same(self, column: str, text: str, where: str | None = None) -> dict[str, int]:
         """Id → position of the products whose `same_id` or `same_title` is this text."""
-        condition = f"{column} = {literal(text)}" + (f" AND ({where})" if where else "")
-        found = self._select(condition, ["id", "position"])
+        found = self._select(_and(f"{column} = {literal(text)}", where), ["id", "position"], where)
         return dict(zip(found["id"].to_pylist(), found["position"].to_pylist(), strict=True))
 
     def scan(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
         """These columns of all products, one row each, that pass a filter.
 
         Raises:
-            ProductIndexError: the filter cannot be used.
+            FilterError: the filter cannot be used.
         """
-        return self._select(f"image = {WHOLE}" + (f" AND ({where})" if where else ""), columns)
+        return self._select(_and(f"image = {WHOLE}", where), columns, where)
 
-    def upsert(self, rows: pa.Table) -> tuple[int, int]:
+    def upsert(self, rows: pa.Table) -> None:
         """Writes products in place of those of the same ids, in one transaction.
 
         Args:
             rows: of the table's columns; all rows of each product.
-
-        Returns:
-            How many rows were new, and how many replaced one.
 
         Raises:
             ProductIndexError: nothing was written, or not what should have been.
@@ -297,34 +286,29 @@ class ProductTable:
             merge = self._table.merge_insert(["id", "image"]).when_matched_update_all().when_not_matched_insert_all()
             # Images that the product no longer has.
             merge = merge.when_not_matched_by_source_delete(f"id IN ({ids})").use_index(False)
-            result = merge.execute(rows)
-            found = self.rows(f"id IN ({ids})")
+            merge.execute(rows)
         except (OSError, RuntimeError, ValueError) as error:
-            raise ProductIndexError(f"the index cannot be written ({_reason(error)})") from None
+            raise ProductIndexError(f"the index cannot be written ({reason_of(error)})") from None
+        found = self._count(f"id IN ({ids})")
         if found != len(rows):
             raise ProductIndexError(
                 f"the index holds {found:,} rows of the products just written and should hold {len(rows):,}; "
                 f"build it anew with `moon2 index`"
             )
-        return result.num_inserted_rows, result.num_updated_rows
 
-    def delete(self, ids: Collection[str]) -> int:
-        """Deletes the products of these ids; returns how many rows went.
+    def delete(self, ids: Collection[str]) -> None:
+        """Deletes the products of these ids.
 
         Raises:
             ProductIndexError: some are still there.
         """
         condition = f"id IN ({', '.join(map(literal, ids))})"
         try:
-            before = self.rows(condition)
-            if before:
-                self._table.delete(condition)
-            left = self.rows(condition)
-        except (OSError, RuntimeError) as error:
-            raise ProductIndexError(f"the index cannot be written ({_reason(error)})") from None
-        if left:
+            self._table.delete(condition)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ProductIndexError(f"the index cannot be written ({reason_of(error)})") from None
+        if left := self._count(condition):
             raise ProductIndexError(f"{left:,} rows are still there after they were deleted; build the index anew")
-        return before
 
     def optimize(self) -> None:
         """Adds the rows written since to the indexes, joins small files, and removes versions older than an hour."""
@@ -332,7 +316,9 @@ class ProductTable:
 
     def _exact_among(self, vector: np.ndarray, limit: int, where: str) -> Neighbours:
         """The nearest of the few rows that pass a filter."""
-        passing = self._table.search().where(where).with_row_id(True).select(["id", "image", "position"]).to_arrow()
+        passing = (
+            self._table.search().where(f"({where})").with_row_id(True).select(["id", "image", "position"]).to_arrow()
+        )
         row_ids = passing["_rowid"].to_pylist()
         fetched = self._table.take_row_ids(row_ids).with_row_id().select(["vector"]).to_arrow() if row_ids else None
         distances = np.zeros(0, np.float32)
@@ -342,20 +328,35 @@ class ProductTable:
             distances = np.array([at[row_id] for row_id in row_ids], np.float32)
         return _best_of_each(passing.append_column("_distance", pa.array(distances)), limit)
 
-    def _select(self, where: str, columns: Sequence[str]) -> pa.Table:
+    def _count(self, condition: str | None, where: str | None = None) -> int:
+        """Rows that meet a condition, which may have a filter in it."""
         try:
-            return self._table.search().where(where).select(list(columns)).to_arrow()
+            return int(self._table.count_rows(condition))
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._bad_filter(where, error) from None
+            raise self._unreadable(where, error) from None
 
-    def _bad_filter(self, where: str | None, error: Exception) -> ProductIndexError:
-        columns = ", ".join(name for name in self.columns if name not in HIDDEN)
+    def _select(self, condition: str, columns: Sequence[str], where: str | None = None) -> pa.Table:
+        """These columns of the rows that meet a condition, which may have a filter in it."""
+        try:
+            return self._table.search().where(condition).select(list(columns)).to_arrow()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._unreadable(where, error) from None
+
+    def _unreadable(self, where: str | None, error: Exception) -> ProductIndexError:
+        """With a filter it is that which cannot be used; without one, the files are damaged."""
         if where is None:
-            return ProductIndexError(f"the index cannot be read ({_reason(error)})")
-        return ProductIndexError(
-            f'filter {where!r:.200}: cannot be used ({_reason(error)}); write SQL such as "price < 50 AND category = '
+            return ProductIndexError(
+                f"{self.place}: the index cannot be read ({reason_of(error)}); build it anew with `moon2 index`"
+            )
+        columns = ", ".join(name for name in self.columns if name not in HIDDEN)
+        return FilterError(
+            f'filter {where!r:.200}: cannot be used ({reason_of(error)}); write SQL such as "price < 50 AND category = '
             f"'Shoes'\" over {columns}"
         )
+
+
+def _and(condition: str, where: str | None) -> str:
+    return condition if where is None else f"{condition} AND ({where})"
 
 
 def _best_of_each(found: pa.Table, limit: int) -> Neighbours:
@@ -371,8 +372,3 @@ def _best_of_each(found: pa.Table, limit: int) -> Neighbours:
     rows = np.fromiter(first.values(), np.int64, len(first))
     positions, images = (found[name].to_numpy()[rows] for name in ("position", "image"))
     return Neighbours(list(first), positions, cosines[rows].astype(np.float32), images)
-
-
-def _reason(error: Exception) -> str:
-    """LanceDB's message without the lines of Rust code that it ends in."""
-    return " ".join(str(error).split("\n")[0].split())[:200] or type(error).__name__

@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from moon2.catalog.schema import is_url
-from moon2.images import ImageError, open_image
+from moon2.images import ImageError
 from moon2.records import Product
 from moon2.search.table_schema import WHOLE, table_schema
+from moon2.thumbnails import open_small
 from moon2.vectors.words import same_text
 
 THUMBNAIL_QUALITY = 80
 
 
-class Embedded(NamedTuple):
+class EmbeddedProduct(NamedTuple):
     """A product with its vectors.
 
     Attributes:
@@ -34,22 +34,6 @@ class Embedded(NamedTuple):
     key: str
     position: int
     vectors: Mapping[int, np.ndarray]
-
-
-class _ReadAt:
-    """Scales an image to fit a square while it is decoded."""
-
-    resample = Image.Resampling.BICUBIC
-
-    def __init__(self, side: int) -> None:
-        self._side = side
-
-    def __repr__(self) -> str:
-        return f"fit {self._side}"
-
-    def __call__(self, width: int, height: int) -> tuple[int, int]:
-        scale = min(1.0, self._side / max(width, height))
-        return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 @dataclass(frozen=True)
@@ -71,7 +55,7 @@ class RowMaker:
         """Of the rows."""
         return table_schema(self.dimension, self.attributes)
 
-    def rows(self, products: Sequence[Embedded], words: Sequence[Sequence[str]]) -> pa.Table:
+    def rows(self, products: Sequence[EmbeddedProduct], words: Sequence[Sequence[str]]) -> pa.Table:
         """One row for each vector; what a product says stands in the row of the whole alone.
 
         Args:
@@ -96,7 +80,7 @@ class RowMaker:
         columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), self.dimension)
         return pa.table(columns, schema=self.schema)
 
-    def _whole(self, embedded: Embedded, words: Sequence[str]) -> dict[str, object]:
+    def _whole(self, embedded: EmbeddedProduct, words: Sequence[str]) -> dict[str, object]:
         product = embedded.product
         columns = {column: product.attributes.get(name) for name, column in self.attributes.items()}
         return {
@@ -123,10 +107,9 @@ class RowMaker:
             if is_url(image):
                 continue
             try:
-                small = open_image(image, read_at=_ReadAt(self.thumbnails))
+                small = open_small(image, self.thumbnails)
             except ImageError:  # embedding has listed it
                 continue
-            small.thumbnail((self.thumbnails, self.thumbnails))
             encoded = io.BytesIO()
             small.save(encoded, "JPEG", quality=THUMBNAIL_QUALITY)
             return encoded.getvalue()

@@ -84,6 +84,7 @@ def check_target(target: Path, overwrite: bool) -> None:
 def _read(folder: Path) -> dict[str, str | None]:
     try:
         written = json.loads((folder / POINTER).read_text(encoding="utf-8"))
-        return written if isinstance(written, dict) else {}
     except (OSError, ValueError):
         return {}
+    is_ours = isinstance(written, dict) and all(value is None or isinstance(value, str) for value in written.values())
+    return written if is_ours else {}

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from moon2.catalog.schema import is_url, pairs_to_dict
 from moon2.errors import UserError
-from moon2.images import ImageError, LongestSide, open_image
+from moon2.images import ImageError
 from moon2.model.encoder import Encoder
 from moon2.records import Product, RecordError
 from moon2.search.table_schema import SHOWN
@@ -46,9 +46,11 @@ from moon2.serve.security import image_of
 from moon2.serve.served import Opened, in_thread, normalised
 from moon2.serve.settings import Limits
 from moon2.serve.state import log, state_of
+from moon2.thumbnails import open_small
 
 router = APIRouter(tags=["search"])
-SHOWN_SIDE = LongestSide(1024)
+SHOWN_SIDE = 1024
+"""Longest side, in pixels, of a product's photo as it is sent."""
 PHOTO_HEADERS = {"Cache-Control": "max-age=300", "X-Content-Type-Options": "nosniff"}
 
 
@@ -307,10 +309,8 @@ async def _catalog_image(request: Request, id: str, number: int, index: int, kin
         raise Refusal(404, f"the catalog has no image {number} of {id[:200]!r}", "number")
 
     def encoded() -> bytes:
-        image = open_image(images[number], "image", SHOWN_SIDE)
-        image.thumbnail((SHOWN_SIDE.side, SHOWN_SIDE.side))
         written = io.BytesIO()
-        image.save(written, "JPEG", quality=85)
+        open_small(images[number], SHOWN_SIDE).save(written, "JPEG", quality=85)
         return written.getvalue()
 
     try:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow.compute as pc
 
-from moon2.search.errors import ProductIndexError
+from moon2.search.errors import FilterError, ProductIndexError
 from moon2.search.index import Hit, Index
 from moon2.search.table_schema import literal
 from moon2.serve.encoding import Asked
@@ -49,7 +49,7 @@ async def with_index(served: ServedIndex, work: Callable[[Opened], Awaitable[T]]
         except ProductIndexError as error:
             problem = error
             break
-    if where is not None and isinstance(problem, ProductIndexError) and "filter" in str(problem):
+    if isinstance(problem, FilterError):
         raise Refusal(422, f"where: {problem}", "where")
     raise Refusal(503, f"the index cannot be read now ({problem})", retry_after=2)
 

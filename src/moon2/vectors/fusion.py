@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from moon2.catalog.schema import one_line
 from moon2.errors import UserError
 from moon2.files import write_text_atomic
 from moon2.vectors.lexical import Exact, Scored, best
@@ -175,5 +176,4 @@ def read_fusions(path: Path) -> dict[str, dict[str, Fusion]]:
         values = json.loads(path.read_text(encoding="utf-8"))
         return {fields: {view: Fusion(**one) for view, one in views.items()} for fields, views in values.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise FusionError(f"{path}: cannot be read ({reason}); train or index again, or remove it") from None
+        raise FusionError(f"{path}: cannot be read ({one_line(error)}); train or index again, or remove it") from None

@@ -56,32 +56,26 @@ class Exact(NamedTuple):
 
 
 class LexicalIndex:
-    """BM25 over the texts of products, in memory. Made by `build`.
+    """BM25 over the texts of products, in memory, which are rows in their order. Made by `build`."""
 
-    Attributes:
-        ids: of the products; a row is a place in this list.
-    """
-
-    def __init__(self, ids: list[str], keys: np.ndarray, scorer: bm25s.BM25) -> None:
-        self.ids = ids
+    def __init__(self, keys: np.ndarray, scorer: bm25s.BM25) -> None:
         self._keys = keys  # [n, 2] int64, `_key` of each id and title
         self._scorer = scorer
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._keys)
 
     @classmethod
     def build(cls, products: Iterable[ProductText]) -> LexicalIndex:
         """Indexes products, each with an id of its own."""
         vocabulary: dict[str, int] = {}
-        ids, keys, lengths, numbers = [], [], [0], array("i")
+        keys, lengths, numbers = [], [0], array("i")
         for product in products:
-            ids.append(product.id)
             keys.append((_key(product.id), _key(product.title)))
             numbers.extend(vocabulary.setdefault(word, len(vocabulary)) for word in words(product.text))
             lengths.append(len(numbers))
         scorer = _Scorer.of(vocabulary, np.array(numbers, np.int64), np.diff(lengths))
-        return cls(ids, np.array(keys, np.int64).reshape(-1, 2), scorer)
+        return cls(np.array(keys, np.int64).reshape(-1, 2), scorer)
 
     def scores(self, query: str) -> np.ndarray:
         """[products] float32: BM25 of every product, 0 where it has none of the query's words."""
@@ -90,17 +84,6 @@ class LexicalIndex:
         if not numbers:
             return np.zeros(len(self), np.float32)
         return self._scorer.get_scores_from_ids(numbers)
-
-    def search(self, query: str, limit: int, allowed: np.ndarray | None = None) -> Scored:
-        """The `limit` products with the highest scores above 0, perhaps fewer.
-
-        Args:
-            query: words.
-            limit: how many.
-            allowed: [products] bool, which products may be found; all when not given.
-        """
-        scores = self.scores(query)
-        return best(scores if allowed is None else np.where(allowed, scores, 0), limit)
 
     def exact(self, query: str) -> Exact:
         """What the query names, case, accents and spacing aside."""

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from moon2.catalog.schema import SPLITS, Reject, one_line
 from moon2.errors import UserError
-from moon2.vectors.quantize import STORAGES, Storage, Stored, dequantize, stored_width
+from moon2.vectors.quantize import Storage, Stored, dequantize, stored_width
 from moon2.views import View
 
 What = Literal["products", "queries", "images"]
@@ -116,17 +116,15 @@ class VectorFolder:
         folder = Path(path)
         try:
             written = json.loads((folder / INFO).read_text(encoding="utf-8"))
-            version = written.pop("format")
-            info = VectorInfo(**{**written, "views": tuple(written["views"])})
+            if written.pop("format") == FORMAT:
+                return cls(folder, VectorInfo(**{**written, "views": tuple(written["views"])}))
         except (FileNotFoundError, NotADirectoryError):
             raise VectorFolderError(f"{path}: holds no vectors (no {INFO}); make them with `moon2 embed`") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise VectorFolderError(
                 f"{folder / INFO}: is damaged ({one_line(error)}); run `moon2 embed` again"
             ) from None
-        if version != FORMAT or info.storage not in STORAGES:
-            raise VectorFolderError(f"{path}: was written by another moon2; run `moon2 embed` again")
-        return cls(folder, info)
+        raise VectorFolderError(f"{path}: was written by another moon2; run `moon2 embed` again")
 
     def __str__(self) -> str:
         counts = ", ".join(f"{self.count(what):,} {what}" for what in TABLES if what in self.info.counts)

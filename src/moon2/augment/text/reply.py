@@ -14,8 +14,9 @@ from PIL import Image
 
 from moon2.augment.errors import ProductError
 from moon2.augment.text.sanitize import CleanProduct
-from moon2.images import ImageError, LongestSide, open_image
+from moon2.images import ImageError
 from moon2.records import MAX_TITLE_CHARACTERS
+from moon2.thumbnails import open_small
 
 IMAGE_SIDE = 768
 """Longest side, in pixels, of the image a model sees: more costs tokens and shows nothing that belongs in a title."""
@@ -30,10 +31,9 @@ def main_image(product: CleanProduct) -> Image.Image | None:
     if not product.images:
         return None
     try:
-        image = open_image(product.images[0], read_at=LongestSide(IMAGE_SIDE))
+        image = open_small(product.images[0], IMAGE_SIDE)
     except ImageError:
         return None
-    image.thumbnail((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
     width, height = image.size
     if min(width, height) < _SHORTEST_SIDE:
         return image.resize((max(width, _SHORTEST_SIDE), max(height, _SHORTEST_SIDE)))
