@@ -120,6 +120,18 @@ def test_changes_are_there_at_once_and_after_opening_again(index: Index, generat
     assert index.table.unindexed_rows() == 0
 
 
+def test_words_written_are_known_without_reading_all_again(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.upsert([Product("de-1", "Garten"), Product("de-2", "Stuhl")])
+    index.upsert([Product("de-3", "Gartenstuhl")])
+    found = {hit.id for hit in index.search("stuhl", limit=5) if hit.word_rank}
+    assert found == {"de-2", "de-3"}
+    assert index.known_words() == Index.open(index.place).known_words()
+    index.delete(["de-3"])
+    for opened in (index, index.reopened()):
+        monkeypatch.setattr(opened.table, "scan", None)
+        assert {"garten", "stuhl", "gartenstuhl"} <= opened.known_words()
+
+
 def test_another_encoder_is_refused(built: Path, tmp_path: Path, small_encoder: Encoder) -> None:
     folder = tmp_path / "other"
     small_encoder.save_pretrained(folder)

@@ -51,10 +51,14 @@ class ProductWriter:
         info: of the index.
         items: the encoder that the index was made with, at work.
         known_words: all words of all products, by which compounds are taken apart.
+
+    Attributes:
+        written_words: those of the products that it wrote.
     """
 
     def __init__(self, table: ProductTable, info: IndexInfo, items: ItemEmbedder, known_words: Collection[str]) -> None:
         self._table, self._info, self._items, self._known_words = table, info, items, known_words
+        self.written_words: set[str] = set()
         self._maker = RowMaker(info.dimension, info.attributes, info.thumbnails)
 
     def upsert(self, products: Iterable[Product], progress: Callable[[int], object]) -> Changes:
@@ -81,6 +85,7 @@ class ProductWriter:
                 texts = (product_text(embedded.product, self._info.text) for embedded in fresh)
                 words = [searched_words(text, self._known_words) for text in texts]
                 self._table.upsert(self._maker.rows(fresh, words))
+                self.written_words.update(*words)
                 changes.written += len(fresh)
             progress(len(chunk))
         changes.unindexed = self._table.unindexed_rows()

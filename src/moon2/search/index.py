@@ -78,7 +78,7 @@ class Index:
         """Is called by `open`."""
         self.place, self.info, self.table = place, info, table
         self._model, self._device = model or info.model, device
-        self._vocabulary: tuple[int, Collection[str]] | None = None
+        self._vocabulary: tuple[int, frozenset[str]] | None = None  # the version of the table, and its words
 
     @classmethod
     def open(cls, place: str | Path, *, model: str | Path | None = None, device: str | None = None) -> Index:
@@ -102,7 +102,7 @@ class Index:
         return self._model
 
     def reopened(self) -> Index:
-        """The index as it is now on disk, with what this one has loaded of its encoder; this one stays as it is.
+        """The index as it is now on disk, with what this one has loaded and still holds; this one stays as it is.
 
         Raises:
             ProductIndexError: there is no whole index any more.
@@ -110,6 +110,8 @@ class Index:
         fresh = Index.open(self.place, model=None if self._model == self.info.model else self._model)
         if fresh.info.identity == self.info.identity:
             fresh.__dict__.update({name: self.__dict__[name] for name in ("encoder", "items") if name in self.__dict__})
+        if fresh.table.place == self.table.place:  # versions of another table count from the start
+            fresh._vocabulary = self._vocabulary
         return fresh
 
     def __len__(self) -> int:
@@ -262,7 +264,11 @@ class Index:
         Raises:
             ProductIndexError: a write failed; those before it are there.
         """
-        return ProductWriter(self.table, self.info, self.items, self.known_words()).upsert(products, progress)
+        known_words = self.known_words()
+        writer = ProductWriter(self.table, self.info, self.items, known_words)
+        changes = writer.upsert(products, progress)
+        self._vocabulary = self.table.version, known_words | writer.written_words
+        return changes
 
     def delete(self, ids: Collection[str]) -> Changes:
         """Deletes products; `problems` names the ids that are not there.
@@ -272,7 +278,9 @@ class Index:
         """
         there = self.table.fetch(list(ids), ["id"])
         if there:
+            known_words = self.known_words()
             self.table.delete(list(there))
+            self._vocabulary = self.table.version, known_words
         missing = {id: "there is no such product" for id in ids if id not in there}
         return Changes(deleted=len(there), problems=missing)
 
@@ -290,8 +298,12 @@ class Index:
             self.info = replace(self.info, probes=probes, recall=recall)
             self.info.write(self.table.place)
 
-    def known_words(self) -> Collection[str]:
-        """All words of all products, by which compounds are taken apart; read again after a write."""
+    def known_words(self) -> frozenset[str]:
+        """All words of all products, by which compounds are taken apart.
+
+        They are read when they are first asked for. A write by this index adds its own; the words of what was deleted
+        or replaced are known until the index is opened again.
+        """
         version = self.table.version
         if self._vocabulary is None or self._vocabulary[0] != version:
             texts = self.table.scan(["words"])["words"]
