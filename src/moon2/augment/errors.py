@@ -13,8 +13,3 @@ class ProviderError(UserError):
 
 class ProductError(UserError):
     """A product is at fault, not its provider, as "code: one line"; the product goes on without the augmentation."""
-
-
-def one_line(error: object) -> str:
-    """The message of another library's error, or its kind where it has none, as a line of at most 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

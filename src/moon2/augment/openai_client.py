@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import openai
 
-from moon2.augment.errors import AugmentationError, ProductError, ProviderError, one_line
-from moon2.errors import UserError
+from moon2.augment.errors import AugmentationError, ProductError, ProviderError
+from moon2.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from moon2.augment.settings import ModelSettings

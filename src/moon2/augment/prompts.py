@@ -20,9 +20,10 @@ from typing import Literal, get_args
 
 import yaml
 
-from moon2.augment.errors import AugmentationError, one_line
+from moon2.augment.errors import AugmentationError
 from moon2.augment.text.entities import Entity
 from moon2.augment.text.sanitize import CleanProduct
+from moon2.errors import one_line
 
 MAX_TITLE = 200
 """Characters of a title in an instruction for images."""

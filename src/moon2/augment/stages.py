@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from moon2.augment.consistency import READ_AT, Pair, similarities
-from moon2.augment.errors import AugmentationError, ProductError, ProviderError, one_line
+from moon2.augment.errors import AugmentationError, ProductError, ProviderError
 from moon2.augment.images.provider import Expansion, ImageProvider, load_image_provider
 from moon2.augment.prompts import load_prompts
 from moon2.augment.settings import CoAugmentationSettings
@@ -25,6 +25,7 @@ from moon2.augment.text.grounding import ground
 from moon2.augment.text.provider import Enrichment, TextProvider, load_text_provider
 from moon2.augment.text.sanitize import CleanProduct, clean_product
 from moon2.catalog import schema
+from moon2.errors import one_line
 from moon2.images import ImageError, open_image
 from moon2.jobs.shards import Tables
 from moon2.records import Product

@@ -196,11 +196,6 @@ def _pairs(mapping: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in mapping.items()]
 
 
-def one_line(error: BaseException) -> str:
-    """Another library's error, short enough to quote inside one line."""
-    return " ".join(str(error).split())[:160] or type(error).__name__
-
-
 def is_url(image: object) -> bool:
     """Whether an image is given by its web address."""
     return isinstance(image, str) and image.lower().startswith(("http://", "https://"))

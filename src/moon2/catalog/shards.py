@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from moon2.catalog import schema
 from moon2.catalog.schema import CatalogError
+from moon2.errors import one_line
 
 # Random access reads a whole row group: small enough to be quick, large enough for the columns to compress.
 ROW_GROUP_ROWS = 256
@@ -37,7 +38,7 @@ class Shard:
         try:
             self.file = pq.ParquetFile(path, memory_map=True)
         except (OSError, pa.ArrowException) as error:
-            raise CatalogError(f"{path}: cannot be read ({schema.one_line(error)}); import the catalog again") from None
+            raise CatalogError(f"{path}: cannot be read ({one_line(error)}); import the catalog again") from None
         missing = [name for name in columns.names if name not in self.file.schema_arrow.names]
         if missing:
             raise CatalogError(f"{path}: has no column {missing[0]!r}, so it is not part of a moon2 catalog")
@@ -50,7 +51,7 @@ class Shard:
         try:
             return self.file.read_row_group(group, columns=list(columns), use_threads=False)
         except (OSError, pa.ArrowException) as error:
-            reason = schema.one_line(error)
+            reason = one_line(error)
             raise CatalogError(f"{self.path}: is damaged ({reason}); import the catalog again") from None
 
     def read_all(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from moon2.encoders.protocol import EncoderAdapter
+from moon2.errors import one_line
 from moon2.model.encoder import Vectors
 from moon2.model.encoder_folder import EncoderError
 from moon2.model.finite import first_not_finite
@@ -57,7 +58,7 @@ class DualEncoder(EncoderAdapter):
         except EncoderError:
             raise
         except Exception as error:  # whatever the libraries for weights and tokenizers raise at a damaged file
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise EncoderError(f"{source}: cannot be loaded as an encoder of text and images ({reason})") from None
         model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         return cls(model, tokenizer, image_processor, str(source), prompt)

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from moon2.encoders.load import model_kind
+from moon2.errors import one_line
 from moon2.model.encoder_folder import EncoderError
 from moon2.run_folder import find_model_folder
 
@@ -49,5 +50,5 @@ def _hub_snapshot(name: str) -> Path:
     try:
         return Path(snapshot_download(name))
     except Exception as error:  # whatever the hub's library and its HTTP library raise
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise EncoderError(f"{name}: is no folder here, and the hub gives none ({reason})") from None

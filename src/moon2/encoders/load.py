@@ -9,6 +9,7 @@ from pkgutil import resolve_name
 from typing import Any, Literal
 
 from moon2.encoders.protocol import EncoderAdapter, VectorEncoder
+from moon2.errors import one_line
 from moon2.model.encoder import Encoder
 from moon2.model.encoder_folder import EncoderError
 from moon2.model.moon_model import MoonModel
@@ -137,5 +138,5 @@ def _from_hub(source: str | Path, name: str) -> Path | None:
         of_http = type(error).__module__.partition(".")[0] in ("httpx", "httpx2")
         if not of_http and not isinstance(error, HfHubHTTPError | HFValidationError | OSError):
             raise
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error)
         raise EncoderError(f"{source}: is no folder here, and the hub gives none ({reason})") from None

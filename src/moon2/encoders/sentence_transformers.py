@@ -11,6 +11,7 @@ from PIL import Image
 from sentence_transformers import SentenceTransformer
 
 from moon2.encoders.protocol import EncoderAdapter
+from moon2.errors import one_line
 from moon2.model.encoder import Vectors
 from moon2.model.encoder_folder import EncoderError
 from moon2.model.finite import first_not_finite
@@ -35,7 +36,7 @@ class SentenceTransformerEncoder(EncoderAdapter):
         try:
             self.model = SentenceTransformer(str(source), trust_remote_code=trust_remote_code)
         except Exception as error:  # whatever the libraries below it raise
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise EncoderError(
                 f"{source}: cannot be loaded ({reason}); if it brings Python of its own that you trust, add "
                 f"--trust_remote_code"

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal
 
-from moon2.errors import UserError
+from moon2.errors import UserError, one_line
 from moon2.jobs.shards import JobError, JobFolder, Shard
 
 OBJECT_STORE_BYTES = 400_000_000
@@ -108,7 +108,7 @@ def connect(address: str | None, cpus: int) -> Iterator[None]:
     try:
         ray.init(address=address or "local", **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         token = "; if the cluster asks for a token, set RAY_AUTH_MODE=token" if address else ""
         raise JobError(f"no Ray at {address or 'this machine'} ({reason}){token}") from None
     try:

@@ -25,7 +25,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.initialization import no_init_weights
 
-from moon2.errors import UserError
+from moon2.errors import UserError, one_line
 from moon2.files import files_replaced
 from moon2.model.backbone import build_backbone
 from moon2.model.encoder_folder import EncoderError, class_path, network_of, read_encoder_config, read_origin
@@ -149,7 +149,7 @@ class Encoder:
         except EncoderError:
             raise
         except Exception as error:  # what the libraries for weights and tokenizers raise at a damaged file
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise EncoderError(f"{source}: incomplete or damaged ({reason}); save it again") from error
 
     @classmethod

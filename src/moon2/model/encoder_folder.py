@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from moon2.errors import UserError
+from moon2.errors import UserError, one_line
 from moon2.model.moon_model import MoonModel
 from moon2.recipe import BackboneSettings, TinySettings
 from moon2.run_folder import find_model_folder
@@ -63,5 +63,5 @@ def _local_folder(source: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(source)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise EncoderError(f"{source}: is no folder here, and the hub gives none ({reason})") from None

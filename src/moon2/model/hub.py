@@ -8,6 +8,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from moon2.errors import one_line
 from moon2.model.encoder_folder import EncoderError
 
 PLACEHOLDER = '"this folder"'
@@ -44,7 +45,7 @@ def push_folder(folder: Path, name: str, *, private: bool, revision: str | None)
         of_http = type(error).__module__.partition(".")[0] in ("httpx", "httpx2")
         if not of_http and not isinstance(error, HfHubHTTPError | HFValidationError | OSError):
             raise
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise EncoderError(
             f"{name}: cannot be uploaded ({reason}); is the name organisation/model, and may HF_TOKEN write?"
         ) from None

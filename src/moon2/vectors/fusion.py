@@ -18,8 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moon2.catalog.schema import one_line
-from moon2.errors import UserError
+from moon2.errors import UserError, one_line
 from moon2.files import write_text_atomic
 from moon2.vectors.lexical import Exact, Scored, best
 from moon2.vectors.nearest import TIE_TOLERANCE

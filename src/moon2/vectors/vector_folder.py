@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moon2.catalog.schema import SPLITS, Reject, one_line
-from moon2.errors import UserError
+from moon2.catalog.schema import SPLITS, Reject
+from moon2.errors import UserError, one_line
 from moon2.vectors.quantize import Storage, Stored, dequantize, stored_width
 from moon2.views import View
 

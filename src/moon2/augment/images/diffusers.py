@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from moon2.augment.errors import AugmentationError, ProductError, ProviderError, one_line
+from moon2.augment.errors import AugmentationError, ProductError, ProviderError
 from moon2.augment.images.provider import Expansion, ImageProvider, expand_by_edits
 from moon2.augment.prompts import Prompts
 from moon2.augment.text.sanitize import CleanProduct
+from moon2.errors import one_line
 
 if TYPE_CHECKING:
     from moon2.augment.settings import ImageSettings

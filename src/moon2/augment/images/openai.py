@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 import openai
 from PIL import Image
 
-from moon2.augment.errors import ProviderError, one_line
+from moon2.augment.errors import ProviderError
 from moon2.augment.images.provider import Expansion, ImageProvider, expand_by_edits
 from moon2.augment.openai_client import failure_of, open_client
 from moon2.augment.prompts import Prompts
 from moon2.augment.text.sanitize import CleanProduct
+from moon2.errors import one_line
 from moon2.images import ImageError, open_image
 
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import openai
 from openai.types.chat import ChatCompletion
 
-from moon2.augment.errors import ProductError, one_line
+from moon2.augment.errors import ProductError
 from moon2.augment.openai_client import failure_of, open_client
 from moon2.augment.prompts import ENRICHMENT_SCHEMA, Prompts
 from moon2.augment.text.entities import Entity
 from moon2.augment.text.provider import Enrichment, TextProvider
 from moon2.augment.text.reply import main_image, title_in
 from moon2.augment.text.sanitize import CleanProduct
+from moon2.errors import one_line
 
 if TYPE_CHECKING:
     from moon2.augment.settings import TextSettings

@@ -17,12 +17,13 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer, ProcessorMixin
 
-from moon2.augment.errors import AugmentationError, ProductError, one_line
+from moon2.augment.errors import AugmentationError, ProductError
 from moon2.augment.prompts import Prompts
 from moon2.augment.text.entities import Entity
 from moon2.augment.text.provider import Enrichment, TextProvider
 from moon2.augment.text.reply import IMAGE_SIDE, main_image, title_in
 from moon2.augment.text.sanitize import CleanProduct
+from moon2.errors import one_line
 from moon2.model.families import FAMILIES, Family
 
 if TYPE_CHECKING:

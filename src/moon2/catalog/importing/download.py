@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import httpcore2
 import httpx2
 
-from moon2.catalog.schema import one_line
+from moon2.errors import one_line
 from moon2.images import ImageError, open_image
 
 WORKERS = 8

@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 from moon2.catalog.importing.columns import ColumnMapping, fill_mapping
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.sources import BadRow, LogTable, ShopTables, Source, SplitRows
-from moon2.catalog.schema import CatalogError, one_line
+from moon2.catalog.schema import CatalogError
+from moon2.errors import one_line
 
 LOCALES = ("us", "es", "jp")
 GAINS = {"E": 1.0, "S": 0.1, "C": 0.01, "I": 0.0}

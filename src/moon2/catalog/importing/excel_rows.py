@@ -12,7 +12,8 @@ from typing import Any
 
 from moon2.catalog.importing.csv_rows import name_columns
 from moon2.catalog.importing.sources import Source, SplitRows
-from moon2.catalog.schema import CatalogError, one_line
+from moon2.catalog.schema import CatalogError
+from moon2.errors import one_line
 
 # Cells in which a formula failed.
 _ERRORS = {"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"}

@@ -19,7 +19,8 @@ from moon2.catalog.importing.excel_rows import open_excel
 from moon2.catalog.importing.json_rows import open_json
 from moon2.catalog.importing.sources import Source, SplitRows
 from moon2.catalog.importing.text_files import COMPRESSED_ENDINGS
-from moon2.catalog.schema import CatalogError, one_line
+from moon2.catalog.schema import CatalogError
+from moon2.errors import one_line
 from moon2.meant import did_you_mean_file
 
 logger = logging.getLogger(__name__)

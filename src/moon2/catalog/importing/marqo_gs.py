@@ -21,7 +21,8 @@ from moon2.catalog.importing.json_rows import json_rows
 from moon2.catalog.importing.layouts import open_source
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.sources import BadRow, LogTable, ShopTables, Source, SplitRows
-from moon2.catalog.schema import CatalogError, one_line
+from moon2.catalog.schema import CatalogError
+from moon2.errors import one_line
 
 TESTS = {"zero_shot": (1, 1), "novel_document": (0, 1), "novel_query": (1, 0), "in_domain": (0, 0)}
 """Name of a test → whether its queries, and its products, are new."""

@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from moon2.catalog.schema import CatalogError, one_line
+from moon2.catalog.schema import CatalogError
+from moon2.errors import one_line
 
 logger = logging.getLogger(__name__)
 
