@@ -1,8 +1,8 @@
 """Near-duplicate products by title and by image, without comparing all pairs; `groups.py` makes groups of the pairs.
 
 Titles are compared by the words they share. Images are compared by a difference hash of 64 bits: whether each cell of
-a 9 × 8 thumbnail is brighter than its neighbour. Two hashes that differ in d bits agree in at least one of d + 1 bands,
-so only images with an equal band are compared. Shop photos on white have similar hashes whatever they show, so a
+a 9 × 8 thumbnail is brighter than its neighbour. Two hashes that differ in d bits agree in at least one of d + 1 bands.
+So only images with an equal band are compared. Shop photos on white have similar hashes whatever they show, so a
 thumbnail in colour must agree as well.
 """
 

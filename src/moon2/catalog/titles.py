@@ -46,7 +46,7 @@ def near_duplicate_titles(
 ) -> dict[int, list[int]]:
     """Products of the same category whose titles' word sets overlap by at least `NEAR_DUPLICATE`, by index.
 
-    Two sets that overlap by a share s must have one of their len − ⌈s·len⌉ + 1 rarest words in common, so only products
+    Two sets that overlap by a share s must have one of their len − ⌈s·len⌉ + 1 rarest words in common. So only products
     that share a rare word are compared (prefix filtering; Chaudhuri, Ganti and Kaushik, ICDE 2006).
     """
     frequency = Counter(word for title in titles for word in title)

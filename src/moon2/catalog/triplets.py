@@ -54,9 +54,9 @@ def training_triplets(catalog: Catalog, seed: int = 0) -> list[Triplet]:
 def triplets_from_log(interactions: Iterable[Interaction]) -> list[Triplet]:
     """One triplet for each positive of each interaction, in the order of the log.
 
-    Known positives are the query's own product, and the positives of every interaction with the same query id, or with
-    the same words (without case, punctuation and spacing) and the same product. A known positive is removed from the
-    negatives.
+    Known positives are the query's own product, and the positives of every interaction with the same query. That is one
+    with the same id, or with the same words (without case, punctuation and spacing) and the same product. A known
+    positive is removed from the negatives.
     """
     interactions = list(interactions)
     positives: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)

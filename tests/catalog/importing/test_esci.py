@@ -114,6 +114,17 @@ def test_an_unknown_label_costs_its_row(esci: Path, tmp_path: Path) -> None:
     assert log_of(result, "train")[0].grades == {"A": 1.0, "B": 0.0}
 
 
+def test_a_row_of_photos_that_cannot_be_read_is_listed(esci: Path, tmp_path: Path) -> None:
+    photos = f"product_id,image_url\nB,{URL}b.jpg\nC,{URL}c.jpg,more\nü,x\n"
+    (esci / "sqid/product_image_urls.csv").write_bytes(photos.encode("cp1252"))
+    result = run(esci, tmp_path / "out")
+    assert result.catalog.product("B").images == (f"{URL}b.jpg",)
+    assert "product_image_urls.csv line 3: has 3 fields" in result.catalog.rejects()[0].message
+    (esci / "sqid/product_image_urls.csv").write_text("asin,image_url\nB,b.jpg\n")
+    with pytest.raises(CatalogError, match=r"is not SQID's table of images .it has no column product_id"):
+        run(esci, tmp_path / "again")
+
+
 def test_files_that_are_missing_or_something_else_are_one_line(esci: Path, tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"holds no shopping_queries_dataset_examples\.parquet; give the folder"):
         run(tmp_path / "nowhere", tmp_path / "out")

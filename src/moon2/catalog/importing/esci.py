@@ -12,8 +12,7 @@ below the folder. Many addresses are gone: what `--fetch` cannot have is listed.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from moon2.catalog.importing.columns import ColumnMapping, fill_mapping
+from moon2.catalog.importing.csv_rows import open_csv
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.sources import BadRow, LogTable, ShopTables, Source, SplitRows
 from moon2.catalog.schema import CatalogError
@@ -55,12 +55,13 @@ def open_esci(source: str, subset: str | None, columns: ColumnMapping, log_colum
     judged = _read_judged(examples, locale, version_column)
     in_test = set(judged.filter(pc.equal(judged["split"], "test"))["product_id"].to_pylist())
     wanted = set(judged["product_id"].to_pylist())
-    images = dict(_image_urls(Path(source), wanted))
+    images, unread = _read_images(Path(source), wanted)
+    rows = chain(((None, row) for row in unread), _product_rows(products, locale, wanted, in_test, images))
     made = ["description", "brand", "colour", "image"]
     table = Source(
         products.name,
         ["product_id", "product_title", *made],
-        _product_rows(products, locale, wanted, in_test, images),
+        rows,
         products.parent,
         len(wanted),
     )
@@ -139,11 +140,17 @@ def _product(row: dict[str, Any], image: str) -> dict[str, Any]:
     }
 
 
-def _image_urls(folder: Path, wanted: set[str]) -> Iterator[tuple[str, str]]:
-    for name in IMAGES:
-        for path in sorted(folder.rglob(name)):
-            with path.open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    id, url = row.get("product_id") or "", row.get("image_url") or ""
-                    if id in wanted and url and _NO_PHOTO not in url:
-                        yield id, url
+def _read_images(folder: Path, wanted: set[str]) -> tuple[dict[str, str], list[BadRow]]:
+    """Product → address of its photo, and the rows of SQID that cannot be read."""
+    images: dict[str, str] = {}
+    unread: list[BadRow] = []
+    for path in (path for name in IMAGES for path in sorted(folder.rglob(name))):
+        table = open_csv([path])
+        if lacking := {"product_id", "image_url"} - {*table.columns}:
+            raise CatalogError(f"{path}: is not SQID's table of images (it has no column {sorted(lacking)[0]})")
+        for _, row in table.rows:
+            if isinstance(row, BadRow):
+                unread.append(row)
+            elif row["product_id"] in wanted and row["image_url"] and _NO_PHOTO not in row["image_url"]:
+                images[row["product_id"]] = row["image_url"]
+    return images, unread

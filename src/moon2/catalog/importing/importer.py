@@ -73,7 +73,6 @@ class Importer:
         table: Source,
         id_column: str,
         images_of: ColumnMapping,
-        unit: str,
         add: Callable[[str, Row, str | None, Downloads], list[Fault]],
         row_numbers: Sequence[int] = (),
     ) -> None:
@@ -81,7 +80,7 @@ class Importer:
 
         Without an id column, rows are numbered: from 1, unless their numbers in the file are given.
         """
-        with progress_bar(total=table.total, unit=unit, desc=f"import {table.name}") as bar:
+        with progress_bar(total=table.total, unit="rows", desc=f"import {table.name}") as bar:
             for (number, stated, row), downloads in self._rows_and_downloads(table, images_of, bar, row_numbers):
                 if isinstance(row, BadRow):
                     self._reject(number, "", row.reason, row.message)

@@ -86,7 +86,10 @@ class LogMapping:
                 f"(--log_columns.exposures)? {name_columns(columns)}"
             )
         if not fields["text"] and not fields["image"] and not fields["product_id"]:
-            raise CatalogError(f"{where}: which column is the query's words (text=…)? {name_columns(columns)}")
+            raise CatalogError(
+                f"{where}: which column is the query's words (--log_columns.text) or its photo (--log_columns.image)? "
+                f"{name_columns(columns)}"
+            )
         return replace(self, **fields)
 
     def _long(self, usual: UsualNames, fields: dict[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def add_log(importer: Importer, open_log: OpenLog) -> None:
         messages = (f"query {id!r}: {matcher.explain(product)}; it was left out" for product in products.unknown)
         return [*faults, *(Fault("product_id", "unknown_product", message) for message in messages)]
 
-    importer.add_rows(log.table, mapping.id or "", images_of, "queries", add, open_log.row_numbers)
+    importer.add_rows(log.table, mapping.id or "", images_of, add, open_log.row_numbers)
     for sentence in matcher.summary():
         logger.info(f"{log.table.name}: {sentence}")
 

@@ -30,7 +30,7 @@ _PER_UNIT = re.compile(
 # Of "was 20 now 15", the second is the price.
 _REDUCED = re.compile(
     r"\b(?:was|instead of|before|statt|vorher|bisher|früher|de|antes|avant|invece di|zamiast|van)\b[^\d]*"
-    r"(?P<before>\d[\d.,' ]*\D*?)\b(?:now|jetzt|nur|nun|por|ahora|agora|maintenant|ora|teraz|voor)\b",
+    r"(?:\d[\d.,' ]*\D*?)\b(?:now|jetzt|nur|nun|por|ahora|agora|maintenant|ora|teraz|voor)\b",
     re.IGNORECASE,
 )
 _NOTE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")

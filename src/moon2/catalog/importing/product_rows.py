@@ -23,7 +23,7 @@ def add_products(importer: Importer, table: Source, reader: ProductReader) -> No
         importer.count_product(product)
         return faults
 
-    importer.add_rows(table, mapping.id or "", mapping, "products", add)
+    importer.add_rows(table, mapping.id or "", mapping, add)
 
 
 def _read(
