@@ -207,16 +207,18 @@ async def _model(port: int) -> str:
 
 
 @contextmanager
-def running(source: str) -> Iterator[tuple[int, int]]:
+def running(source: str, *options: str) -> Iterator[tuple[int, int]]:
     """A server of its own; gives its port and its process."""
-    command = [sys.executable, "-m", "moon2", "serve", source, "--port", "0", "--query_cache", "0"]
+    command = [sys.executable, "-m", "moon2", "serve", source, "--port", "0", "--query_cache", "0", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        line = next((line for line in process.stderr if "serving" in line), "")
-        port = re.search(r"http://[\d.]+:(\d+)", line)
-        if port is None:
-            raise SystemExit(f"the server did not start: {line}")
+        line, port = "", None
+        while port is None:
+            last, line = line, process.stderr.readline()
+            if not line:
+                raise SystemExit(f"the server did not start: {last.strip()}")
+            port = re.search(r"serving .* at http://[\d.]+:(\d+)", line)
         # Its log has a line a request; somebody has to read it.
         drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
         yield int(port[1]), process.pid

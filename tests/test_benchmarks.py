@@ -27,8 +27,10 @@ from moon2.model.moon_model import MoonModel
 from moon2.model.processor import Processor
 from moon2.model.shapes import shape_config
 from moon2.recipe import ExpertSettings, InputSettings
+from moon2.search.commands import build_index
 from moon2.train.arithmetic import useful_operations
 from moon2.train.train import run_training
+from moon2.vectors.embed_catalog import embed
 
 
 @pytest.fixture(scope="module")
@@ -285,3 +287,19 @@ def test_a_server_is_measured_by_many_clients_and_by_one(
     assert all(int(row[2]) > 0 and row[8] == "0" for row in rows)
     script.main(["memory", *source, "--requests", "100", "--clients", "4"])
     assert len(capsys.readouterr().out.splitlines()) == 2 + 11
+
+
+@pytest.mark.long
+def test_the_page_is_timed_and_drawn(
+    generated_shop: Catalog, small_encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if shutil.which("chromium") is None:
+        pytest.skip("no browser is there: apt install chromium")
+    embed(str(small_encoder_folder), data=generated_shop.folder, out=tmp_path / "vectors", what="products")
+    index = build_index(tmp_path / "vectors", out=str(tmp_path / "index")).place
+    script = load_script("page")
+    script.main(["latency", index])
+    found = re.search(r"40 searches, .* median (\d+) ms", capsys.readouterr().out)
+    assert found and int(found[1]) >= 120, "the pause before a search is in it"
+    script.main(["states", index, "--beside", index, "--out", str(tmp_path / "states")])
+    assert len(list((tmp_path / "states").glob("*.png"))) == 2 * (11 + 12)

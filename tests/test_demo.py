@@ -16,6 +16,7 @@ from moon2.cli import main
 from moon2.demo import demo, demo_recipe, run_demo
 from moon2.recipe import load_recipe
 from moon2.run_folder import RunError
+from moon2.search.index import Index
 
 RECIPE = small_recipe("training.steps=2", "training.save_every=1")
 
@@ -64,6 +65,14 @@ def test_the_demo_goes_on_after_a_kill_and_starts_over_when_it_is_done(
     assert "t→mm" in text and str(folder / "report.html") in text
     assert f'Encoder.from_pretrained("{folder}")' in text
     assert result.evaluation.recalls.keys() == {"t→mm", "i→mm", "mm→mm", "t→i", "i→t"}
+
+    with monkeypatch.context() as patched:  # the server itself would take port 8000
+        served: list[str] = []
+        patched.setattr("moon2.demo.run_demo", lambda out, recipe, products: result)
+        patched.setattr("moon2.serve.command.serve", served.append)
+        assert main(["demo", "--serve", "--out", str(folder)]) == 0
+    assert served == [str(folder / "index")] and Index.open(served[0]).search("shirt", limit=1)
+    assert str(folder / "report.html") in caplog.text, "what to do next is said before it serves"
 
     (folder / "notes.txt").write_text("mine")
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):

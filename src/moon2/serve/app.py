@@ -52,7 +52,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     )
     app.state.moon2 = State(settings, served, metrics, bool(keys))
     app.state.readiness = operation.Readiness()
-    for router in (operation.router, embeddings.router, products.router):
+    for router in (products.router, embeddings.router, operation.router):
         app.include_router(router)
     add_page(app, lambda: [ShownIndex(index.name, index.current.products) for index in served.indexes])
     add_docs(app)
