@@ -40,9 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = options.out / "data"
     if not data.exists():
         import_tables(open_fashion_log(options.fashion), out=data, title="fashion")
-    figures = {
-        model: figures_of(model, data, options.out, options.limit) for model in options.model or [minilm_folder()]
-    }
+    models = {model: model for model in options.model} or {"all-MiniLM-L6-v2": minilm_folder()}
+    figures = {name: figures_of(model, data, options.out, options.limit) for name, model in models.items()}
     result = {
         "commit": source_commit(),
         "cores": os.cpu_count(),

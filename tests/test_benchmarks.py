@@ -230,7 +230,7 @@ def test_the_training_step_is_measured_by_torch_and_transformers_alone(tmp_path:
 
 def test_the_arithmetic_of_a_triplet_of_the_2b_shape() -> None:
     """18.8 TFLOP for three items of 256 visual tokens and 24 words of two tokens, as reckoned by hand."""
-    script = load_script("training_step")
+    script = load_script("step_shapes")
     with torch.device("meta"):
         backbone = AutoModel.from_config(shape_config("Qwen/Qwen3-VL-2B-Instruct"), dtype=torch.bfloat16)
         family = family_of("qwen3_vl", "2B")

@@ -1,4 +1,4 @@
-"""Learning from a teacher: a text is to be near and far from a batch's items as another model finds it.
+"""Learning from a teacher: an item is to be near and far from a batch's others as another model finds it.
 
 Ours, not the paper's (arXiv 2511.12449). A search log says of each query which product is right; a teacher says of all
 others too how wrong they are, which a small shop has too few purchases to tell.
