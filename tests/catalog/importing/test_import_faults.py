@@ -125,3 +125,15 @@ def test_a_row_with_too_many_fields_is_listed(tmp_path: Path) -> None:
     result = run(tmp_path / "shop.csv", tmp_path / "out")
     assert result.catalog.ids() == ["2"]
     assert "shop.csv line 2: has 3 fields where the header has 2" in result.catalog.rejects()[0].message
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv"])
+def test_lists_within_lists_without_end_cost_themselves(tmp_path: Path, ending: str) -> None:
+    deep = "[" * 600 + "]" * 600
+    lines = {
+        "jsonl": [f'{{"id": "1", "title": "Mat", "category": {deep}}}', '{"id": "2", "title": "Lamp"}'],
+        "csv": ["id,title,images,category", f"1,Mat,{deep},", "2,Lamp,,"],
+    }
+    (tmp_path / f"shop.{ending}").write_text("\n".join(lines[ending]))
+    result = run(tmp_path / f"shop.{ending}", tmp_path / "out", layout=ending)
+    assert "2" in result.catalog.ids() and len(result.catalog.rejects()) == 1

@@ -3,8 +3,8 @@
 Of several paths the first is kept, extended where a later one goes on from it. A sign only splits where it is sure:
 `>` and its kin always do; `|` does where the cell has none of those, else it separates paths, as `;` does. A comma
 separates paths only before what is known to be a root of the column's paths, and a slash the parts of one only after a
-root. So "Shoes/Boots" is split where "Shoes" begins other paths, and "24/7 wear" is one name. Where a path of the column
-has two slashes with spaces around them, every such slash splits.
+root. So "Shoes/Boots" is split where "Shoes" begins other paths, and "24/7 wear" is one name. Where a path of the
+column has two slashes with spaces around them, every such slash splits.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ EMPTY_CAPITALS = frozenset(("NA",))
 _CLOSING = {"[": "]", "(": ")", "{": "}", "a": ")"}
 # Longer texts are not searched for lists.
 MAX_LIST_CHARACTERS = 1_000_000
+# No table of products nests so many lists and objects; Python cannot go down a thousand.
+MAX_DEPTH = 50
 
 # Only the tags of HTML are taken out; a parser of HTML would take "Size <M, >L" for a tag too.
 _BLOCKS = (
@@ -130,7 +132,8 @@ def from_text(text: str) -> Any:
     if stripped[0] == "a" and not stripped.startswith("array("):
         return text
     try:
-        return json.loads(stripped)
+        value = json.loads(stripped)
+        return text if is_too_deep(value) else value
     except (ValueError, RecursionError):
         pass
     printed = _as_python(stripped)
@@ -143,13 +146,21 @@ def from_text(text: str) -> Any:
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         value = None
     if isinstance(value, (list, tuple, dict)):
-        return value
+        return text if is_too_deep(value) else value
     bare = re.fullmatch(r"[\[{]([^\[\]{}'\":]*)[\]}]", stripped)
     if bare is None:
         return text
     if "," in bare[1]:
         return [part.strip() for part in bare[1].split(",")]
     return [part.removesuffix(".") for part in bare[1].split()]  # numpy prints 12.0 as 12.
+
+
+def is_too_deep(value: Any, depth: int = MAX_DEPTH) -> bool:
+    """Whether more than `MAX_DEPTH` lists and objects stand within each other."""
+    if not isinstance(value, (list, tuple, dict)):
+        return False
+    members = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(is_too_deep(member, depth - 1) for member in members)
 
 
 def _as_python(text: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from moon2.catalog.importing.cells import is_too_deep
 from moon2.catalog.importing.sources import BadRow, Row, Source, with_columns
 from moon2.catalog.importing.text_files import READ_ERRORS, TextFile, cannot_be_read
 from moon2.catalog.schema import CatalogError
@@ -143,4 +144,6 @@ def _decode(text: str, start: int) -> tuple[Any, int, str]:
 
 
 def _row(row: object, fault: str, where: str) -> Row | BadRow:
-    return row if isinstance(row, dict) else BadRow("bad_row", f"{where}: {fault or 'is not a JSON object'}")
+    if not isinstance(row, dict):
+        return BadRow("bad_row", f"{where}: {fault or 'is not a JSON object'}")
+    return BadRow("bad_row", f"{where}: nests lists and objects too deep") if is_too_deep(row) else row
