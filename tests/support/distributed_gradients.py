@@ -1,11 +1,14 @@
 """Run by `torchrun`: the gradients of the mixed batch by several processes, saved by the first of them.
 
-Arguments: a folder. For each case NAME.pt is written, and `placement.json` with how the sharded weights lie.
+Arguments: a folder. For each case NAME.pt is written, `placement-RANK.json` with how the sharded weights lie, and
+`threads-RANK.json` with the names of the threads that are left when Python ends.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import sys
 from itertools import product
 from pathlib import Path
@@ -45,8 +48,15 @@ def settings_of(case: str) -> list[str]:
     return [setting for word, setting in SETTINGS.items() if word in case]
 
 
+def note_threads(file: Path) -> None:
+    """Writes the names of this process's threads."""
+    file.write_text(json.dumps([each.read_text().strip() for each in Path("/proc/self/task").glob("*/comm")]))
+
+
 def main(folder: Path) -> None:
     """All cases, one after another."""
+    # What is registered first is called last.
+    atexit.register(note_threads, folder / f"threads-{os.environ['RANK']}.json")
     torch.set_num_threads(1)
     with Processes.start() as processes:
         for sharded, lora in product((False, True), (False, True)):

@@ -54,3 +54,11 @@ def test_no_process_is_left_without_experts(by_two: Path) -> None:
         assert "dual_alignment" not in placement
         shares.append({name: numel for name, (_, numel) in experts.items()})
     assert shares[0] == shares[1]
+
+
+def test_no_thread_of_the_exchange_outlives_python(by_two: Path) -> None:
+    # One that did would abort a process that is done, now and then.
+    for rank in range(2):
+        threads = json.loads((by_two / f"threads-{rank}.json").read_text())
+        assert threads
+        assert not [name for name in threads if "gloo" in name]

@@ -9,6 +9,8 @@ process gathers a layer's weights just before it needs them. Start several by `t
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from torch.distributed.checkpoint.state_dict import (
     get_state_dict,
     set_state_dict,
 )
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
@@ -162,6 +165,7 @@ class Processes:
         # A batch's own numbers stay float32: sums over tokens are taken with them.
         policy = replace(policy, cast_forward_inputs=False)
         fully_shard(model, mp_policy=policy, shard_placement_fn=placement, ignored_params={model.dual_alignment})
+        atexit.register(_end_exchange)
 
     def training_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Trained weights and optimizer states, on the host; all must call it, and the first process gets them."""
@@ -189,6 +193,17 @@ class Processes:
             name: each.clone() if each.untyped_storage().nbytes() > each.nbytes else each
             for name, each in weights.items()
         }
+
+
+def _end_exchange() -> None:
+    """Ends gloo's threads while Python still runs.
+
+    Torch's cached meshes keep them alive. One that lets go of a tensor when Python is already gone aborts the process,
+    and `torchrun` calls a finished run failed.
+    """
+    gc.collect()
+    for mesh in [each for each in gc.get_objects() if type(each) is DeviceMesh]:
+        mesh._pg_registry.clear()
 
 
 def save_state(state: dict[str, Any], folder: Path) -> None:
