@@ -1,20 +1,22 @@
 """What `moon2 embed` costs: time against sentence-transformers, memory as a catalog grows, and what a kill changes.
 
-    python benchmarks/embedding.py speed MODEL DATA [--products 1500] [--rounds 3] [--ray] [--out FILE.json]
+    python benchmarks/embedding.py speed MODEL DATA [--products 1500] [--sides 60 1600] [--rounds 3] [--ray] [--out OUT]
     python benchmarks/embedding.py memory MODEL [--rows 10000 100000] [--out FILE.json]
     python benchmarks/embedding.py writer [--rows 100000 1000000] [--dimension 256] [--out FILE.json]
     python benchmarks/embedding.py kills MODEL DATA [--products 3000] [--kills 5] [--out FILE.json]
 
 `speed` takes turns, round by round: `SentenceTransformer.encode` of the same folder (it runs moon2's network, one batch
 after the other, with torch's own threads), `Encoder.encode`, and `moon2 embed` of view mm. Loading is not counted, for
-any of them; opening images is. `memory` and `writer` measure the highest resident memory of a process for each number
-of rows. `kills` compares every byte with an uninterrupted run.
+any of them; opening images is. With `--sides` each photo is first scaled: its longer side is then any number of pixels
+between the two, as photos of a shop are. `memory` and `writer` measure the highest resident memory of a process for
+each number of rows. `kills` compares every byte with an uninterrupted run.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -26,7 +28,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,7 @@ from typing import Any
 import numpy as np
 
 from moon2.catalog.store import Catalog, write_catalog
+from moon2.images import ImageSource, open_image
 from moon2.records import Product
 
 
@@ -48,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000])
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--sides", type=int, nargs=2, metavar=("FROM", "TO"), help="of the photos, in pixels")
     parser.add_argument("--ray", action="store_true", help="two Ray workers too")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
@@ -67,10 +72,9 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     from sentence_transformers import SentenceTransformer
 
     from moon2 import Encoder
-    from moon2.images import open_image
 
     with tempfile.TemporaryDirectory() as place:
-        data = _first_products(Path(place), options.data, options.products)
+        data = _first_products(Path(place), options.data, options.products, options.sides)
         products = list(Catalog.open(data).products())
         encoder = Encoder.from_pretrained(options.model)
         library = SentenceTransformer(options.model, trust_remote_code=True)
@@ -117,10 +121,22 @@ def _timed(run: Callable[[], object]) -> float:
     return time.monotonic() - started
 
 
-def _first_products(place: Path, data: str, number: int) -> Path:
-    products = islice((p for p in Catalog.open(data).products("train") if p.images), number)
+def _first_products(place: Path, data: str, number: int, sides: Sequence[int] | None = None) -> Path:
+    products: Iterable[Product] = islice((p for p in Catalog.open(data).products("train") if p.images), number)
+    if sides:
+        chance = random.Random(0)
+        products = (replace(p, images=(_scaled(p.images[0], chance.randint(*sides)),)) for p in products)
     write_catalog(place / "data", {"train": products}, title="benchmark")
     return place / "data"
+
+
+def _scaled(source: ImageSource, side: int) -> bytes:
+    """The photo as JPEG with this longer side."""
+    photo = open_image(source)
+    factor = side / max(photo.size)
+    file = io.BytesIO()
+    photo.resize((round(photo.width * factor), round(photo.height * factor))).save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
 def memory(options: argparse.Namespace) -> dict[str, float]:

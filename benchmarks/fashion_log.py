@@ -1,13 +1,14 @@
 """Imports the fashion search log, a real fashion catalog with a simulated log, which the fashion benchmarks need.
 
-    python benchmarks/fashion_log.py FOLDER --out DATA [--hold_out]
+    python benchmarks/fashion_log.py FOLDER --out DATA [--hold_out] [--rows 1000]
 
 FOLDER has products.parquet (its split `dev` becomes `test`), train_log.parquet (the training interactions) and
 dev_queries.parquet (the test interactions). Another file lists the wrong rows of the log, for measuring only; it is not
 read here.
 
 With `--hold_out` the test set is left alone: as many products of the training split take its place, whole styles drawn
-by chance, and their queries with them. Settings are chosen on that, so that the test set is looked at once.
+by chance, and their queries with them. Settings are chosen on that, so that the test set is looked at once. With
+`--rows` the shop is small: so many rows of the training log, drawn by chance, and the products that they name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +68,7 @@ def hold_out(folder: Path, out: Path) -> None:
     A query's answers are the products of its photo's style (brand, gender, article type, colour), as in the test set.
     Rows whose purchase is of another style, which are mostly false, are no queries; nor do they stay in training.
     """
+    out.mkdir()
     products = pq.read_table(folder / "products.parquet")
     products = products.filter(pc.equal(products["split"], "train"))
     styles: dict[tuple[str | None, ...], list[str]] = defaultdict(list)
@@ -99,6 +102,20 @@ def hold_out(folder: Path, out: Path) -> None:
     )
 
 
+def small_shop(folder: Path, out: Path, rows: int) -> None:
+    """Writes the same three tables to `out` with so many rows of the training log and the products that they name."""
+    out.mkdir()
+    log = pq.read_table(folder / "train_log.parquet")
+    log = log.take(sorted(random.Random(0).sample(range(len(log)), rows)))
+    ignored = log["ignored_ids"].combine_chunks().flatten()
+    named = {id for ids in (log["query_image_product_id"], log["purchased_id"], ignored) for id in ids.to_pylist()}
+    products = pq.read_table(folder / "products.parquet")
+    kept = pc.or_(pc.is_in(products["id"], pa.array(sorted(named))), pc.not_equal(products["split"], "train"))
+    pq.write_table(products.filter(kept), out / "products.parquet")
+    pq.write_table(log, out / "train_log.parquet")
+    shutil.copy(folder / "dev_queries.parquet", out)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the catalog and prints what was imported."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,14 +123,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--hold_out", action="store_true", help="test on queries of the training split")
+    parser.add_argument("--rows", type=int, help="of the training log; all when not given")
     options = parser.parse_args(arguments)
+    print(import_fashion(options.folder, options.out, options.hold_out, options.rows, overwrite=options.overwrite))
+
+
+def import_fashion(
+    folder: Path, out: Path, held_out: bool = False, rows: int | None = None, *, overwrite: bool = False
+) -> object:
+    """Imports the log as the options of the command say; gives what the import reports."""
     with TemporaryDirectory() as place:
-        folder: Path = options.folder
-        if options.hold_out:
-            folder = Path(place)
-            hold_out(options.folder, folder)
-        tables = open_fashion_log(folder)
-        print(import_tables(tables, out=options.out, title=options.folder.name, overwrite=options.overwrite))
+        current = folder
+        if held_out:
+            hold_out(current, current := Path(place, "held_out"))
+        if rows is not None:
+            small_shop(current, current := Path(place, "small"), rows)
+        return import_tables(open_fashion_log(current), out=out, title=folder.name, overwrite=overwrite)
 
 
 if __name__ == "__main__":
