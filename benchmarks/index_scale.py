@@ -49,9 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         distances = f"source {tenth(source, random):.3f}, made {tenth(kinds['shop'], random):.3f}"
         print(f"distance of the tenth neighbour: {distances}")
     kinds["uniform"] = unit(random.standard_normal((options.rows + QUERIES, DIMENSION), np.float32))
-    results = {name: measure(vectors, options.no_faiss) for name, vectors in kinds.items()}
-    if options.out is not None:
-        options.out.write_text(json.dumps(results, indent=1))
+    results: dict[str, list[dict[str, Any]]] = {}
+    for name, vectors in kinds.items():
+        results[name] = measure(vectors, options.no_faiss)
+        if options.out is not None:
+            options.out.write_text(json.dumps(results, indent=1))
 
 
 def measure(vectors: np.ndarray, no_faiss: bool) -> list[dict[str, Any]]:
