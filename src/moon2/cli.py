@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail(f"stopped; {_how_to_go_on(args)}", 130)
     except Exception as error:
-        message = _user_message(error)
+        message = _user_message(error, args[0] if args else "")
         if message is None:
             raise
         return _fail(message, 2)
@@ -314,8 +314,8 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _user_message(error: Exception) -> str | None:
-    """The line for the user; None for a fault of moon2, which keeps its traceback."""
+def _user_message(error: Exception, command: str) -> str | None:
+    """The line for the user of this command; None for a fault of moon2, which keeps its traceback."""
     if isinstance(error, UserError):
         return str(error)
     if is_disk_full(error):
@@ -324,7 +324,12 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{error.filename or 'writing a file'}: {error.strerror}; choose another folder"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported to be known
-        return "the device's memory is full; lower --training.batch_size or --input.max_pixels"
+        remedy = (
+            "set or lower --training.chunk_tokens, or lower --input.max_pixels"
+            if command == "train"
+            else "end what else uses it, or compute on the CPU: CUDA_VISIBLE_DEVICES= moon2 …"
+        )
+        return f"the device's memory is full; {remedy}"
     return None
 
 

@@ -19,7 +19,7 @@ from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
 from moon2.search.product_table import ProductTable
 from moon2.search.rows import RowMaker
-from moon2.search.versions import put_in_use
+from moon2.search.versions import put_in_use, tables_of
 from moon2.vectors.embed_catalog import embed
 from moon2.vectors.fusion import CANDIDATES, fuse
 from moon2.vectors.lexical import LexicalIndex, Scored, best
@@ -139,6 +139,18 @@ def test_another_encoder_is_refused(built: Path, tmp_path: Path, small_encoder: 
     (folder / "config.json").write_text(json.dumps({**config, "note": "retrained"}))
     with pytest.raises(ProductIndexError, match=r"is not the encoder that .* was made with .* --model"):
         Index.open(built, model=folder).search("shirt")
+
+
+def test_an_index_that_is_built_anew_twice_while_it_is_opened_opens(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = tables_of(str(built))
+    pointers = iter([f"{now}-removed", now, now])  # what the pointer says, each time it is read
+    monkeypatch.setattr("moon2.search.index.tables_of", lambda _: next(pointers))
+    assert len(Index.open(built)) > 0
+    with pytest.raises(ProductIndexError, match="holds no index, or not a whole one"):
+        monkeypatch.setattr("moon2.search.index.tables_of", lambda _: f"{now}-removed")
+        Index.open(built)
 
 
 def test_bad_requests_are_one_line(built: Path, vectors: Path, tmp_path: Path) -> None:

@@ -93,8 +93,14 @@ class Index:
             ProductIndexError: there is no whole index.
         """
         name = str(place)
-        tables = tables_of(name)
-        return cls(name, IndexInfo.read(tables), ProductTable.open(tables), model, device)
+        while True:
+            tables = tables_of(name)
+            try:
+                return cls(name, IndexInfo.read(tables), ProductTable.open(tables), model, device)
+            except ProductIndexError:
+                # Built anew twice since its pointer was read, an index has these tables no more.
+                if tables_of(name) == tables:
+                    raise
 
     @property
     def model(self) -> str | Path:

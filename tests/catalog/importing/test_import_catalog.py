@@ -155,6 +155,7 @@ def test_large_images_are_written_a_few_at_a_time(
         ("--allow_private_hosts is for downloads; add --fetch", "id,title\n", {"allow_private_hosts": True}),
         ("names columns of a search log; give it with --log", "id,title\n", {"log_columns": LogMapping(text="query")}),
         ("--subset is for Excel files", "id,title\n", {"layout": "auto", "subset": "us"}),
+        ("--encoding is for text files", "id,title\n", {"layout": "parquet", "encoding": "cp1252"}),
     ],
 )
 def test_a_source_that_cannot_be_imported_is_an_error_of_one_line(

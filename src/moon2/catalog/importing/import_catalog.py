@@ -69,6 +69,7 @@ _FEEDS: dict[str, Callable[[str, FeedSettings, ColumnMapping, str | None], ShopT
     "woocommerce": open_woocommerce,
     "google-merchant": open_google_merchant,
 }
+_TEXT = {"csv", "json", "jsonl", *_FEEDS}
 
 SMALLEST_SIDE = 16
 """Of copies: less shows no product."""
@@ -158,6 +159,8 @@ def import_catalog(
     known = layout_of(source) if layout == "auto" else layout
     if subset is not None and known not in (*_PUBLIC, "hub", "xlsx"):
         raise CatalogError(f"{source}: --subset is for Excel files, datasets of the hub and public sets")
+    if encoding is not None and not {known, "" if log is None else layout_of(log)} & _TEXT:
+        raise CatalogError(f"{source}: --encoding is for text files ({', '.join(sorted(_TEXT))}); leave it out here")
     if not dry_run:
         require_target(out, overwrite=overwrite)  # before the source is opened, which may be a download
     if layout in _FEEDS:
