@@ -142,7 +142,7 @@ def test_a_bad_filter_is_one_line_that_names_the_columns(table: ProductTable) ->
         with pytest.raises(FilterError, match=r"filter .*: cannot be used .* price, .*colour") as error:
             table.nearest(unit(1)[0], 3, where=where)
         with pytest.raises(FilterError, match=re.escape(f"filter {where!r}: cannot be used")):
-            table.same("same_id", "p3", where)
+            table.same("p3", where)
         assert "\n" not in str(error.value)
         assert "/" not in str(error.value)  # where LanceDB's own code lies says nothing to anyone
 

@@ -259,10 +259,13 @@ class ProductTable:
         positions = self.scan(["position"])["position"]
         return int(pc.max(positions).as_py()) if len(positions) else -1
 
-    def same(self, column: str, text: str, where: str | None = None) -> dict[str, int]:
-        """Id → position of the products whose `same_id` or `same_title` is this text."""
-        found = self._select(_and(f"{column} = {literal(text)}", where), ["id", "position"], where)
-        return dict(zip(found["id"].to_pylist(), found["position"].to_pylist(), strict=True))
+    def same(self, text: str, where: str | None = None) -> tuple[dict[str, int], dict[str, int]]:
+        """Id → position of the products whose `same_id` is this text, and of those whose `same_title` is."""
+        columns = ("same_id", "same_title")
+        either = " OR ".join(f"{column} = {literal(text)}" for column in columns)
+        rows = self._select(_and(f"({either})", where), ["id", "position", *columns], where).to_pylist()
+        by_id, by_title = ({row["id"]: row["position"] for row in rows if row[column] == text} for column in columns)
+        return by_id, by_title
 
     def scan(self, columns: Sequence[str], where: str | None = None) -> pa.Table:
         """These columns of all products, one row each, that pass a filter.

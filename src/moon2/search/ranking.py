@@ -69,7 +69,7 @@ def rank_by_both(
     near = table.nearest(vector, max(CANDIDATES, limit), where=where, exact=exact, probes=info.probes)
     words = searched_words(text, known_words)
     matches = table.matching(words, CANDIDATES, where=where)
-    by_id, by_title = (table.same(column, same_text(text), where) for column in ("same_id", "same_title"))
+    by_id, by_title = table.same(same_text(text), where)
 
     # The candidates as rows of small arrays, in the order of the catalog, by which ties are decided.
     position_of = dict(zip(near.ids, near.positions.tolist(), strict=True))
