@@ -73,6 +73,12 @@ def test_the_table_has_every_measure_and_counts_queries_and_products() -> None:
     assert max(map(len, table)) <= 80
 
 
+def test_searches_by_words_are_measured_as_retrieval() -> None:
+    words = {"t→mm, BM25 (titles)": scores_of(["query"], 1)}
+    lines = comparison_text(compare_query_scores(words, words), "the other").splitlines()
+    assert [line.split()[3] for line in lines[-3:]] == ["R@1", "R@5", "R@10"]
+
+
 def test_scores_of_other_queries_cannot_be_compared() -> None:
     with pytest.raises(EvaluationError, match="different queries; evaluate both on the same catalog") as error:
         compare_query_scores({"t→mm": scores_of(["a"], 1)}, {"t→mm": scores_of(["b"], 1)})

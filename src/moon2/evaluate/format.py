@@ -206,11 +206,11 @@ def notes(evaluation: Evaluation) -> list[str]:
 
 def comparison_text(comparisons: Mapping[str, Mapping[int | str, Comparison]], other: str) -> str:
     """A table for a terminal: differences in percentage points, with their 95 % intervals and p."""
-    directions = set(map(str, DIRECTIONS))
     rows = []
     for name, by_k in comparisons.items():
+        is_retrieval = "→" in name  # such as "t→mm, hybrid (titles)"; others are tasks, such as "class (mm)"
         for k, found in by_k.items():
-            measure = k if isinstance(k, str) else f"R@{k}" if name in directions else "accuracy"
+            measure = k if isinstance(k, str) else f"R@{k}" if is_retrieval else "accuracy"
             bounds = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
             difference = f"{100 * found.difference:+.1f}"
             rows.append((name, measure, difference, bounds, f"{found.p:.4f}", f"{found.queries:,}"))
