@@ -77,6 +77,12 @@ def test_metrics_tell_of_requests_batches_and_the_index(server: RunningServer) -
     assert server.metric("moon2_batch_items_count") == 1
 
 
+def test_a_wrong_method_is_told_the_right_one(server: RunningServer) -> None:
+    answer = server.client.put("/healthz")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")
+    assert answer.json()["error"]["message"] == "Method Not Allowed"
+
+
 @pytest.mark.parametrize("asked", [False, True])
 def test_the_log_has_shoppers_words_only_where_that_is_asked_for(
     shop_index: Path, asked: bool, caplog: pytest.LogCaptureFixture

@@ -73,6 +73,8 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
-        return Refusal(error.status_code, str(error.detail)).response()
+        response = Refusal(error.status_code, str(error.detail)).response()
+        response.headers.update(error.headers or {})  # such as Allow
+        return response
 
     return app
