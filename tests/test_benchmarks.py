@@ -255,7 +255,7 @@ def test_embedding_is_measured_in_turns(
 ) -> None:
     """And its memory, in processes of their own."""
     script, model = load_script("embedding"), str(small_encoder_folder)
-    script.main(["speed", model, str(generated_shop.folder), "--products", "8", "--rounds", "1"])
+    script.main(["speed", model, str(generated_shop.folder), "--products", "8", "--rounds", "1", "--sides", "9", "40"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == [
         "| SentenceTransformer.encode",
@@ -263,6 +263,19 @@ def test_embedding_is_measured_in_turns(
         "| moon2 embed",
     ]
     assert lines[2].endswith("1.00× |")
+
+
+def test_fewer_bytes_a_vector_are_scored(
+    generated_shop: Catalog, small_encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embed(str(small_encoder_folder), data=generated_shop.folder, out=tmp_path / "vectors")
+    script = load_script("stored_vectors")
+    script.main([str(tmp_path / "vectors"), str(generated_shop.folder), "--out", str(tmp_path / "scores.json")])
+    whole, half, int8, binary = json.loads((tmp_path / "scores.json").read_text())["rows"]
+    assert (whole["bytes"], half["bytes"], binary["bytes"]) == tuple(whole["dimension"] * n // 8 for n in (32, 16, 1))
+    found = evaluate(str(small_encoder_folder), data=generated_shop.folder, out=tmp_path / "e.json").evaluation.recalls
+    assert {name: whole[name] for name in found} == pytest.approx({name: of[10] for name, of in found.items()})
+    assert int8["t→mm"] == pytest.approx(whole["t→mm"], abs=5)
 
 
 @pytest.mark.long

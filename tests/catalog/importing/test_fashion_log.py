@@ -6,6 +6,7 @@ import runpy
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from moon2.catalog.schema import CatalogError
@@ -38,6 +39,25 @@ def test_its_tables(fashion_folder: Path) -> None:
     tables = SCRIPT["open_fashion_log"](fashion_folder)
     assert tables.products.total == PRODUCTS
     assert [(log.split, log.table.total) for log in tables.logs] == [("train", LOG_ROWS), ("test", TEST_QUERIES)]
+
+
+def test_settings_are_chosen_on_styles_that_training_does_not_see(fashion_folder: Path, tmp_path: Path) -> None:
+    SCRIPT["hold_out"](fashion_folder, tmp_path / "held")
+    SCRIPT["small_shop"](tmp_path / "held", tmp_path / "small", 1_000)
+    products, log, queries = (
+        pq.read_table(tmp_path / "small" / f"{name}.parquet", columns=columns)
+        for name, columns in (("products", ["id", "split"]), ("train_log", None), ("dev_queries", None))
+    )
+    split = dict(zip(*(products[name].to_pylist() for name in ("id", "split")), strict=True))
+    assert (len(log), len(queries)) == (1_000, TEST_QUERIES)
+    for row in log.to_pylist():
+        named = [row["query_image_product_id"], row["purchased_id"], *row["ignored_ids"]]
+        assert {split[id] for id in named} == {"train"}
+    for row in queries.to_pylist():
+        assert {split[id] for id in [row["query_image_product_id"], *row["relevant_ids"]]} == {"dev"}
+        assert row["query_image_product_id"] not in row["relevant_ids"]
+    test = pq.read_table(fashion_folder / "products.parquet", columns=["id"], filters=[("split", "=", "dev")])
+    assert not split.keys() & set(test["id"].to_pylist())
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
