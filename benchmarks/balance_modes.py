@@ -5,7 +5,8 @@
         --beside "CLIP-style dual encoder" "dense, equal active size" --noise 0.12 0.3 --noise_labels NOISE.parquet
 
 A mode is `paper` (ω as printed), `fixed` (equal weights), or `guarded`, `minimax` or `minimax_routing` with its floor;
-a floor of 1 makes the weights equal. With `+modalities`, the joint view is the mean of both modalities' means.
+a floor of 1 makes the weights equal. The joint view is the mean of all tokens; with `+modalities`, that of both
+modalities' means.
 `--beside` adds what `moon2 compare` and `moon2 ablate` try, by name. `--noise` repeats each with such shares of false
 purchases.
 
@@ -98,7 +99,7 @@ def variant_of(mode: str) -> Variant:
         )
     settings = [f"alignment.balance={balance}"]
     settings += [f"alignment.floor_share={floor}"] if floor else []
-    settings += [f"backbone.pooling={pooling}"] if pooling else []
+    settings += [f"backbone.pooling={pooling or 'tokens'}"]
     load_recipe(None, settings)  # refuses a floor that is none
     return Variant(mode, tuple(settings))
 

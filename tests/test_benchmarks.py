@@ -154,7 +154,7 @@ def test_a_balance_mode_names_its_floor_and_its_pooling() -> None:
     script = load_script("balance_modes")
     pooled = script.variant_of("minimax:0.8+modalities")
     assert pooled.settings == ("alignment.balance=minimax", "alignment.floor_share=0.8", "backbone.pooling=modalities")
-    assert script.variant_of("fixed").settings == ("alignment.balance=fixed",)
+    assert script.variant_of("fixed").settings == ("alignment.balance=fixed", "backbone.pooling=tokens")
     (towers,) = script.beside(["CLIP-style dual encoder"], small_recipe())
     assert towers.trainer.endswith("two_towers:train")
 
@@ -265,9 +265,7 @@ def test_embedding_is_measured_in_turns(
     assert lines[2].endswith("1.00× |")
 
 
-def test_fewer_bytes_a_vector_are_scored(
-    generated_shop: Catalog, small_encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fewer_bytes_a_vector_are_scored(generated_shop: Catalog, small_encoder_folder: Path, tmp_path: Path) -> None:
     embed(str(small_encoder_folder), data=generated_shop.folder, out=tmp_path / "vectors")
     script = load_script("stored_vectors")
     script.main([str(tmp_path / "vectors"), str(generated_shop.folder), "--out", str(tmp_path / "scores.json")])

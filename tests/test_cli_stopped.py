@@ -41,6 +41,8 @@ def test_a_full_machine_is_one_line(failing: Any, capsys: pytest.CaptureFixture[
     failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate …"))
     line = error_line(capsys, "shop", "--out", tmp_path)
     assert line.startswith("moon2: the device's memory is full; end what else uses it")
+    of_training = cli._user_message(torch.OutOfMemoryError("CUDA out of memory"), "train")
+    assert of_training is not None and "set or lower --training.chunk_tokens" in of_training
     failing(OSError(errno.ENOSPC, "No space left on device", "data/file"))
     assert "data/file: the disk is full; make room on it" in error_line(capsys, "shop", "--out", tmp_path)
     failing(PermissionError(errno.EACCES, "Permission denied", "data/file"))

@@ -131,7 +131,7 @@ def test_a_resumed_optimizer_ends_at_the_same_weights(tmp_path: Path) -> None:
     before = AdamWBf16(first, lr=1e-4, seed=3)
     steps(before, 0, 3)
     torch.save([first, before.state_dict()], tmp_path / "checkpoint")
-    saved, state = torch.load(tmp_path / "checkpoint")
+    saved, state = torch.load(tmp_path / "checkpoint", weights_only=True)
     for parameter, value in zip(second, saved, strict=True):
         parameter.data.copy_(value)
     torch.manual_seed(5)  # noise is none of the process's own random numbers

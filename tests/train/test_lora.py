@@ -133,7 +133,7 @@ def test_resumed_it_is_the_same_run_and_its_checkpoints_are_small(
     np.testing.assert_array_equal(vectors(again), vectors(run))
     first, second = (load_file(each.adapter / "adapter_model.safetensors") for each in (again, run))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-    saved = torch.load(run.checkpoints / "step-00000004" / STATE_FILE)["model"]
+    saved = torch.load(run.checkpoints / "step-00000004" / STATE_FILE, weights_only=True)["model"]
     assert all(".adapter." in name or ".router." in name or name == "dual_alignment" for name in saved)
 
 
@@ -157,7 +157,9 @@ def test_the_adapter_is_that_of_the_best_weights(
     add_lora(encoder.model, recipe.lora)
     load_adapter(encoder.model, run.adapter)
     np.testing.assert_allclose(encoder.encode(ITEMS), vectors(run), atol=1e-5)
-    of_step = {n: torch.load(run.checkpoints / f"step-0000000{n}" / STATE_FILE)["model"] for n in (2, 4)}
+    of_step = {
+        n: torch.load(run.checkpoints / f"step-0000000{n}" / STATE_FILE, weights_only=True)["model"] for n in (2, 4)
+    }
     for name, weight in of_step[2].items():
         assert torch.equal(encoder.model.state_dict()[name], weight)
     assert any(not torch.equal(of_step[2][name], of_step[4][name]) for name in of_step[2])
@@ -190,7 +192,7 @@ def test_what_is_frozen_stays_as_it_was(small_recipe: Callable[..., Recipe], sho
     kept = {name for name in before if torch.equal(before[name], after[name])}
     assert {name for name in kept if "merger" in name} == set()
     assert any("visual.blocks" in name for name in kept) and "backbone.language_model.embed_tokens.weight" in kept
-    saved = torch.load(run.checkpoints / "step-00000002" / STATE_FILE)["model"]
+    saved = torch.load(run.checkpoints / "step-00000002" / STATE_FILE, weights_only=True)["model"]
     assert not kept & saved.keys()
     shutil.rmtree(run.checkpoints / "step-00000002")
     run_training(recipe, shop, run.path, resume=True)

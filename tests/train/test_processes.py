@@ -39,7 +39,7 @@ def test_two_processes_give_the_gradients_of_one(by_two: Path, case: str) -> Non
     alone = gradients(
         encoder_for_gradients(lora="LoRA" in case), mixed_triplets(**CASES[case][3]), None, *settings_of(case)
     )
-    loss, log, of = torch.load(by_two / f"{case}.pt")
+    loss, log, of = torch.load(by_two / f"{case}.pt", weights_only=True)
     assert_same(alone, Gradients(loss, log, of))
 
 
