@@ -49,8 +49,8 @@ TEST_PRODUCTS = 4_442
 TEST_QUERIES = 636
 
 
-def open_fashion_log(folder: Path) -> ShopTables:
-    """The three tables, ready to be imported.
+def open_fashion_log(folder: Path, with_log: bool = True) -> ShopTables:
+    """The three tables, ready to be imported, or the two without the training log.
 
     Raises:
         CatalogError: one of them is missing.
@@ -59,7 +59,7 @@ def open_fashion_log(folder: Path) -> ShopTables:
         open_source(folder / f"{name}.parquet", "parquet") for name in ("products", "train_log", "dev_queries")
     )
     logs = [LogTable(train, TRAIN_COLUMNS, "train"), LogTable(test, TEST_COLUMNS, "test")]
-    return ShopTables(products, COLUMNS, logs)
+    return ShopTables(products, COLUMNS, logs if with_log else logs[1:])
 
 
 def hold_out(folder: Path, out: Path) -> None:
@@ -129,7 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def import_fashion(
-    folder: Path, out: Path, held_out: bool = False, rows: int | None = None, *, overwrite: bool = False
+    folder: Path,
+    out: Path,
+    held_out: bool = False,
+    rows: int | None = None,
+    *,
+    with_log: bool = True,
+    overwrite: bool = False,
 ) -> object:
     """Imports the log as the options of the command say; gives what the import reports."""
     with TemporaryDirectory() as place:
@@ -138,7 +144,7 @@ def import_fashion(
             hold_out(current, current := Path(place, "held_out"))
         if rows is not None:
             small_shop(current, current := Path(place, "small"), rows)
-        return import_tables(open_fashion_log(current), out=out, title=folder.name, overwrite=overwrite)
+        return import_tables(open_fashion_log(current, with_log), out=out, title=folder.name, overwrite=overwrite)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from support.some_items import text_rows
 
 from moon2 import Encoder, Product, Query
 from moon2.catalog.store import Catalog, CatalogError, write_catalog
-from moon2.catalog.triplets import Triplet, training_triplets
+from moon2.catalog.triplets import Triplet, mined_triplets, training_triplets
 from moon2.images import ReadingSize, open_image
 from moon2.model.item_batch import ItemBatch
 from moon2.model.items import Item
@@ -120,6 +120,45 @@ def test_mined_negatives_are_drawn_beside_the_logs_own(shop: Catalog, new_encode
     ]
     assert drawn[0].keys() == {"red-shirt", "navy-bag", "navy-shoes"} and min(drawn[0].values()) > 5
     assert drawn[1] == {"red-shoes": 40}
+
+
+def test_mined_triplets_take_their_share_of_each_epoch_and_of_the_log_nothing_is_lost(
+    shop: Catalog, new_encoder: Callable[..., Encoder]
+) -> None:
+    log, mined = training_triplets(shop)[:6], mined_triplets(shop)
+    processor = new_encoder().processor
+
+    def epochs(mined: list[Triplet], share: float = 0.5, seed: int = 0) -> list[list[int]]:
+        length = round(len(log) / (1 - share)) if mined else len(log)
+        stream = TripletStream(
+            log, shop, processor, *PLAIN, length=4 * length, seed=seed, mined=mined, mined_share=share
+        )
+        drawn = [stream.triplet_number(index) for index in range(len(stream))]
+        return [drawn[start : start + length] for start in range(0, len(stream), length)]
+
+    for share, count in ((0.5, 6), (0.75, 18)):
+        for epoch in epochs(mined, share):
+            assert sorted(number for number in epoch if number < 6) == [0, 1, 2, 3, 4, 5]
+            assert len([number for number in epoch if 6 <= number < 6 + len(mined)]) == count
+    first, second, *_ = epochs(mined)
+    assert first == epochs(mined)[0] and first != epochs(mined, seed=1)[0]
+    assert {number for number in first if number >= 6} != {number for number in second if number >= 6}
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4, 5] for epoch in epochs([]))
+
+
+def test_mined_triplets_are_of_every_category_alike(tmp_path: Path, new_encoder: Callable[..., Encoder]) -> None:
+    shirts = [Product(f"shirt-{n}", f"shirt {n}", category=("Clothing", "Shirts")) for n in range(9)]
+    products = [*shirts, Product("laces", "laces", category=("Shoes", "Laces")), Product("gift", "a gift")]
+    catalog = write_catalog(tmp_path / "shop", {"train": products}, title="A shop")
+    of = {product.id: Triplet(Query(product.id, product.title), product.id, (), frozenset()) for product in products}
+    log = [of["shirt-0"]] * 900
+    stream = TripletStream(
+        log, catalog, new_encoder().processor, *PLAIN, length=1_800, seed=0, mined=[*of.values()], mined_share=0.5
+    )
+    drawn = Counter(stream.triplet_number(index) for index in range(1_800))
+    mined = [drawn[number] for number in range(900, 911)]
+    assert 250 < sum(mined[:9]) < 350 and 250 < mined[9] < 350 and 250 < mined[10] < 350
+    assert min(mined[:9]) > 10
 
 
 def test_a_query_that_shows_a_product_gets_its_image(shop: Catalog, new_encoder: Callable[..., Encoder]) -> None:

@@ -66,7 +66,7 @@ def mine(catalog: Catalog, seed: int = 0, *, split: str = "train", negatives: in
     counts = ", ".join(f"{miner.counts[kind]:,} {words}" for kind, words in KINDS.items() if miner.counts[kind])
     if mined:
         without = f"; {miner.without:,} products have none" if miner.without else ""
-        logger.info(f"{catalog.folder}: no training log; mined {len(mined):,} triplets: {counts}{without}")
+        logger.info(f"{catalog.folder}: mined {len(mined):,} triplets: {counts}{without}")
     return mined
 
 

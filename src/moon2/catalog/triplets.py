@@ -6,6 +6,7 @@ says.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ from moon2.catalog.mining import mine
 from moon2.catalog.schema import CatalogError
 from moon2.catalog.store import Catalog
 from moon2.records import Interaction, Query
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,20 @@ def training_triplets(catalog: Catalog, seed: int = 0) -> list[Triplet]:
         CatalogError: there is no log, and nothing can be mined.
     """
     triplets = triplets_from_log(catalog.interactions("train"))
-    triplets = triplets or [Triplet(*query) for query in mine(catalog, seed)]
+    if not triplets:
+        logger.info(f"{catalog.folder}: no training log; queries are mined")
+        triplets = mined_triplets(catalog, seed)
     if not triplets:
         raise CatalogError(
             f"{catalog.folder}: has no training log, no two products share a style or a title, and no title or "
             f"attribute gives a query; import a log, or attributes"
         )
     return triplets
+
+
+def mined_triplets(catalog: Catalog, seed: int = 0) -> list[Triplet]:
+    """What a catalog without a log would train on, see `mining.py`."""
+    return [Triplet(*query) for query in mine(catalog, seed)]
 
 
 def triplets_from_log(interactions: Iterable[Interaction]) -> list[Triplet]:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from moon2.catalog.store import Catalog
-from moon2.catalog.triplets import Triplet, training_triplets
+from moon2.catalog.triplets import Triplet, mined_triplets, training_triplets
 from moon2.recipe import Recipe
 from moon2.run_folder import RunFolder
 from moon2.train.texts import tokenizer_texts, warn_about_texts
@@ -72,11 +72,13 @@ def prepare_run(
     if settings.evaluate_every:
         held_out = hold_out(triplets, catalog.ids("train"), settings.validation_queries, settings.seed)
         triplets = held_out.training
-    teacher = open_teacher(settings.teacher, catalog, triplets)
-    texts = [*tokenizer_texts(catalog, triplets, recipe.input)]
+    mined = _mined_beside_the_log(recipe, catalog)
+    asked = [*triplets, *mined]
+    teacher = open_teacher(settings.teacher, catalog, asked)
+    texts = [*tokenizer_texts(catalog, asked, recipe.input)]
     if is_first_process():
         more = chain(augmentation_texts(catalog, recipe.augmentations), fingerprint(recipe, teacher))
-        run.begin(recipe, _fingerprint(texts, triplets, more), resume=resume)
+        run.begin(recipe, _fingerprint(texts, asked, more), resume=resume)
     encoder = new_encoder(recipe, texts, network)
     if is_first_process():
         warn_about_texts(catalog, encoder.processor)
@@ -96,6 +98,8 @@ def prepare_run(
         seed=settings.seed,
         opener=caching_opener(settings.image_cache_gb),
         teacher=teacher,
+        mined=mined,
+        mined_share=settings.mined_share,
     )
     return PreparedRun(recipe, catalog, encoder, stream, held_out if held_out and held_out.interactions else None)
 
@@ -106,13 +110,20 @@ def untrained_encoder(recipe: Recipe, catalog: Catalog) -> Encoder:
     from moon2.train.start import complete_recipe, new_encoder
 
     recipe = complete_recipe(recipe, MoonModel)
-    triplets = training_triplets(catalog, recipe.training.seed)
+    triplets = [*training_triplets(catalog, recipe.training.seed), *_mined_beside_the_log(recipe, catalog)]
     return new_encoder(recipe, tokenizer_texts(catalog, triplets, recipe.input), MoonModel)
 
 
 def is_first_process() -> bool:
     """Whether this process writes the run's folder; of several that train together, one does."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _mined_beside_the_log(recipe: Recipe, catalog: Catalog) -> list[Triplet]:
+    # Where there is no log, all triplets are mined already.
+    if not (recipe.training.mined_share and catalog.interactions("train")):
+        return []
+    return mined_triplets(catalog, recipe.training.seed)
 
 
 def _fingerprint(texts: Iterable[str], triplets: Iterable[Triplet], more: Iterable[str]) -> str:

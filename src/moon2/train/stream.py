@@ -34,6 +34,7 @@ class TripletStream(Dataset[TripletExample]):
     """`length` examples: every triplet once an epoch, each epoch in an order of its own.
 
     Attributes:
+        triplets: those of the log, and after them mined ones, of which each epoch draws some, of each category as many.
         teacher: of the run; None without one.
         hard_negatives: of each triplet, ids of mined negatives beside its own; None where none were mined. It is set
             before a loader starts, whose processes have copies of the stream.
@@ -51,8 +52,10 @@ class TripletStream(Dataset[TripletExample]):
         seed: int,
         opener: ImageOpener = open_image,
         teacher: Teacher | None = None,
+        mined: Sequence[Triplet] = (),
+        mined_share: float = 0.0,
     ) -> None:
-        self.triplets = triplets
+        self.triplets = [*triplets, *mined]
         self.catalog = catalog
         self.processor = processor
         self.image_transforms = image_transforms
@@ -62,6 +65,9 @@ class TripletStream(Dataset[TripletExample]):
         self.opener = opener
         self.teacher = teacher
         self.hard_negatives: Sequence[Sequence[str]] | None = None
+        self._logged = len(triplets)
+        self._mined_an_epoch = round(len(triplets) * mined_share / (1 - mined_share)) if mined else 0
+        self._mined_chances = _category_chances(catalog, mined) if mined else np.empty(0)
         self._warned: set[str] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
@@ -111,10 +117,18 @@ class TripletStream(Dataset[TripletExample]):
 
     def triplet_number(self, index: int) -> int:
         """Which triplet example `index` is of."""
-        epoch, position = divmod(index, len(self.triplets))
+        epoch, position = divmod(index, self._logged + self._mined_an_epoch)
         if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.triplets))
+            self._order = epoch, self._epoch(np.random.default_rng((self.seed, 1, epoch)))
         return int(self._order[1][position])
+
+    def _epoch(self, random: np.random.Generator) -> np.ndarray:
+        """The numbers of an epoch's triplets: all of the log, and as many mined ones as the share asks for."""
+        numbers, mined = np.arange(self._logged), self._mined_an_epoch
+        if mined:
+            drawn = random.choice(len(self._mined_chances), mined, p=self._mined_chances)
+            numbers = np.concatenate([numbers, self._logged + drawn])
+        return random.permutation(numbers)
 
     def _augmenting(self, index: int, product: int) -> np.random.Generator:
         """A generator of its own: with or without augmentations, everything else is drawn alike."""
@@ -203,6 +217,19 @@ class TripletBatches(Dataset[TripletBatch]):
         ]
         teacher = self.stream.teacher
         return collate(examples, outlines, self.layout, teacher.taught if teacher else None)
+
+
+def _category_chances(catalog: Catalog, triplets: Sequence[Triplet]) -> np.ndarray:
+    """The chance of each triplet where every category, the leaf of the positive's path, has the same; they sum to 1.
+
+    A log hardly ever asks for what the shop has little of. Then nothing keeps the words for it from being near to all
+    other products.
+    """
+    leaf = {row["id"]: (row["category"] or ("",))[-1] for row in catalog.rows("train", ["id", "category"])}
+    _, category, count = np.unique(
+        [leaf[triplet.positive_id] for triplet in triplets], return_inverse=True, return_counts=True
+    )
+    return 1 / (len(count) * count[category])
 
 
 def transform_image(image: Image.Image, settings: ImageTransformSettings, random: np.random.Generator) -> Image.Image:
