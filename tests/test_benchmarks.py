@@ -20,6 +20,7 @@ from transformers import AutoModel, Qwen2VLImageProcessorPil
 
 from moon2 import Product
 from moon2.catalog.store import Catalog
+from moon2.catalog.triplets import training_triplets
 from moon2.evaluate.evaluate import evaluate
 from moon2.model.backbone import train_tokenizer
 from moon2.model.families import family_of
@@ -29,6 +30,7 @@ from moon2.model.shapes import shape_config
 from moon2.recipe import ExpertSettings, InputSettings
 from moon2.search.commands import build_index
 from moon2.train.arithmetic import useful_operations
+from moon2.train.teacher import open_teacher
 from moon2.train.train import run_training
 from moon2.vectors.embed_catalog import embed
 
@@ -163,6 +165,22 @@ def test_a_balance_mode_names_its_floor_and_its_pooling() -> None:
 def test_a_mistaken_balance_mode_is_named(mode: str) -> None:
     with pytest.raises(SystemExit, match=rf"no mode '{re.escape(mode)}'|alignment\.floor_share"):
         load_script("balance_modes").main(["data", "--modes", mode])
+
+
+def test_a_network_of_photos_teaches_what_has_a_photo(shop: Catalog, tmp_path: Path) -> None:
+    script = load_script("image_features")
+    script.write_image_teacher(shop.folder, tmp_path / "photos")
+    teacher = open_teacher([str(tmp_path / "photos")], shop, training_triplets(shop))
+    assert teacher is not None and list(teacher.tables) == ["i"]
+    table = teacher.tables["i"]
+    assert {id for what, id in table.places if what == "products"} == {
+        product.id for product in shop.products("train") if product.images
+    }
+    # A query that shows a product has that product's photo.
+    shown = next(each.query for each in shop.interactions("train") if each.query.product_id)
+    query, product = (table.own[table.places[key]] for key in (("queries", shown.id), ("products", shown.product_id)))
+    torch.testing.assert_close(query, product)
+    assert torch.equal(table.own, table.joint)
 
 
 def test_the_mask_of_a_photo_is_the_product_on_white_and_in_a_room() -> None:
