@@ -73,6 +73,7 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("training:\n  dimensions: [64, 0]\n", "training.dimensions"),
         ("training:\n  chunk_tokens: 0\n", "training.chunk_tokens"),
         ("training:\n  hard_negatives: -1\n", "training.hard_negatives"),
+        ("training:\n  mined_share: 1\n", "training.mined_share is 1"),
         ("training:\n  hard_negatives: 2\n  steps: 500\n", "training.mine_every is 500"),
         ("- a\n- list\n", "a recipe is a table"),
         ("training: [\n", "is not YAML"),

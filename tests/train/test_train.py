@@ -17,12 +17,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from moon2 import Encoder
 from moon2.catalog.store import Catalog, write_catalog
-from moon2.catalog.triplets import training_triplets
+from moon2.catalog.triplets import mined_triplets, training_triplets
 from moon2.files import FolderInUseError, exclusive_lock
 from moon2.recipe import Recipe, RecipeError, load_recipe
 from moon2.run_folder import RunFolder
 from moon2.train import validation
-from moon2.train.prepare import untrained_encoder
+from moon2.train.prepare import prepare_run, untrained_encoder
 from moon2.train.processes import STATE_FILE
 from moon2.train.train import run_training, train
 from moon2.vectors.fusion import Fusion, read_fusions
@@ -33,7 +33,8 @@ WORDS = ["navy shirt", "red shoes", "black"]
 @pytest.fixture(scope="session")
 def recipe(small_recipe: Callable[..., Recipe]) -> Recipe:
     """Six steps, saved every two."""
-    return small_recipe("training.steps=6", "training.save_every=2", "image_transforms.flip=true", "experts.noise=0.1")
+    drawn = ("image_transforms.flip=true", "experts.noise=0.1", "training.mined_share=0.25")
+    return small_recipe("training.steps=6", "training.save_every=2", *drawn)
 
 
 @pytest.fixture(scope="session")
@@ -253,6 +254,17 @@ def test_what_no_batch_had_is_not_logged_as_a_perfect_loss(
     lines = losses(run_training(one, shop, tmp_path / "run").folder)
     assert [name for name in lines[0] if name.startswith("loss/")] == ["loss/t→mm"]
     assert lines[0]["weight/i→t"] == 0
+
+
+def test_mined_triplets_come_beside_a_log_and_where_there_is_none_all_are_mined(
+    small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
+) -> None:
+    recipe = small_recipe("training.mined_share=0.5")
+    stream = prepare_run(recipe, shop, RunFolder(tmp_path / "run")).stream
+    assert stream.triplets == [*training_triplets(shop), *mined_triplets(shop)]
+    products = {"train": list(shop.products("train"))}
+    no_log = write_catalog(tmp_path / "no log", products, title="A shop without a log")
+    assert prepare_run(recipe, no_log, RunFolder(tmp_path / "other")).stream.triplets == mined_triplets(no_log)
 
 
 def test_two_trainers_do_not_share_a_folder(recipe: Recipe, shop: Catalog, tmp_path: Path) -> None:
