@@ -283,9 +283,8 @@ class TrainingSettings:
     """Lengths to which vectors can be cut, beside their full width: the losses are the mean of those at each
     (Matryoshka). Not given: the full width alone."""
     mined_share: float = 0.0
-    """The share of the triplets that are mined from the catalog beside those of the log, of every category as many:
-    queries of attribute values, of title words, and of a product's own title and photo. They teach words for what the
-    log seldom asks for. Without a log all triplets are mined."""
+    """The share of the triplets that are mined from the catalog beside those of the log, of each category as many. They
+    teach words that the log seldom has. Without a log all triplets are mined."""
     hard_negatives: int = 0
     """Wrong products most like its query to the encoder as it is, mined for each triplet. The negative of a step is
     drawn among them and those that the log shows. 0: none are mined."""
@@ -312,12 +311,8 @@ class TrainingSettings:
     """Seed of the weights, the order of the triplets and every random draw."""
 
     def __post_init__(self) -> None:
-        require(
-            0 <= self.activation_checkpointing <= 1,
-            "training.activation_checkpointing",
-            self.activation_checkpointing,
-            "0 to 1",
-        )
+        twice = self.activation_checkpointing
+        require(0 <= twice <= 1, "training.activation_checkpointing", twice, "0 to 1")
         require(0 <= self.mined_share < 1, "training.mined_share", self.mined_share, "0 to below 1")
         require(self.teacher_weight > 0, "training.teacher_weight", self.teacher_weight, "above 0")
         require(set(self.freeze) < set(PARTS), "training.freeze", self.freeze, f"some of {', '.join(PARTS)}, not all")
