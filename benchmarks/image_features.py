@@ -24,6 +24,7 @@ from torch.nn import functional
 from moon2.catalog.fingerprint import catalog_fingerprint
 from moon2.catalog.store import Catalog
 from moon2.encoders.protocol import EncoderAdapter
+from moon2.errors import UserError
 from moon2.evaluate.score import score
 from moon2.experiments.runner import source_commit
 from moon2.model.encoder import Vectors
@@ -111,9 +112,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--teacher", type=Path, metavar="FOLDER")
     options = parser.parse_args(arguments)
-    if options.teacher:
-        write_image_teacher(options.data, options.teacher)
-    evaluation, _ = score(ImageFeatures(), Catalog.open(options.data), model="EfficientNet-Lite0", show_progress=True)
+    try:
+        if options.teacher:
+            write_image_teacher(options.data, options.teacher)
+        catalog = Catalog.open(options.data)
+        evaluation, _ = score(ImageFeatures(), catalog, model="EfficientNet-Lite0", show_progress=True)
+    except UserError as error:
+        raise SystemExit(str(error)) from None
     found = evaluation.recalls["i→mm"]
     print(" ".join(f"R@{k} {recall:.1f}" for k, recall in found.items()))
     if options.out:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from moon2 import Encoder
+from moon2 import Encoder, Interaction, Product, Query
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.catalog.triplets import mined_triplets, training_triplets
 from moon2.files import FolderInUseError, exclusive_lock
@@ -265,6 +265,17 @@ def test_mined_triplets_come_beside_a_log_and_where_there_is_none_all_are_mined(
     products = {"train": list(shop.products("train"))}
     no_log = write_catalog(tmp_path / "no log", products, title="A shop without a log")
     assert prepare_run(recipe, no_log, RunFolder(tmp_path / "other")).stream.triplets == mined_triplets(no_log)
+
+
+def test_where_nothing_can_be_mined_the_log_alone_is_learned_from(
+    small_recipe: Callable[..., Recipe], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    products = [Product("1", "Shirt"), Product("2", "Lamp")]
+    log = [Interaction(Query("q", "a shirt"), ("1",), ("2",))]
+    catalog = write_catalog(tmp_path / "shop", {"train": products}, {"train": log}, title="A shop")
+    stream = prepare_run(small_recipe("training.mined_share=0.5"), catalog, RunFolder(tmp_path / "run")).stream
+    assert stream.triplets == training_triplets(catalog)
+    assert "no query can be mined" in caplog.text
 
 
 def test_two_trainers_do_not_share_a_folder(recipe: Recipe, shop: Catalog, tmp_path: Path) -> None:

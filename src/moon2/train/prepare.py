@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from moon2.model.moon_model import MoonModel
     from moon2.train.stream import TripletStream
     from moon2.train.validation import HeldOut
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -123,7 +126,10 @@ def _mined_beside_the_log(recipe: Recipe, catalog: Catalog) -> list[Triplet]:
     # Where there is no log, all triplets are mined already.
     if not (recipe.training.mined_share and catalog.interactions("train")):
         return []
-    return mined_triplets(catalog, recipe.training.seed)
+    mined = mined_triplets(catalog, recipe.training.seed)
+    if not mined:
+        logger.warning(f"{catalog.folder}: no query can be mined; training.mined_share is left out")
+    return mined
 
 
 def _fingerprint(texts: Iterable[str], triplets: Iterable[Triplet], more: Iterable[str]) -> str:

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class TripletStream(Dataset[TripletExample]):
-    """`length` examples: every triplet once an epoch, each epoch in an order of its own.
+    """`length` examples: every triplet of the log once an epoch, each epoch in an order of its own.
 
     Attributes:
         triplets: those of the log, and after them mined ones, of which each epoch draws some, of each category as many.
