@@ -26,13 +26,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from compare_settings import beside
+
 from moon2.errors import UserError
 from moon2.evaluate.format import markdown_table
 from moon2.experiments.noisy_log import read_noise_labels
 from moon2.experiments.runner import Experiment, run_same_steps
 from moon2.experiments.tables import means_table
-from moon2.experiments.variants import Variant, ablations, name_with_noise, peers
-from moon2.recipe import Recipe, load_recipe
+from moon2.experiments.variants import Variant, name_with_noise
+from moon2.recipe import load_recipe
 from moon2.run_folder import RunFolder
 from moon2.views import DIRECTIONS
 
@@ -102,19 +104,6 @@ def variant_of(mode: str) -> Variant:
     settings += [f"backbone.pooling={pooling or 'tokens'}"]
     load_recipe(None, settings)  # refuses a floor that is none
     return Variant(mode, tuple(settings))
-
-
-def beside(names: Sequence[str], recipe: Recipe) -> list[Variant]:
-    """The peers and ablations of these names.
-
-    Raises:
-        UserError: there is none of such a name.
-    """
-    known = {variant.name: variant for variant in (*ablations(recipe, augmented=False), *peers(recipe))}
-    for name in names:
-        if name not in known:
-            raise UserError(f"--beside: there is no {name!r}; there are {', '.join(map(repr, known))}")
-    return [known[name] for name in names]
 
 
 def weights(run: Path) -> dict[str, list[tuple[float, float]]]:
