@@ -10,9 +10,10 @@ modalities' means.
 `--beside` adds what `moon2 compare` and `moon2 ablate` try, by name. `--noise` repeats each with such shares of false
 purchases.
 
-Prints M·ω and the entropy of W* along the runs, and R@10 and accuracy on the test queries. Runs are kept as `moon2
-compare` keeps them: the same command goes on where it was stopped. OUT/results.json has a row a run, OUT/runs/… the
-whole evaluation of each, OUT/balance.json the weights at each line of its log.
+Prints M·ω and the entropy of W* along the runs, R@10 and accuracy on the test queries, and the first mode less each
+other row, query by query. Runs are kept as `moon2 compare` keeps them: the same command goes on where it was stopped.
+OUT/results.json has a row a run, OUT/runs/… the whole evaluation of each, OUT/balance.json the weights at each line of
+its log.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from compare_settings import beside
 from moon2.errors import UserError
 from moon2.evaluate.format import markdown_table
 from moon2.experiments.noisy_log import read_noise_labels
+from moon2.experiments.paired import paired_table
 from moon2.experiments.runner import Experiment, run_same_steps
 from moon2.experiments.tables import means_table
 from moon2.experiments.variants import Variant, name_with_noise
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for row in rows
     ]
     (options.out / "balance.json").write_text(json.dumps({"command": command, "runs": runs}, ensure_ascii=False))
-    print(f"{weights_table(runs)}\n\n{means_table(rows)}")
+    print(f"{weights_table(runs)}\n\n{means_table(rows)}\n\n{paired_table(options.out, rows, options.modes[0])}")
 
 
 def variant_of(mode: str) -> Variant:

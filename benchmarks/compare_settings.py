@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moon2.errors import UserError
+from moon2.experiments.paired import paired_table
 from moon2.experiments.runner import Experiment, run_same_steps
 from moon2.experiments.tables import differences_table, means_table
 from moon2.experiments.variants import OURS, Variant, ablations, peers
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = run_same_steps(experiment, variants)
     except UserError as error:
         raise SystemExit(str(error)) from None
-    print(f"{means_table(rows)}\n\n{differences_table(rows)}")
+    print(f"{means_table(rows)}\n\n{differences_table(rows)}\n\n{paired_table(options.out, rows)}")
 
 
 def beside(names: Sequence[str], recipe: Recipe) -> list[Variant]:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from moon2.catalog.store import Catalog
 from moon2.evaluate.format import comparison_text, to_text
-from moon2.evaluate.per_query import QueryScores, compare_query_scores, read_query_scores, write_query_scores
+from moon2.evaluate.per_query import (
+    QueryScores,
+    compare_query_scores,
+    query_scores_beside,
+    read_query_scores,
+    write_query_scores,
+)
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.test_set import EvaluationError, read_test_set, require_attributes
 from moon2.run_folder import RunFolder, find_model_folder
@@ -157,7 +163,7 @@ def _finish(
     """Writes the figures, and compares them."""
     file.parent.mkdir(parents=True, exist_ok=True)
     evaluation.write(file)
-    write_query_scores(_query_scores_beside(file), per_query, evaluation.fingerprint)
+    write_query_scores(query_scores_beside(file), per_query, evaluation.fingerprint)
     if others is None:
         return EvaluatedModel(evaluation)
     return EvaluatedModel(evaluation, comparison_text(compare_query_scores(per_query, others), str(against)))
@@ -185,12 +191,8 @@ def _evaluation_file(model: str, limit: int | None) -> Path:
     return Path("evaluations") / f"{model.replace('/', '--')}{ending}.json"
 
 
-def _query_scores_beside(evaluation: Path) -> Path:
-    return evaluation.with_name(f"{evaluation.stem}-queries.parquet")
-
-
 def _query_scores_file(model: str, limit: int | None) -> Path:
     """Where an evaluated model's query scores are, by its name or by one of the two files of its evaluation."""
     if model.endswith(".parquet"):
         return Path(model)
-    return _query_scores_beside(Path(model) if model.endswith(".json") else _evaluation_file(model, limit))
+    return query_scores_beside(Path(model) if model.endswith(".json") else _evaluation_file(model, limit))

@@ -103,6 +103,11 @@ def graded_measures(ranks: Ranks, places: GradedPlaces | None) -> dict[str, np.n
     return dict(zip(GRADED, (ndcg, reciprocal, alone), strict=True))
 
 
+def query_scores_beside(evaluation: Path) -> Path:
+    """Where the query scores of an evaluation stand, by its own file."""
+    return evaluation.with_name(f"{evaluation.stem}-queries.parquet")
+
+
 def write_query_scores(path: Path, scores: Mapping[str, QueryScores], fingerprint: str) -> None:
     """Writes one row a direction (or task) and query.
 

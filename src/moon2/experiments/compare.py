@@ -12,6 +12,7 @@ from typing import Literal
 
 from moon2.catalog.store import Catalog
 from moon2.experiments.noisy_log import read_noise_labels
+from moon2.experiments.paired import paired_table
 from moon2.experiments.runner import Experiment, ExperimentError, run_same_budget, run_same_steps
 from moon2.experiments.tables import (
     differences_table,
@@ -70,7 +71,7 @@ def compare(
     rows = run_same_steps(experiment, variants)
     training = recipe.training
     parts = [f"# Same triplets: {training.steps} steps of {training.batch_size}", "", means_table(rows), ""]
-    parts += [verdict(rows), "", differences_table(rows), "", words_table(rows), ""]
+    parts += [verdict(rows), "", differences_table(rows), "", paired_table(out, rows), "", words_table(rows), ""]
     wanted = len(variants) * len(seeds)
     done = len(rows)
     for budget in budgets if any(row["variant"] == OURS for row in rows) else ():
@@ -131,7 +132,8 @@ def ablate(
     rows = run_same_steps(experiment, variants)
     training = recipe.training
     head = f"# Ablations after {training.steps} steps of {training.batch_size} triplets"
-    parts = [head, "", means_table(rows), "", verdict(rows), "", differences_table(rows), "", words_table(rows), ""]
+    parts = [head, "", means_table(rows), "", verdict(rows), "", differences_table(rows), ""]
+    parts += [paired_table(out, rows), "", words_table(rows), ""]
     return _write(experiment, "ablate.md", [*parts, published_table(variants)], len(variants) * len(seeds) - len(rows))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
@@ -77,23 +77,28 @@ def means_table(rows: Sequence[Row]) -> str:
 
 
 def differences_table(rows: Sequence[Row], base: str = OURS) -> str:
-    """Markdown: the variant `base` less each other one, seed by seed, as mean ± standard deviation; "" if none.
+    """Markdown: the variant `base` less each other one, seed by seed, as mean ± standard deviation; "" if none."""
+    lines = []
+    for name, ours, theirs in opponents(rows, base):
+        own, other = _columns(ours), _columns(theirs)
+        cells = [_difference(own.get(column, {}), other.get(column, {})) for column in COLUMNS]
+        lines.append((name, str(len(ours)), *cells))
+    return markdown_table((f"{base} less …", "seeds", *COLUMNS), lines) if lines else ""
+
+
+def opponents(rows: Sequence[Row], base: str) -> Iterator[tuple[str, dict[int, Row], dict[int, Row]]]:
+    """Each other variant, with the runs of `base` and its own by the seeds that both have.
 
     What learned from a log with a chosen share of noise is set against `base` on that same log, and that in turn
     against `base` on the log as it is.
     """
     groups = by_variant(rows)
-    lines = []
-    for name, seeds in groups.items():
-        same_log = name_with_noise(base, _noise(seeds))
-        against = groups.get(base if name == same_log else same_log, {})
-        shared = against.keys() & seeds.keys()
-        if name == base or not shared:
-            continue
-        ours, theirs = _columns(against), _columns(seeds)
-        cells = [_difference(ours.get(column, {}), theirs.get(column, {})) for column in COLUMNS]
-        lines.append((name, str(len(shared)), *cells))
-    return markdown_table((f"{base} less …", "seeds", *COLUMNS), lines) if lines else ""
+    for name, theirs in groups.items():
+        same_log = name_with_noise(base, _noise(theirs))
+        ours = groups.get(base if name == same_log else same_log, {})
+        seeds = sorted(ours.keys() & theirs.keys())
+        if name != base and seeds:
+            yield name, {seed: ours[seed] for seed in seeds}, {seed: theirs[seed] for seed in seeds}
 
 
 def words_table(rows: Sequence[Row]) -> str:
