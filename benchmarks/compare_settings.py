@@ -16,6 +16,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from moon2.errors import UserError
@@ -40,13 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--at_once", type=int, default=1, help="runs side by side, with one core each")
     options = parser.parse_args(arguments)
     command = shlex.join(["python", "benchmarks/compare_settings.py", *(arguments or sys.argv[1:])])
-    steps = (options.steps, options.warmup_steps)
+    steps = (f"training.steps={options.steps}", f"training.warmup_steps={options.warmup_steps}")
     try:
-        recipe = load_recipe(
-            options.config,
-            [f"training.steps={steps[0]}", f"training.warmup_steps={steps[1]}", "training.evaluate_every=0"],
-        )
-        variants = [Variant(OURS), *beside(options.beside, recipe), *map(tried, options.tried)]
+        recipe = load_recipe(options.config, [*steps, "training.evaluate_every=0"])
+        given = [tried(text, Variant(OURS)) for text in options.tried]
+        for variant in given:
+            load_recipe(options.config, [*steps, *variant.settings])  # refuses what is mistaken
+        variants = [Variant(OURS), *beside(options.beside, recipe), *given]
         experiment = Experiment(options.out, options.data, recipe, options.seeds, options.at_once, command=command)
         rows = run_same_steps(experiment, variants)
     except UserError as error:
@@ -67,16 +68,16 @@ def beside(names: Sequence[str], recipe: Recipe) -> list[Variant]:
     return [known[name] for name in names]
 
 
-def tried(text: str) -> Variant:
-    """The settings of "NAME: SETTING SETTING …".
+def tried(text: str, base: Variant) -> Variant:
+    """The variant of "NAME: SETTING SETTING …", by these settings over those of `base`.
 
     Raises:
-        UserError: a setting is none of the recipe's, or has a wrong value.
+        UserError: it has no name.
     """
-    name, _, settings = text.partition(":")
-    variant = Variant(name, tuple(shlex.split(settings)))
-    load_recipe(None, variant.settings)  # refuses what is mistaken
-    return variant
+    name, colon, settings = text.partition(":")
+    if not colon or not name.strip():
+        raise UserError(f"--try {text!r}: put a name before the settings, as in 'one active expert: experts.active=1'")
+    return replace(base, name=name, settings=(*base.settings, *shlex.split(settings)))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from compare_settings import tried
 from fashion_log import import_fashion
 from image_features import write_image_teacher
 from lexical_search import minilm_folder
@@ -49,14 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", default="recipes/tiny.yaml")
     parser.add_argument("--try", dest="tried", action="append", default=[], metavar='"NAME: SETTINGS"')
     options = parser.parse_args(arguments)
-    data, words, photos = (options.out / name for name in ("data", "words", "photos"))
+    of = ["held-out"] * options.hold_out + ["no-log"] * options.without_log
+    shop = options.out / "-".join([f"{options.rows}-rows", *of])
+    data, words, photos = (shop / name for name in ("data", "words", "photos"))
     try:
         if not data.exists():
             import_fashion(options.fashion, data, options.hold_out, options.rows, with_log=not options.without_log)
         embed_catalog.embed(minilm_folder(), data=data, out=words, views=("t",))
         write_image_teacher(data, photos)
         warmup = f"training.warmup_steps={min(50, options.steps // 5)}"
-        recipe = load_recipe(options.config, [f"training.steps={options.steps}", "training.evaluate_every=0", warmup])
+        common = (f"training.steps={options.steps}", "training.evaluate_every=0", warmup)
+        recipe = load_recipe(options.config, common)
         ours, towers = peers(recipe)[:2]
         teachers = {"WORDS": [words], "PHOTOS": [photos], "BOTH": [words, photos]}
         given = {
@@ -71,10 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for what, teacher in (("words", "WORDS"), ("words and photos", "BOTH"))
             ]
         for each in options.tried:
-            name, _, settings = each.partition(":")
-            base = towers if name.startswith("two towers") else ours
-            more = tuple(given.get(setting, setting) for setting in shlex.split(settings))
-            variants.append(replace(base, name=name, settings=(*base.settings, *more)))
+            variant = tried(each, towers if each.startswith("two towers") else ours)
+            settings = tuple(given.get(setting, setting) for setting in variant.settings)
+            load_recipe(options.config, [*common, *settings])  # refuses what is mistaken
+            variants.append(replace(variant, settings=settings))
         command = shlex.join(["python", "benchmarks/small_shop.py", *(arguments or sys.argv[1:])])
         experiment = Experiment(options.out, data, recipe, options.seeds, options.at_once, command=command)
         rows = run_same_steps(experiment, variants)

@@ -49,6 +49,7 @@ def test_settings_are_trained_and_compared_with_the_recipe(
     ("option", "mistake", "named"),
     [
         ("--beside", "without everything", "there is no 'without everything'"),
+        ("--try", "experts.count=3", "put a name before the settings"),
         ("--try", "more: experts.number=3", "experts.number"),
         ("--try", "none kept: augmentations.keep_original=2", r"augmentations\.keep_original"),
     ],

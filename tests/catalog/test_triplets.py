@@ -9,7 +9,7 @@ import pytest
 from moon2 import Interaction, Product, Query
 from moon2.catalog.mining import mine
 from moon2.catalog.store import CatalogError, write_catalog
-from moon2.catalog.triplets import Triplet, training_triplets, triplets_from_log
+from moon2.catalog.triplets import Triplet, mined_beside, mined_triplets, training_triplets, triplets_from_log
 
 
 def test_each_positive_is_a_triplet() -> None:
@@ -51,6 +51,26 @@ def test_training_takes_the_log_where_there_is_one(tmp_path: Path) -> None:
     log = [Interaction(Query("q", "a shirt"), ("1",), ("2",))]
     logged = write_catalog(tmp_path / "logged", {"train": products}, {"train": log}, title="A shop")
     assert training_triplets(logged) == triplets_from_log(log)
+
+
+def test_what_is_mined_beside_a_log_knows_what_the_log_does(tmp_path: Path) -> None:
+    names = ("Navy linen shirt", "Navy wool shirt", "Red linen skirt", "Red wool skirt", "Polo")
+    products = [
+        Product(str(number), name, category=("Clothing", name.split()[-1]), attributes={"colour": name.split()[0]})
+        for number, name in enumerate(names)
+    ]
+    shop = write_catalog(tmp_path / "shop", {"train": products}, title="A shop")
+    asked = mined_triplets(shop)
+    query = next(triplet.query for triplet in asked if "navy" in triplet.query.text.casefold())
+    others = [t for t in asked if t.query.text.casefold() != query.text.casefold()]
+    assert others
+    logged = triplets_from_log([Interaction(Query("q", query.text.upper() + "!"), ("4",), ("0",))])
+    beside = {triplet.query.id: triplet for triplet in mined_beside(shop, logged, [])}
+    before = next(triplet for triplet in asked if triplet.query == query)
+    assert beside[query.id].known_positive_ids == before.known_positive_ids | {"4"}
+    assert "4" not in beside[query.id].negative_ids
+    assert [beside[triplet.query.id] for triplet in others] == others
+    assert mined_beside(shop, logged, [Query("held", query.text)]) == others
 
 
 def test_a_shop_of_which_nothing_can_be_said_cannot_be_trained_on(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from moon2 import Interaction, Product, Query
 from moon2.catalog.generated_shop.generate import write_shop
 from moon2.catalog.schema import CatalogError
-from moon2.catalog.store import Catalog
+from moon2.catalog.store import Catalog, write_catalog
 from moon2.experiments.noisy_log import read_noise_labels, write_noisy_catalog
 
 
@@ -51,6 +52,14 @@ def test_everything_else_is_the_same_catalog(shop: Catalog, tmp_path: Path) -> N
     source = write_noisy_catalog(shop, tmp_path / "again", 0.3)
     assert source.interactions("train") == noisy.interactions("train"), "the same seed draws the same"
     assert shop.interactions("train") != noisy.interactions("train"), "the source stays as it was"
+
+
+def test_a_query_that_was_shown_every_product_has_no_false_purchase(tmp_path: Path) -> None:
+    products = [Product(id, f"shirt {id}") for id in "abc"]
+    log = [Interaction(Query("q", "shirt"), ("a",), ("b", "c"))]
+    shop = write_catalog(tmp_path / "shop", {"train": products}, {"train": log}, title="Shop")
+    with pytest.raises(CatalogError, match="query 'q' was shown every product"):
+        write_noisy_catalog(shop, tmp_path / "noisy", 0.9)
 
 
 def test_a_wrong_share_or_table_is_an_error(shop: Catalog, tmp_path: Path) -> None:

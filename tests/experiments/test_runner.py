@@ -191,6 +191,13 @@ def test_a_folder_with_another_experiment_is_refused(
         run_same_steps(replace(experiment, recipe=small_recipe("training.steps=3")), [DENSE])
     with pytest.raises(ExperimentError, match=f"holds runs on {experiment.data}, not {tmp_path}; give another --out"):
         run_same_steps(replace(experiment, data=tmp_path), [DENSE])
+    again = tmp_path / "again"
+    shutil.copytree(experiment.folder, again)
+    (again / "results.json").write_text(json.dumps({**results(again), "catalog": "of yesterday"}))
+    with pytest.raises(ExperimentError, match="was changed since the runs in"):
+        run_same_steps(replace(experiment, folder=again), [DENSE])
+    with pytest.raises(ExperimentError, match="two runs would be called dense-2-0; give each variant its own name"):
+        run_same_steps(experiment, [DENSE, Variant("Dense!")])
     for variant in (Variant("dense", ("experts.count=2",)), replace(DENSE, trainer="moon2.train.train:train")):
         with pytest.raises(ExperimentError, match="dense-2-0 was run with other settings or on another log"):
             run_same_steps(experiment, [variant])

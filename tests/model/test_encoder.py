@@ -16,6 +16,7 @@ from support.some_items import records
 
 from moon2 import Encoder, Product, Query
 from moon2.model.encoder_folder import EncoderError
+from moon2.model.items import Item
 
 
 @pytest.fixture
@@ -210,6 +211,8 @@ def test_a_view_that_an_item_lacks_is_an_error(encoder: Encoder, products: list[
         encoder.encode(products, view="i")
     with pytest.raises(EncoderError, match="item 1: it has no text, and view 't' was asked for"):
         encoder.encode(products, view="t")
+    with pytest.raises(EncoderError, match="item 0: it has no image, and view 'i' was asked for"):
+        encoder.encode(Item("red shoes"), view="i")
     with pytest.raises(EncoderError, match="view is 'text'; it must be one of t, i, mm"):
         encoder.encode(products, view="text")
 

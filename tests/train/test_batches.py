@@ -199,6 +199,14 @@ def test_a_triplet_that_cannot_be_read_is_set_aside(
     caplog.clear()
     assert [stream[index] for index in range(4, 8)] and "worded" not in caplog.text  # warned once
 
+    # A row of the log that shows nothing, and a product without what `input.fields` asks for, end no run either.
+    shown = Triplet(Query("q-shown", product_id="good"), "worded", (), frozenset({"worded"}))
+    assert TripletStream([shown], catalog, processor, *PLAIN, length=1, seed=0)[0].is_empty
+    assert "query 'q-shown': has neither text nor an image" in caplog.text
+    of_brands = new_encoder("input.fields=[brand]").processor
+    assert TripletStream(triplets[:1], catalog, of_brands, *PLAIN, length=1, seed=0)[0].is_empty
+    assert "product 'good': has neither text (brand) nor an image" in caplog.text
+
     nothing = TripletStream(triplets[1:3], catalog, processor, *PLAIN, length=4, seed=0)
     with pytest.raises(CatalogError, match="not one triplet of a whole batch"):
         TripletBatches(nothing, 2, layout)[0]

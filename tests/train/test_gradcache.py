@@ -11,6 +11,7 @@ from support.mixed_batch import Gradients, assert_same, encoder_for_gradients, g
 
 from moon2 import Encoder
 from moon2.model.experts import ModalityExperts
+from moon2.model.items import Item
 from moon2.train.batches import ChunkLayout
 
 
@@ -32,6 +33,11 @@ def test_chunks_give_the_gradients_of_one_pass(encoder: Encoder, tokens: int) ->
     sizes = chunk_sizes(encoder, tokens)
     assert len(sizes) == {200: 3, 75: 7, 1: 19}[tokens] and sum(sizes) == 22  # empty items join another
     assert_same(gradients(encoder, mixed_triplets()), gradients(encoder, mixed_triplets(), chunk_tokens=tokens))
+
+
+def test_what_could_not_be_read_joins_the_chunk_before(encoder: Encoder) -> None:
+    items = [Item("red"), Item("navy shirt with a collar and long sleeves"), Item()]
+    assert [len(chunk.has_text) for chunk in ChunkLayout(encoder.processor, tokens=2).chunks(items)] == [1, 2]
 
 
 def test_a_teacher_of_words_and_one_of_images_teach_in_chunks_what_they_do_at_once(encoder: Encoder) -> None:

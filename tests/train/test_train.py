@@ -19,6 +19,7 @@ from moon2 import Encoder, Interaction, Product, Query
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.catalog.triplets import mined_triplets, training_triplets
 from moon2.files import FolderInUseError, exclusive_lock
+from moon2.model.reference import REFERENCE
 from moon2.recipe import Recipe, RecipeError, load_recipe
 from moon2.run_folder import RunFolder
 from moon2.train import validation
@@ -76,6 +77,7 @@ def test_a_run_leaves_what_it_promises(finished: Path, recipe: Recipe) -> None:
     assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
     assert list((finished / "tensorboard").rglob("events*"))
     assert "Trained for 6 steps of 4 triplets" in (finished / "model" / "README.md").read_text()
+    assert (finished / "model" / REFERENCE).is_file()
 
 
 def test_resumed_from_a_checkpoint_cut_short_it_is_the_same_run(

@@ -50,6 +50,19 @@ def test_the_same_words_under_another_id_are_held_out_too():
     assert all(len(interaction.positive_ids) == 2 for interaction in held.interactions)  # all that is known to answer
 
 
+def test_one_query_in_two_spellings_is_held_out_as_one() -> None:
+    spelt = [
+        Triplet(Query(f"{name}{number}", f"words {number}{end}"), f"{name}{number}", (), frozenset({f"{name}{number}"}))
+        for number in range(50)
+        for name, end in (("a", ""), ("b", " !"))
+    ]
+    held = hold_out(spelt, [], queries=5, seed=0)
+    numbers = {interaction.query.id[1:] for interaction in held.interactions}
+    assert len(numbers) == 5 and len(held.training) == 90
+    assert numbers.isdisjoint(triplet.query.id[1:] for triplet in held.training)
+    assert all(set(it.positive_ids) == {f"a{it.query.id[1:]}", f"b{it.query.id[1:]}"} for it in held.interactions)
+
+
 def test_few_held_out_queries_are_cautioned_against(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "moon2"):
         hold_out(log(1000), [], queries=100, seed=0).announce()

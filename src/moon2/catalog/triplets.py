@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from moon2.catalog.groups import group_pairs
 from moon2.catalog.mining import mine
 from moon2.catalog.schema import CatalogError
 from moon2.catalog.store import Catalog
@@ -61,6 +62,32 @@ def mined_triplets(catalog: Catalog, seed: int = 0) -> list[Triplet]:
     return [Triplet(*query) for query in mine(catalog, seed)]
 
 
+def mined_beside(
+    catalog: Catalog, logged: Sequence[Triplet], held_out: Iterable[Query], seed: int = 0
+) -> list[Triplet]:
+    """What is mined beside a log, with what the log knows: all positives of the same words, and no held-out words.
+
+    Args:
+        catalog: has the log.
+        logged: all triplets of the log.
+        held_out: queries that nothing may be learned of.
+        seed: the same seed mines the same.
+    """
+    known: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+    for triplet in logged:
+        for key in same_query_keys(triplet.query):
+            known[key].update(triplet.known_positive_ids)
+    left_out = {key for query in held_out for key in same_query_keys(query)}
+    triplets = []
+    for triplet in mined_triplets(catalog, seed):
+        keys = same_query_keys(triplet.query)
+        if left_out.isdisjoint(keys):
+            positives = triplet.known_positive_ids.union(*(known.get(key, ()) for key in keys))
+            negatives = tuple(id for id in triplet.negative_ids if id not in positives)
+            triplets.append(replace(triplet, negative_ids=negatives, known_positive_ids=positives))
+    return triplets
+
+
 def triplets_from_log(interactions: Iterable[Interaction]) -> list[Triplet]:
     """One triplet for each positive of each interaction, in the order of the log.
 
@@ -83,6 +110,13 @@ def triplets_from_log(interactions: Iterable[Interaction]) -> list[Triplet]:
         known_positives = frozenset(known)
         triplets += [Triplet(query, positive, negatives, known_positives) for positive in interaction.positive_ids]
     return triplets
+
+
+def same_queries(queries: Sequence[Query]) -> list[int]:
+    """Of each query the number of the first that asks the same; see `same_query_keys`."""
+    first: dict[tuple[str, ...], int] = {}
+    pairs = [(first.setdefault(key, n), n) for n, query in enumerate(queries) for key in same_query_keys(query)]
+    return group_pairs(len(queries), pairs)
 
 
 def same_query_keys(query: Query) -> list[tuple[str, ...]]:

@@ -57,15 +57,13 @@ def write_noisy_catalog(
         seed: the same seed draws the same rows and products.
 
     Raises:
-        CatalogError: the source has no training log, or the share is out of range.
+        CatalogError: the source has no training log, a row leaves no other product to draw, or the share is out of
+            range.
     """
     target = Path(folder)
     if not 0 <= share < 1:
         raise CatalogError(f"log noise is {share}; it must be 0 or more and below 1")
-    log = source.folder / "interactions" / "train.parquet"
-    if not log.is_file():
-        raise CatalogError(f"{source.folder}: has no training log, so no noise can be added; import a log")
-    table = pq.read_table(log).cast(INTERACTIONS)
+    table = pq.read_table(training_log(source)).cast(INTERACTIONS)
     random = np.random.default_rng((seed, round(1000 * share)))
     is_false = np.array([id in known for id in table["query_id"].to_pylist()], dtype=bool)
     true, false = np.flatnonzero(~is_false), random.permutation(np.flatnonzero(is_false))
@@ -75,7 +73,11 @@ def write_noisy_catalog(
     ids = source.ids("train")
     positives, negatives = (table[name].to_pylist() for name in ("positive_ids", "negative_ids"))
     for row in changed.tolist():
-        positives[row] = [_other_than({*positives[row], *negatives[row]}, ids, random)]
+        shown = {*positives[row], *negatives[row]}
+        if shown.issuperset(ids):
+            id = table["query_id"][row].as_py()
+            raise CatalogError(f"{source.folder}: query {id!r} was shown every product, so it has no false purchase")
+        positives[row] = [_other_than(shown, ids, random)]
     column = INTERACTIONS.field("positive_ids")
     table = table.set_column(INTERACTIONS.get_field_index(column.name), column, pa.array(positives, column.type))
     rows = np.sort(np.concatenate([true, false]))
@@ -86,6 +88,18 @@ def write_noisy_catalog(
     pq.write_table(table.take(pa.array(rows)), fresh / "interactions" / "train.parquet")
     replace_folder(fresh, target)
     return Catalog.open(target)
+
+
+def training_log(source: Catalog) -> Path:
+    """The file of a catalog's training log.
+
+    Raises:
+        CatalogError: it has none.
+    """
+    log = source.folder / "interactions" / "train.parquet"
+    if not log.is_file():
+        raise CatalogError(f"{source.folder}: has no training log, so no noise can be added; import a log")
+    return log
 
 
 def _other_than(excluded: Collection[str], ids: Sequence[str], random: np.random.Generator) -> str:

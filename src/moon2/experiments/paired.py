@@ -31,10 +31,13 @@ def paired_table(folder: Path, rows: Sequence[Row], base: str = OURS) -> str:
         rows: of its runs.
         base: the variant that the others are compared with.
     """
-    found = {
-        name: (len(ours), _compared([(_scores(folder, ours[seed]), _scores(folder, theirs[seed])) for seed in ours]))
-        for name, ours, theirs in opponents(rows, base)
-    }
+    found = {}
+    for name, ours, theirs in opponents(rows, base):
+        files = [(_file(folder, ours[seed]), _file(folder, theirs[seed])) for seed in ours]
+        # Rows stay where somebody took a run's folder away.
+        pairs = [(_scores(one), _scores(other)) for one, other in files if one.exists() and other.exists()]
+        if pairs:
+            found[name] = len(pairs), _compared(pairs)
     columns = dict.fromkeys(column for _, comparisons in found.values() for column in comparisons)
     lines = [
         (name, str(seeds), *(_cell(comparisons.get(column)) for column in columns))
@@ -43,8 +46,12 @@ def paired_table(folder: Path, rows: Sequence[Row], base: str = OURS) -> str:
     return markdown_table((f"{base} less …, query by query", "seeds", *columns), lines) if lines else ""
 
 
-def _scores(folder: Path, row: Row) -> dict[str, QueryScores]:
-    return read_query_scores(query_scores_beside(RunFolder(folder / "runs" / row["run"]).evaluation))[0]
+def _file(folder: Path, row: Row) -> Path:
+    return query_scores_beside(RunFolder(folder / "runs" / row["run"]).evaluation)
+
+
+def _scores(file: Path) -> dict[str, QueryScores]:
+    return read_query_scores(file)[0]
 
 
 def _compared(pairs: Sequence[tuple[Mapping[str, QueryScores], Mapping[str, QueryScores]]]) -> dict[str, Comparison]:

@@ -21,15 +21,16 @@ from pathlib import Path
 from statistics import StatisticsError, mean, median
 from typing import Any, Literal
 
+from moon2.catalog.fingerprint import catalog_fingerprint
 from moon2.catalog.store import Catalog
 from moon2.errors import UserError
 from moon2.evaluate.result import Evaluation
-from moon2.experiments.noisy_log import write_noisy_catalog
+from moon2.experiments.noisy_log import training_log, write_noisy_catalog
 from moon2.experiments.processes import Processes
 from moon2.experiments.variants import OURS, SAME_BUDGET, Variant
 from moon2.files import exclusive_lock, write_text_atomic
 from moon2.progress import progress_bar
-from moon2.recipe import Recipe
+from moon2.recipe import Recipe, load_recipe
 from moon2.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -131,8 +132,12 @@ def source_commit() -> str:
 
 def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
     """The rows of the jobs, in their order; those that the folder has are not run again, a failure is logged."""
+    names = [job.name for job in jobs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ExperimentError(f"two runs would be called {twice[0]}; give each variant its own name, each seed once")
     with exclusive_lock(experiment.folder, "experiment"):
         rows = {row["run"]: row for row in _known_rows(experiment)}
+        catalog = catalog_fingerprint(Catalog.open(experiment.data))
         for job in jobs:
             known = rows.get(job.name)
             wanted = (job.variant.trainer, list(job.variant.settings), _log_hash(experiment, job))
@@ -155,7 +160,7 @@ def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
                     return
                 with lock:
                     rows[job.name] = row
-                    _write_rows(experiment, list(rows.values()))
+                    _write_rows(experiment, catalog, list(rows.values()))
                 recall = mean(by_k["10"] for by_k in row["recall"].values())
                 logger.info("%s, seed %d, %d steps: mean R@10 %.1f", job.variant.name, job.seed, job.steps, recall)
                 bar.update()
@@ -182,7 +187,8 @@ def _train_and_score(experiment: Experiment, job: Job, processes: Processes) -> 
     evaluation = Evaluation.read(run.evaluation)
     history = run.read_history()
     speed = median(line["triplets_per_second"] for line in history if "triplets_per_second" in line)
-    triplets = job.steps * experiment.recipe.training.batch_size
+    trained = load_recipe(run.recipe).training  # a variant may have steps and batches of its own
+    triplets = trained.steps * trained.batch_size
     return {
         "run": job.name,
         "variant": job.variant.name,
@@ -191,9 +197,9 @@ def _train_and_score(experiment: Experiment, job: Job, processes: Processes) -> 
         "log_noise": job.variant.log_noise,
         "log": _log_hash(experiment, job),
         "seed": job.seed,
-        "steps": job.steps,
+        "steps": trained.steps,
         "triplets": triplets,
-        "tokens": round(job.steps * mean(line["tokens"] for line in history if "tokens" in line)),
+        "tokens": round(trained.steps * mean(line["tokens"] for line in history if "tokens" in line)),
         "seconds": round(triplets / speed, 1),
         "at_once": experiment.at_once,
         "parameters": _parameters(run.model),
@@ -213,7 +219,7 @@ def _log_hash(experiment: Experiment, job: Job) -> str:
     """What tells one training log from another: "" for the catalog's own, else a hash of what it is made from."""
     if job.variant.log_noise is None:
         return ""
-    digest = hashlib.sha256((experiment.data / "interactions" / "train.parquet").read_bytes())
+    digest = hashlib.sha256(training_log(Catalog.open(experiment.data)).read_bytes())
     digest.update(repr((job.variant.log_noise, sorted(experiment.known_noise))).encode())
     return digest.hexdigest()[:12]
 
@@ -264,12 +270,15 @@ def _known_rows(experiment: Experiment) -> list[Row]:
     content = json.loads(results.read_text(encoding="utf-8"))
     if content["data"] != str(experiment.data):
         raise ExperimentError(f"{results}: holds runs on {content['data']}, not {experiment.data}; give another --out")
+    if content["catalog"] != catalog_fingerprint(Catalog.open(experiment.data)):
+        raise ExperimentError(f"{experiment.data}: was changed since the runs in {results}; give another --out")
     return list(content["runs"])
 
 
-def _write_rows(experiment: Experiment, rows: Sequence[Row]) -> None:
+def _write_rows(experiment: Experiment, catalog: str, rows: Sequence[Row]) -> None:
     content = {
         "data": str(experiment.data),
+        "catalog": catalog,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "runs": list(rows),
     }

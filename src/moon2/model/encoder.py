@@ -256,7 +256,7 @@ class Encoder:
             [n, dimension] float32 of unit length, in the order of `items`.
 
         Raises:
-            EncoderError: an item cannot be embedded; names the first, and why. Or `dimension` is not 1 to D.
+            EncoderError: an item cannot be embedded; names one, and why. Or `dimension` is not 1 to D.
         """
         wanted: View = "mm" if view is None else view
         return self._encode(items, (wanted,), dimension, batch_size, show_progress, skip_bad)[wanted]
@@ -320,8 +320,8 @@ class Encoder:
         length = self.dimension if dimension is None else self._known_length(dimension)
         vectors = {view: np.full((len(sources), length), np.nan, dtype=np.float32) for view in views}
         problems: list[str] = []
-        # Long items together: a batch is padded to its longest. Images are opened batch by batch, so memory does not
-        # grow with the number of items.
+        # Items of similar length together. Images are opened batch by batch, so memory does not grow with the number of
+        # items.
         order = sorted(range(len(sources)), key=lambda index: item_length(sources[index], self.processor.settings))
         with torch.inference_mode(), progress_bar(total=len(sources), unit="items", disable=not show_progress) as bar:
             for start in range(0, len(order), batch_size):

@@ -96,23 +96,23 @@ class Processor:
             ItemError: it is of another type, or there is nothing in it to embed.
             ImageError: an image cannot be read.
         """
+        has_text, limit = set(views) != {"i"}, 0 if set(views) == {"t"} else self.settings.max_images
         if isinstance(source, Item):
             require_whole_characters(source.text, "item")
-            return source
+            return Item(source.text if has_text else "", source.images[:limit], source.added_text if has_text else "")
         text, images, where = text_and_images(source)
         if isinstance(source, Product):
             text = self.product_text(source)
         if not text.strip() and not images:
             fields = f" ({', '.join(self.settings.fields)})" if isinstance(source, Product) else ""
             raise ItemError(f"{where}: has neither text{fields} nor an image to embed")
-        limit = 0 if set(views) == {"t"} else self.settings.max_images
         read_at = read_at or self.reading_size
         opened = [
             opener(image, f"{where}: image {number}", read_at) for number, image in enumerate(images[:limit], start=1)
         ]
         if transform_image is not None:
             opened = [transform_image(image) for image in opened]
-        return Item("" if set(views) == {"i"} else text.strip(), opened)
+        return Item(text.strip() if has_text else "", opened)
 
     def read(self, items: Sequence[Item], *, images: bool = True) -> list[ReadItem]:
         """Text to tokens and images to tensors; an image that comes twice is computed once.

@@ -158,7 +158,8 @@ class ChunkLayout:
         start, filled = 0, 0
         for number, item in enumerate(items):
             size = self.processor.tokens(item, joint=self.joint, text=self.text)
-            if self.tokens is not None and filled and filled + size > self.tokens:
+            # What has no tokens, such as a triplet that could not be read, makes no chunk of its own.
+            if self.tokens is not None and size and filled and filled + size > self.tokens:
                 yield start, number
                 start, filled = number, 0
             filled += size

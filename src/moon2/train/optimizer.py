@@ -55,7 +55,7 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
 
 
 def learning_rate_at(step: int, settings: TrainingSettings) -> float:
-    """The learning rate of a step counted from 0: a linear warm-up from 0, then a cosine to 0 at the last step."""
+    """The learning rate of a step counted from 0: a linear warm-up from 0, then a cosine to 0 after the last."""
     if step < settings.warmup_steps:
         return settings.learning_rate * step / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from moon2.catalog.store import Catalog
-from moon2.catalog.triplets import Triplet, mined_triplets, training_triplets
+from moon2.catalog.triplets import Triplet, mined_beside, training_triplets
 from moon2.recipe import Recipe
 from moon2.run_folder import RunFolder
 from moon2.train.texts import tokenizer_texts, warn_about_texts
@@ -64,18 +64,12 @@ def prepare_run(
     from moon2.train.start import complete_recipe, fingerprint, new_encoder
     from moon2.train.stream import TripletStream
     from moon2.train.teacher import open_teacher
-    from moon2.train.validation import hold_out
 
     network = network or MoonModel
     recipe = complete_recipe(recipe, network)
     settings = recipe.training
     require_augmentations(catalog, recipe.augmentations)
-    triplets = training_triplets(catalog, settings.seed)
-    held_out = None
-    if settings.evaluate_every:
-        held_out = hold_out(triplets, catalog.ids("train"), settings.validation_queries, settings.seed)
-        triplets = held_out.training
-    mined = _mined_beside_the_log(recipe, catalog)
+    triplets, mined, held_out = _triplets(recipe, catalog)
     asked = [*triplets, *mined]
     teacher = open_teacher(settings.teacher, catalog, asked)
     texts = [*tokenizer_texts(catalog, asked, recipe.input)]
@@ -113,8 +107,8 @@ def untrained_encoder(recipe: Recipe, catalog: Catalog) -> Encoder:
     from moon2.train.start import complete_recipe, new_encoder
 
     recipe = complete_recipe(recipe, MoonModel)
-    triplets = [*training_triplets(catalog, recipe.training.seed), *_mined_beside_the_log(recipe, catalog)]
-    return new_encoder(recipe, tokenizer_texts(catalog, triplets, recipe.input), MoonModel)
+    triplets, mined, _ = _triplets(recipe, catalog)
+    return new_encoder(recipe, tokenizer_texts(catalog, [*triplets, *mined], recipe.input), MoonModel)
 
 
 def is_first_process() -> bool:
@@ -122,14 +116,24 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _mined_beside_the_log(recipe: Recipe, catalog: Catalog) -> list[Triplet]:
+def _triplets(recipe: Recipe, catalog: Catalog) -> tuple[list[Triplet], list[Triplet], HeldOut | None]:
+    """What is learned from, mined triplets beside a log apart; and what is held out, None where nothing is to be."""
+    from moon2.train.validation import hold_out
+
+    settings = recipe.training
+    logged = training_triplets(catalog, settings.seed)
+    held_out = None
+    if settings.evaluate_every:
+        held_out = hold_out(logged, catalog.ids("train"), settings.validation_queries, settings.seed)
+    mined: list[Triplet] = []
     # Where there is no log, all triplets are mined already.
-    if not (recipe.training.mined_share and catalog.interactions("train")):
-        return []
-    mined = mined_triplets(catalog, recipe.training.seed)
-    if not mined:
-        logger.warning(f"{catalog.folder}: no query can be mined; training.mined_share is left out")
-    return mined
+    if settings.mined_share and catalog.interactions("train"):
+        trained = {id(triplet) for triplet in (held_out.training if held_out else logged)}
+        unseen = [triplet.query for triplet in logged if id(triplet) not in trained]
+        mined = mined_beside(catalog, logged, unseen, settings.seed)
+        if not mined:
+            logger.warning(f"{catalog.folder}: no query can be mined; training.mined_share is left out")
+    return held_out.training if held_out else logged, mined, held_out
 
 
 def _fingerprint(texts: Iterable[str], triplets: Iterable[Triplet], more: Iterable[str]) -> str:

@@ -86,6 +86,14 @@ class Processes:
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return int(found)
 
+    def from_first(self, value: Any) -> Any:
+        """What the first process gives, whatever the others do; anything that can be pickled. All must call it."""
+        if self.count == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        return box[0]
+
     def gather(self, views: Views, counts: Sequence[int], order: Tensor) -> Views:
         """The views of the whole batch, from those of each process's share.
 
@@ -183,10 +191,13 @@ class Processes:
             options=StateDictOptions(full_state_dict=True, strict=all(w.requires_grad for w in model.parameters())),
         )
 
-    def whole_weights(self, model: nn.Module) -> dict[str, Tensor]:
-        """All weights, on the host, in the first process; the others get none. All must call it."""
+    def whole_weights(self, model: nn.Module) -> dict[str, Tensor] | None:
+        """All weights of a sharded network, on the host, in the first process; the others get none. All must call it.
+
+        None where each process holds the network whole.
+        """
         if not isinstance(model, FSDPModule):
-            return model.state_dict() if self.is_first else {}
+            return None
         weights = cast(dict[str, Tensor], get_model_state_dict(model, options=WHOLE))
         # What was cut unevenly comes back as a part of a longer storage, which safetensors refuses to write.
         return {

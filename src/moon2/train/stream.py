@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from moon2.catalog.store import Catalog, CatalogError, UnknownProductError
 from moon2.catalog.triplets import Triplet
 from moon2.images import ImageError, ImageOpener, open_image
-from moon2.model.items import Item
+from moon2.model.items import Item, ItemError
 from moon2.model.processor import Processor
 from moon2.model.product_text import product_text
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
@@ -84,7 +84,7 @@ class TripletStream(Dataset[TripletExample]):
             positive = self._product(triplet.positive_id, random, self._augmenting(index, 0))
             if negative_id is not None:
                 negative = self._product(negative_id, random, self._augmenting(index, 1))
-        except (ImageError, UnknownProductError) as error:
+        except (ImageError, ItemError, UnknownProductError) as error:
             logger.warning("set aside the triplet of query %r: %s", triplet.query.id, error)
             return TripletExample(Item(), Item(), None if negative_id is None else Item(), outline)
         return TripletExample(query, positive, negative, outline)

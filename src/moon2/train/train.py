@@ -181,7 +181,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
     elif processes.is_first:
         run.forget_training()
 
-    # 3. The batches that are left; between two loaders hard negatives are mined, by every process alike.
+    # 3. The batches that are left; between two loaders hard negatives are mined.
     layout = chunk_layout(model, encoder.processor, recipe, processes.count)
     share = TripletBatches(stream, settings.batch_size, layout, processes.rank, processes.count)
 
@@ -191,9 +191,10 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
                 examples = range(first * settings.batch_size, end * settings.batch_size)
                 wanted = {stream.triplet_number(index) for index in examples}
                 with log.paused(), precision:
-                    stream.hard_negatives = mine_hard_negatives(
+                    mined = mine_hard_negatives(
                         encoder, prepared.catalog, stream.triplets, wanted, settings.hard_negatives
                     )
+                stream.hard_negatives = processes.from_first(mined)
             log.loader = make_loader(share, processes.device, first, end)
             yield from log.loader
 
@@ -227,8 +228,9 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
                 with log.paused(), precision:
                     scores, fusions = validate(encoder, prepared.catalog, prepared.held_out)
                 log.write(number + 1, {f"eval/{name}": value for name, value in scores.items()})
-                best = run.best_weights()
-                if best is None or scores["score"] > best[1]:
+                best = run.best_weights() if processes.is_first else None
+                # The first decides for all: where sums round differently, another might not take part in what follows.
+                if processes.from_first(best is None or scores["score"] > best[1]):
                     weights = processes.whole_weights(model)
                     if processes.is_first:
                         run.save_best(number + 1, scores["score"], partial(_save_model, prepared, weights, fusions))

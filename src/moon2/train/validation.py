@@ -11,9 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from moon2.catalog.store import Catalog
-from moon2.catalog.triplets import Triplet
+from moon2.catalog.triplets import Triplet, same_queries
 from moon2.model.encoder import Encoder
-from moon2.records import Interaction
+from moon2.records import Interaction, Query
 from moon2.vectors.embed import embed_products, embed_queries
 from moon2.vectors.fit_fusions import fit_fusions
 from moon2.vectors.fusion import Fusion
@@ -66,14 +66,15 @@ def hold_out(triplets: Sequence[Triplet], product_ids: Sequence[str], queries: i
         queries: how many to hold out.
         seed: the same seed holds out the same ones.
     """
-    keys = [_query_key(triplet) for triplet in triplets]
-    distinct = sorted(set(keys))
+    asked = same_queries([triplet.query for triplet in triplets])
+    # In an order of their words, so that the rows' order in the log decides nothing.
+    distinct = sorted(set(asked), key=lambda number: (_words(triplets[number].query), number))
     random = np.random.default_rng((seed, 3))
     held = {distinct[index] for index in random.permutation(len(distinct))[: min(queries, len(distinct) // 10)]}
-    by_query: dict[tuple[str, str, str], list[Triplet]] = {}
-    for key, triplet in zip(keys, triplets, strict=True):
-        if key in held:
-            by_query.setdefault(key, []).append(triplet)
+    by_query: dict[int, list[Triplet]] = {}
+    for number, triplet in zip(asked, triplets, strict=True):
+        if number in held:
+            by_query.setdefault(number, []).append(triplet)
     interactions = []
     for group in by_query.values():
         # Everything known to answer the query counts as right, not only what this row of the log bought.
@@ -87,7 +88,7 @@ def hold_out(triplets: Sequence[Triplet], product_ids: Sequence[str], queries: i
         if len(gallery) >= GALLERY:
             break
         gallery.setdefault(product_ids[int(index)])
-    training = [triplet for key, triplet in zip(keys, triplets, strict=True) if key not in held]
+    training = [triplet for number, triplet in zip(asked, triplets, strict=True) if number not in held]
     return HeldOut(training, interactions, list(gallery))
 
 
@@ -114,7 +115,5 @@ def validate(
     return scores, fit_fusions(catalog, products, queries, held_out.interactions, held_out.gallery_ids)
 
 
-def _query_key(triplet: Triplet) -> tuple[str, str, str]:
-    """Triplets with the same words and the same product shown ask the same, whatever their ids."""
-    query = triplet.query
+def _words(query: Query) -> tuple[str, str, str]:
     return " ".join(query.text.casefold().split()), query.product_id or "", "" if query.image is None else query.id
