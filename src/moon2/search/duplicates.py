@@ -73,7 +73,7 @@ class Duplicates:
             lines.append(f"largest group: {max(len(group.members) for group in self.groups):,} products")
         if self.products > self.compared:
             lines.append(f"{self.products - self.compared:,} products lack {by}, and were not compared")
-        lines.append(f"{self.out}: a row a product of a group")
+        lines.append(f"{self.out}: one row per product of a group")
         return "\n".join(lines + ([f"{self.html}: contact sheet"] if self.html else []))
 
 

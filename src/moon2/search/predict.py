@@ -107,7 +107,7 @@ def predict(
     right: it is learned from half of the test split and checked on the other half. A
     catalog without a test split has 15 % of its products held out for each.
 
-    OUT has a row a product, with its label, the prediction and the confidence. Beside it,
+    OUT has one row per product, with its label, the prediction and the confidence. Beside it,
     NAME-doubtful lists labels of the catalog that look wrong, the least likely first, with
     the products that speak against them.
 

@@ -99,8 +99,8 @@ def import_catalog(
 ) -> ImportResult | DryRun:
     """Import a shop's products and search log as a catalog.
 
-    Columns are found by their usual names in a dozen languages; name the others. --dry_run shows what was
-    understood and writes nothing. A field or image that cannot be read costs itself, a row without any
+    Columns are found by their usual names in fourteen languages; name the others. --dry_run shows what was
+    understood and writes nothing. A field or image that cannot be read is left out, a row without any
     title or image is put aside; OUT/rejects.parquet gives the reasons. Images that are URLs stay URLs,
     which training cannot read, unless you give --fetch. If an import is killed, the next one does not
     download the same images again.
@@ -138,7 +138,7 @@ def import_catalog(
         title: title of the dataset card; the name of SOURCE when not given
         licence: licence on the dataset card, such as cc-by-4.0
         overwrite: replace the catalog at OUT
-        dry_run: show what is understood of the columns, and three products; write and download nothing
+        dry_run: show what is understood of the columns, three products and three queries; write and download nothing
 
     Raises:
         CatalogError: the source cannot be read, a column is missing, OUT is in use, no product could be used, or
