@@ -45,7 +45,8 @@ def compare(
     Peers: a CLIP-style dual encoder, a single InfoNCE as in VLM2Vec, MOON's fixed 12:3:2 mixture of modalities, and
     sentence-transformers' own trainer with its cached ranking loss, all of the same backbone. One table after equal
     steps (the same triplets), one after equal tokens, one after equal seconds, each with mean and standard deviation
-    over seeds. The budget of a run is --training.steps.
+    over seeds. After equal steps, MOON2.0 less each peer too, query by query, with 95 % intervals. The budget of a run
+    is --training.steps.
 
     Stopped or killed, the same command goes on and repeats no finished run. `moon2 ablate` with the same folder and
     settings takes over the runs that both need.
@@ -98,7 +99,8 @@ def ablate(
     Without experts (dense, of equal active and of equal total size; a pretrained backbone keeps its own), without
     alignment between or within products, without learned weights, without filtering, and with or without
     co-augmentation where the catalog was augmented; with --noise also on logs with chosen shares of false purchases.
-    Mean and standard deviation over seeds, the published table beside. The budget of a run is --training.steps.
+    Mean and standard deviation over seeds, differences query by query with 95 % intervals, the published table beside.
+    The budget of a run is --training.steps.
 
     Stopped or killed, the same command goes on and repeats no finished run.
 
