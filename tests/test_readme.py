@@ -9,6 +9,7 @@ import csv
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -99,6 +100,8 @@ def test_what_the_readme_says_runs_in_its_order(shop_folder: Path, monkeypatch: 
         names.add(line.split()[1])
     assert {"import", "train", "evaluate"} <= names, "the walk-through has lost a step"
     (shop_folder / "runs" / "demo").symlink_to("shop")  # `make demo` has a test of its own
+    (shop_folder / "runs" / "demo" / "photos").mkdir()
+    shutil.copyfile(shop_folder / "photos" / "shirt.jpg", shop_folder / "runs" / "demo" / "photos" / "2.webp")
     for kind, block in BLOCKS:
         if kind == "python":
             exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
@@ -156,8 +159,16 @@ def test_the_commands_of_the_search_guide_can_be_understood(tmp_path: Path, monk
     assert {"import", "embed", "index", "search", "upsert", "delete", "optimize", "push"} <= understood
 
 
+def headings(file: Path) -> set[str]:
+    """Of Markdown, as links name them."""
+    lines = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", line.casefold()).replace(" ", "-") for line in lines}
+
+
 def test_every_file_the_readme_links_or_names_is_there() -> None:
-    linked = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+    targets = [target.partition("#") for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+    linked = [name for name, _, _ in targets]
+    assert [f"{name}#{part}" for name, _, part in targets if part and part not in headings(REPOSITORY / name)] == []
     recipes = [f"recipes/{name}" for name in re.findall(r"`(?:recipes/)?([\w.-]+\.yaml)`", README)]
     assert "recipes/tiny.yaml" in recipes
     assert [name for name in linked + recipes if not (REPOSITORY / name).exists()] == []
