@@ -6,8 +6,8 @@
 
 `--beside` adds what `moon2 compare` and `moon2 ablate` try, by name; `--try` adds settings of the recipe under a name.
 The first row is the recipe as it is, which each other is compared with seed by seed. Runs are kept as `moon2 compare`
-keeps them: OUT/results.json has a row a run, and the same command goes on where it was stopped. What co-augmentation
-does is `--try "drawn: augmentations.use=draw augmentations.keep_original=0.5"` on a catalog that `moon2 augment` wrote.
+keeps them: OUT/results.json has one row per run, and the same command goes on where it was stopped. Co-augmentation is
+`--try "drawn: augmentations.use=draw augmentations.keep_original=0.5"` on a catalog that `moon2 augment` wrote.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--at_once", type=int, default=1, help="runs side by side, with one core each")
     options = parser.parse_args(arguments)
     command = shlex.join(["python", "benchmarks/compare_settings.py", *(arguments or sys.argv[1:])])
-    steps = (f"training.steps={options.steps}", f"training.warmup_steps={options.warmup_steps}")
+    steps, warmup = f"training.steps={options.steps}", f"training.warmup_steps={options.warmup_steps}"
+    common = (steps, warmup, "training.evaluate_every=0")
     try:
-        recipe = load_recipe(options.config, [*steps, "training.evaluate_every=0"])
+        recipe = load_recipe(options.config, common)
         given = [tried(text, Variant(OURS)) for text in options.tried]
         for variant in given:
-            load_recipe(options.config, [*steps, *variant.settings])  # refuses what is mistaken
+            load_recipe(options.config, [*common, *variant.settings])  # refuses what is mistaken
         variants = [Variant(OURS), *beside(options.beside, recipe), *given]
         experiment = Experiment(options.out, options.data, recipe, options.seeds, options.at_once, command=command)
         rows = run_same_steps(experiment, variants)

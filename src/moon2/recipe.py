@@ -311,8 +311,8 @@ class TrainingSettings:
     """Seed of the weights, the order of the triplets and every random draw."""
 
     def __post_init__(self) -> None:
-        twice = self.activation_checkpointing
-        require(0 <= twice <= 1, "training.activation_checkpointing", twice, "0 to 1")
+        share = self.activation_checkpointing
+        require(0 <= share <= 1, "training.activation_checkpointing", share, "0 to 1")
         require(0 <= self.mined_share < 1, "training.mined_share", self.mined_share, "0 to below 1")
         require(self.teacher_weight > 0, "training.teacher_weight", self.teacher_weight, "above 0")
         require(set(self.freeze) < set(PARTS), "training.freeze", self.freeze, f"some of {', '.join(PARTS)}, not all")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -46,6 +46,13 @@ def group_pairs(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
         sets.union(first, second)
     least: dict[int, int] = {}
     return [least.setdefault(sets.find(number), number) for number in range(count)]
+
+
+def group_by_keys(keys_of: Sequence[Iterable[Hashable]]) -> list[int]:
+    """The least member of each number's group; those that share a key are in one group."""
+    first: dict[Hashable, int] = {}
+    pairs = [(first.setdefault(key, number), number) for number, keys in enumerate(keys_of) for key in keys]
+    return group_pairs(len(keys_of), pairs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from moon2.catalog.groups import group_pairs
+from moon2.catalog.groups import group_by_keys
 from moon2.catalog.mining import mine
 from moon2.catalog.schema import CatalogError
 from moon2.catalog.store import Catalog
@@ -114,9 +114,7 @@ def triplets_from_log(interactions: Iterable[Interaction]) -> list[Triplet]:
 
 def same_queries(queries: Sequence[Query]) -> list[int]:
     """Of each query the number of the first that asks the same; see `same_query_keys`."""
-    first: dict[tuple[str, ...], int] = {}
-    pairs = [(first.setdefault(key, n), n) for n, query in enumerate(queries) for key in same_query_keys(query)]
-    return group_pairs(len(queries), pairs)
+    return group_by_keys([same_query_keys(query) for query in queries])
 
 
 def same_query_keys(query: Query) -> list[tuple[str, ...]]:

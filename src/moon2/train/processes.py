@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -33,6 +33,7 @@ from torch.distributed.tensor import DTensor, Shard
 
 from moon2.model.moon_model import MoonModel, RouterSums, Views
 
+T = TypeVar("T")
 STATE_FILE = "training.pt"
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 # Frozen weights are those that the run began with.
@@ -86,7 +87,7 @@ class Processes:
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return int(found)
 
-    def from_first(self, value: Any) -> Any:
+    def from_first(self, value: T) -> T:
         """What the first process gives, whatever the others do; anything that can be pickled. All must call it."""
         if self.count == 1:
             return value

@@ -194,6 +194,7 @@ def _optimize(prepared: PreparedRun, run: RunFolder, loss: TripletLoss | None, p
                     mined = mine_hard_negatives(
                         encoder, prepared.catalog, stream.triplets, wanted, settings.hard_negatives
                     )
+                # Every process mines, since a sharded network computes only with all; they may round differently.
                 stream.hard_negatives = processes.from_first(mined)
             log.loader = make_loader(share, processes.device, first, end)
             yield from log.loader

@@ -67,7 +67,7 @@ def hold_out(triplets: Sequence[Triplet], product_ids: Sequence[str], queries: i
         seed: the same seed holds out the same ones.
     """
     asked = same_queries([triplet.query for triplet in triplets])
-    # In an order of their words, so that the rows' order in the log decides nothing.
+    # By their words, so that other rows in the log change little of what is drawn.
     distinct = sorted(set(asked), key=lambda number: (_words(triplets[number].query), number))
     random = np.random.default_rng((seed, 3))
     held = {distinct[index] for index in random.permutation(len(distinct))[: min(queries, len(distinct) // 10)]}

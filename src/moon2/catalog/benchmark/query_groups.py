@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 
-from moon2.catalog.groups import group_pairs
+from moon2.catalog.groups import group_by_keys
 from moon2.catalog.near_duplicates import Fingerprint, fingerprint, image_pairs
 from moon2.catalog.schema import is_url
 from moon2.catalog.triplets import same_query_keys
@@ -17,11 +17,8 @@ from moon2.records import Interaction, Query
 
 def query_groups(log: Sequence[Interaction]) -> list[int]:
     """The number of each row's query: the same id, or the same words and image, make the same query."""
-    node_of: dict[tuple[Hashable, ...], int] = {}
-    nodes_of = [[node_of.setdefault(key, len(node_of)) for key in _keys(row.query)] for row in log]
-    group_of = group_pairs(len(node_of), ((nodes[0], node) for nodes in nodes_of for node in nodes[1:]))
     numbers: dict[int, int] = {}
-    return [numbers.setdefault(group_of[nodes[0]], len(numbers)) for nodes in nodes_of]
+    return [numbers.setdefault(first, len(numbers)) for first in group_by_keys([_keys(row.query) for row in log])]
 
 
 def _keys(query: Query) -> list[tuple[Hashable, ...]]:
