@@ -13,10 +13,12 @@ import pytest
 
 from moon2.files import (
     FolderInUseError,
+    OutputError,
     exclusive_lock,
     files_replaced,
     is_disk_full,
     replace_folder,
+    require_writable,
     write_shared_atomic,
     write_text_atomic,
 )
@@ -88,6 +90,23 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     ):
         pass
     assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    for file, reason in (
+        (tmp_path, "is a folder; name a file"),
+        (tmp_path / "file" / "hits.html", "cannot be written below a file; name another place"),
+        (tmp_path / "file" / "deeper" / "hits.html", "cannot be written below a file; name another place"),
+        (tmp_path / f"{'long' * 99}.html", "cannot be written (File name too long); name another place"),
+    ):
+        with pytest.raises(OutputError) as refusal:
+            require_writable(file, "--html")
+        assert str(refusal.value) == f"--html {file}: {reason}"
+    require_writable(tmp_path / "new" / "folder" / "hits.html", "--html")
+    assert not list((tmp_path / "new" / "folder").iterdir()), "the folder is made, and nothing in it"
+    require_writable(tmp_path / "file", "--html")
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_shared_bytes_are_whole_whoever_writes_them(tmp_path: Path) -> None:

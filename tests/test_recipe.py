@@ -146,6 +146,15 @@ def test_missing_recipe_is_named(tmp_path: Path) -> None:
         load_recipe(tmp_path / "recpie.yaml")
 
 
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """One that was saved as Windows-1252, and a folder."""
+    (tmp_path / "latin.yaml").write_bytes("# für die Röcke\n".encode("cp1252"))
+    for path in (tmp_path / "latin.yaml", tmp_path):
+        with pytest.raises(RecipeError, match=r": cannot be read \(.*\); give a YAML file, saved as UTF-8") as caught:
+            load_recipe(path)
+        assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
 def test_reading_a_recipe_imports_no_torch() -> None:
     code = "import sys; from moon2.recipe import load_recipe; load_recipe(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,10 @@ class FolderInUseError(UserError):
     """Another process is writing the same folder, or nothing can be written there."""
 
 
+class OutputError(UserError):
+    """A file cannot be written where it is asked for; one line."""
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error, or one that led to it, says that a disk has no room."""
     chain: BaseException | None = error
@@ -32,6 +37,28 @@ def is_disk_full(error: BaseException) -> bool:
             return True
         chain = chain.__cause__ or chain.__context__
     return False
+
+
+def require_writable(file: Path, option: str) -> None:
+    """Refuses a file that cannot be written, before the long work; makes the folder that it is to be in.
+
+    Args:
+        file: what is to be written, also in place of a file that is there.
+        option: by which it was given, such as "--out", for the message.
+
+    Raises:
+        OutputError: it is a folder, or nothing can be written where it is to be.
+    """
+    try:
+        if file.is_dir():
+            raise OutputError(f"{option} {file}: is a folder; name a file")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=file.name, dir=file.parent):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise OutputError(f"{option} {file}: cannot be written below a file; name another place") from None
+    except OSError as error:
+        raise OutputError(f"{option} {file}: cannot be written ({error.strerror}); name another place") from None
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import yaml
 
-from moon2.errors import UserError
+from moon2.errors import UserError, one_line
 from moon2.meant import did_you_mean_file, did_you_mean_option
 from moon2.views import OBJECTIVES, Objective, parse_objective
 
@@ -261,11 +261,9 @@ class TrainingSettings:
     """Compile the network's blocks (torch.compile) where the run is on a GPU and computes in bfloat16: a minute or two
     at the start, then fewer and larger kernels. Vectors and losses stay the same up to rounding."""
     shard_weights: bool = False
-    """Each of several devices holds a part of the weights, gradients and optimizer states (FSDP2), for models that do
-    not fit on one."""
+    """Each device holds a part of the weights, gradients and optimizer states (FSDP2), for models too large for one."""
     freeze: list[str] = field(default_factory=list)
-    """Parts of the backbone that are not trained: some of vision, projector, embeddings and decoder. With LoRA all are
-    frozen anyway."""
+    """Parts of the backbone that are not trained: vision, projector, embeddings, decoder. With LoRA all are frozen."""
     optimizer: Literal["adamw", "adamw_bf16", "muon"] = "adamw"
     """`adamw`; `adamw_bf16`, the same for `backbone.dtype: bfloat16`, in half the memory or less by stochastic
     rounding; or `muon`: Muon for matrices and AdamW for the rest, which learns from nothing in fewer steps."""
@@ -376,7 +374,7 @@ def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     """Reads a YAML recipe and applies overrides such as `training.steps=300`; the later wins.
 
     Raises:
-        RecipeError: the file is missing or not YAML, a key is unknown, or a value has the wrong type or range.
+        RecipeError: the file cannot be read, a key is unknown, or a value has the wrong type or range.
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
@@ -384,7 +382,7 @@ def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     parser.add_class_arguments(Recipe, None)
     where = str(path) if path else "the settings given"
     try:
-        settings = yaml.safe_load(Path(path).read_text()) if path else {}
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) if path else {}
         if not isinstance(settings or {}, dict):
             raise RecipeError(f"{where}: a recipe is a table of sections such as `training:`, got {settings!r:.60}")
         config = parser.parse_object(settings or {})
@@ -393,6 +391,8 @@ def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     except FileNotFoundError:
         near = did_you_mean_file(where) or "; `ls recipes` shows those that come with moon2"
         raise RecipeError(f"{where}: there is no such recipe{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{where}: cannot be read ({one_line(error)}); give a YAML file, saved as UTF-8") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
     except (ArgumentError, TypeError, KeyError) as error:

@@ -130,6 +130,9 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     write_prompts(tmp_path)
     with pytest.raises(AugmentationError, match="exists already"):
         write_prompts(tmp_path)
+    for path in ("enrich-v1.md", "enrich-v1.md/prompts"):
+        with pytest.raises(AugmentationError, match="is a file or below one; choose another folder"):
+            write_prompts(tmp_path / path)
     (tmp_path / "enrich-v2.md").write_text("{product}")
     with pytest.raises(AugmentationError, match=r"enrich-v1\.md, enrich-v2\.md have the same purpose"):
         load_prompts(tmp_path)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from moon2 import Interaction, Product, Query
 from moon2.catalog import shards, store
+from moon2.catalog.benchmark.card import card_text
 from moon2.catalog.schema import CatalogError, Reject
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.images import open_image
@@ -184,3 +185,15 @@ def test_only_a_catalog_is_overwritten_and_only_when_asked(tmp_path: Path) -> No
         write_catalog(tmp_path / "diary", second, title="A shop", overwrite=True)
     assert (tmp_path / "diary/monday.txt").read_text() == "dear diary"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["diary", "shop"]
+
+
+def test_the_licence_is_read_from_the_header_of_the_card_alone(tmp_path: Path) -> None:
+    shop = {"train": [Product("1", "Shirt")]}
+    catalog = write_catalog(tmp_path / "shop", shop, title="Sale --- a: [shop", description="A\n---\nB", licence="mit")
+    assert catalog.licence() == "mit"
+    assert card_text(catalog.folder) == "A\n---\nB"
+    for card in ("---\nlicense: [mit\n---\n", "---\nmit\n---\n", "# A shop\n---\nlicense: mit\n---\n", ""):
+        (catalog.folder / "README.md").write_text(card)
+        assert catalog.licence() == "unknown"
+    (catalog.folder / "README.md").unlink()
+    assert (catalog.licence(), card_text(catalog.folder)) == ("unknown", "")

@@ -73,6 +73,23 @@ def test_what_is_mined_beside_a_log_knows_what_the_log_does(tmp_path: Path) -> N
     assert mined_beside(shop, logged, [Query("held", query.text)]) == others
 
 
+def test_products_of_the_test_that_a_log_names_are_known_to_answer_and_never_drawn(tmp_path: Path) -> None:
+    def shirt(id: str, title: str) -> Product:
+        return Product(id, title, category=("Shirts",), attributes={"colour": "navy", "fit": "slim"})
+
+    train = [shirt("linen", "Navy linen shirt"), shirt("wool", "Navy wool shirt"), Product("mug", "Stoneware mug")]
+    tested = [shirt("silk", "Navy silk shirt"), shirt("unnamed", "Navy jersey shirt")]
+    log = [Interaction(Query("q", "silk"), ("silk",))]
+    catalog = write_catalog(tmp_path / "shop", {"train": train, "test": tested}, {"train": log}, title="A shop")
+    mined = mined_beside(catalog, triplets_from_log(catalog.interactions("train")), held_out=())
+    answered = [triplet for triplet in mined if triplet.known_positive_ids >= {"linen", "wool"}]
+    assert {triplet.query.text for triplet in answered} & {"navy shirts", "slim navy shirts", "navy slim shirts"}
+    for triplet in answered:
+        assert triplet.known_positive_ids == {"linen", "wool", "silk"}
+    for triplet in mined:
+        assert {triplet.positive_id, *triplet.negative_ids} <= {"linen", "wool", "mug"}
+
+
 def test_a_shop_of_which_nothing_can_be_said_cannot_be_trained_on(tmp_path: Path) -> None:
     products = [Product("1", "Shirt"), Product("2", "Lamp")]
     shop = write_catalog(tmp_path / "shop", {"train": products}, title="A shop")

@@ -18,6 +18,7 @@ from moon2.evaluate.format import to_markdown, to_text
 from moon2.evaluate.report.report import write_report
 from moon2.evaluate.score import score
 from moon2.evaluate.test_set import EvaluationError
+from moon2.files import OutputError
 from moon2.records import Interaction, Product, Query
 from moon2.vectors.vector_folder import VectorInfo
 from moon2.vectors.vector_writer import VectorWriter, stored_rows
@@ -124,6 +125,16 @@ def test_a_check_of_an_older_catalog_is_not_carried(
     assert read_contamination(catalog) == "" and "the catalog has changed since" in caplog.text
     path.write_text("[]")
     assert read_contamination(catalog) == "" and "cannot be read" in caplog.text
+
+
+def test_a_file_of_pairs_that_cannot_be_written_is_refused_before_the_work(
+    new_shop: Callable[[], Catalog], tmp_path: Path
+) -> None:
+    catalog = new_shop()
+    with pytest.raises(OutputError, match=r"--out .*: is a folder; name a file"):
+        check_benchmark(catalog.folder, vectors=tmp_path / "none", out=tmp_path)
+    found = check_benchmark(catalog.folder, out=tmp_path / "new" / "pairs.csv")
+    assert (tmp_path / "new" / "pairs.csv").exists() and read_contamination(catalog) == found.summary
 
 
 def test_a_catalog_without_a_split_is_refused(tmp_path: Path) -> None:

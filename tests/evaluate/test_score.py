@@ -156,6 +156,20 @@ def test_a_benchmarks_declared_attributes_are_its_tasks(tmp_path: Path) -> None:
         evaluation_of(catalog)
 
 
+def test_an_attribute_called_class_is_a_task_beside_the_category(tmp_path: Path) -> None:
+    """Car parts and tyres have such classes; the category of each product is its kind, as ever."""
+    products, interactions = twins()
+    products = [replace(p, attributes={"class": p.attributes["colour"]}) for p in products]
+    catalog = write_test_catalog(tmp_path, products, interactions)
+    encoder = ColourAndKindEncoder(sees_colours=False)
+    encoder.inputs = InputSettings(fields=["title", "class"])
+    evaluation, per_query = score(encoder, catalog, attributes=["class"])
+    accuracy = {task: views["mm"]["accuracy"] for task, views in evaluation.zero_shot.items()}
+    assert accuracy == {"class": 100, "attribute class": 50}
+    assert {"class (mm)", "attribute class (mm)"} < per_query.keys()
+    assert evaluation.labels_read == {"attribute class": "class"}
+
+
 def test_labels_have_intervals_and_are_known_product_by_product(catalog: Catalog) -> None:
     evaluation, per_query = score(ColourAndKindEncoder(sees_colours=False), catalog)
     accuracy = evaluation.zero_shot["colour"]["mm"]["accuracy"]
@@ -219,6 +233,25 @@ def test_where_nothing_can_be_scored_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"has no test interactions, no product with both.*import it") as error:
         evaluation_of(write_test_catalog(tmp_path, products, []))
     assert "\n" not in str(error.value)
+
+
+def test_a_shop_of_titles_and_brands_is_told_to_name_the_brand(tmp_path: Path) -> None:
+    products = [Product(str(number), f"Thing {number}", attributes={"brand": f"B{number}"}) for number in range(3)]
+    products += [Product("4", "red bag", category=("bag",), attributes={"colour": "red"}), Product("5", "blue bag")]
+    catalog = write_test_catalog(tmp_path, products, [])
+    with pytest.raises(EvaluationError, match=r"that has test queries, or name an attribute with --attributes: brand$"):
+        evaluation_of(catalog)
+    with pytest.raises(EvaluationError, match=r"nothing to score; .* test queries, or name .*: brand$"):
+        evaluation_of(catalog, attributes=["colour"])
+    assert set(evaluation_of(catalog, attributes=["brand"]).zero_shot) == {"brand"}
+    with pytest.raises(EvaluationError, match=r"nothing to score; .* test queries$"):
+        evaluation_of(catalog, attributes=["brand"], limit=1)
+
+
+def test_photos_that_cannot_be_read_leave_nothing_to_score(tmp_path: Path) -> None:
+    products = [Product(str(number), f"Thing {number}", images=(b"not an image",)) for number in range(3)]
+    with pytest.raises(EvaluationError, match="reads neither a labelled product nor a photo of a titled one"):
+        evaluation_of(write_test_catalog(tmp_path, products, []))
 
 
 def test_few_queries_are_cautioned_against(catalog: Catalog) -> None:

@@ -176,12 +176,29 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(
 ) -> None:
     folder = tmp_path / "out"
     shutil.copytree(experiment.folder, folder)
-    variants = [Variant("wrong", ("no.such=1",)), DENSE]
+    variants = [Variant("wrong", ("training.dimensions=[99]",)), DENSE]
     assert run_same_steps(replace(experiment, folder=folder), variants) == [rows[1]]
     log = folder / "runs" / "wrong-2-0.log"
     assert f"wrong-2-0: moon2 train failed; {log} says why" in caplog.text
-    assert "no.such" in log.read_text()
+    assert "training.dimensions is [99]; it must be at most 32 each" in log.read_text()
     assert results(folder) == results(experiment.folder)
+
+
+def test_settings_that_cannot_be_used_are_refused_before_the_first_run(experiment: Experiment, tmp_path: Path) -> None:
+    here = replace(experiment, folder=tmp_path / "out")
+    for setting, reason in (("no.such=1", r".*no\.such"), ("experts.active=9", r"experts\.active is 9; it must be")):
+        with pytest.raises(ExperimentError, match=f"variant 'wrong': {reason}"):
+            run_same_steps(here, [DENSE, Variant("wrong", (setting,))])
+    assert not here.folder.exists()
+
+
+@pytest.mark.parametrize(("steps", "mine_every"), [(2, 1), (3, 1), (6, 3), (12, 6)])
+def test_negatives_are_mined_as_often_in_however_many_steps_fit(steps: int, mine_every: int) -> None:
+    mining = ("training.steps=6", "training.hard_negatives=2", "training.mine_every=3")
+    training = small_recipe(*mining, *Job(DENSE, 0, steps).settings(small_recipe(*mining))).training
+    assert (training.steps, training.mine_every, training.hard_negatives) == (steps, mine_every, 2)
+    one_step = small_recipe(*mining, *Job(DENSE, 0, 1).settings(small_recipe(*mining))).training
+    assert one_step.hard_negatives == 0, "nothing could be mined before its end"
 
 
 def test_a_folder_with_another_experiment_is_refused(

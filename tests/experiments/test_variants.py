@@ -55,6 +55,14 @@ def test_without_alignment_between_or_within_products_only_the_other_is_left() -
     assert list(named("without intra-product alignment").alignment.objectives) == ["t→mm", "i→mm", "mm→mm"]
 
 
+@pytest.mark.parametrize("objectives", ['{"t→mm": 1, "mm→mm": 1}', '{"i→t": 1}'])
+def test_alignment_of_one_kind_is_not_taken_away(objectives: str, caplog: pytest.LogCaptureFixture) -> None:
+    recipe = load_recipe(RECIPE, [f"alignment.objectives={objectives}"])
+    names = [variant.name for variant in ablations(recipe, augmented=False)]
+    assert "without learned weights" in names and not any("-product alignment" in name for name in names)
+    assert "left out inter- and intra-product alignment" in caplog.text
+
+
 def test_the_mixture_of_moon_and_the_single_loss() -> None:
     mixture = named("fixed 12:3:2 mixture (MOON)").alignment
     assert (mixture.balance, mixture.objectives) == ("fixed", {"i→mm": 12, "t→mm": 3, "mm→mm": 2})

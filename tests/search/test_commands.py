@@ -70,7 +70,7 @@ def test_a_search_prints_a_table_json_or_a_page(made: Path, tmp_path: Path, caps
     assert len(found) == 3
     assert {"id", "title", "category", "price", "score", "cosine", "vector_rank", "word_rank"} <= found[0].keys()
 
-    page = tmp_path / "hits.html"
+    page = tmp_path / "a" / "new" / "folder" / "hits.html"
     assert run("search", made / "index", "green lamp", "--html", page) == 0
     assert capsys.readouterr().out.strip() == f"{page}: 9 hits"
     html = page.read_text()
@@ -87,6 +87,7 @@ def test_what_cannot_be_searched_ends_in_one_line(
         ([made / "index"], "nothing to search for"),
         ([made / "index", "a", "--where", "prize < 3"], "cannot be used"),
         ([made / "index", "--image", tmp_path / "none.jpg"], "none.jpg"),
+        ([made / "index", "a", "--html", tmp_path], f"--html {tmp_path}: is a folder; name a file"),
     ):
         assert run("search", *arguments) == 2
         error = capsys.readouterr().err

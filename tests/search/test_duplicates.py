@@ -13,6 +13,7 @@ from PIL import Image
 
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.errors import UserError
+from moon2.files import OutputError
 from moon2.records import Product
 from moon2.search import contact_sheet
 from moon2.search.duplicate_threshold import learn_threshold
@@ -96,8 +97,9 @@ def test_the_contact_sheet_shows_photos_and_the_ends_of_a_long_list(
     vectors: Path, shop: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(contact_sheet, "SHOWN_GROUPS", 2)
-    duplicates(vectors, out=tmp_path / "d.csv", at_least=1, html=tmp_path / "d.html")
-    page, ids = (tmp_path / "d.html").read_text(), shop.ids()
+    html = tmp_path / "new" / "d.html"
+    duplicates(vectors, out=tmp_path / "d.csv", at_least=1, html=html)
+    page, ids = html.read_text(), shop.ids()
     assert page.count("data:image/webp") == 4 and f"{ids[3]}-2" in page
     assert "1 most alike groups are shown, and the 1 least alike" in page and page.count("The least alike") == 1
     assert "Group 1 " in page and "Group 2 " not in page and "Group 3 " in page
@@ -125,3 +127,12 @@ def test_vectors_of_another_catalog_are_refused(vectors: Path, generated_shop: C
         duplicates(vectors, out=tmp_path / "d.csv", data=generated_shop.folder)
     with pytest.raises(UserError, match="--at_least is 95; a cosine is -1 to 1"):
         duplicates(vectors, out=tmp_path / "d.csv", at_least=95)
+
+
+def test_files_that_cannot_be_written_are_refused_before_the_long_work(tmp_path: Path) -> None:
+    """Before the vectors are even looked for."""
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"--out .*file/d\.csv: cannot be written below a file"):
+        duplicates(tmp_path / "none", out=tmp_path / "file" / "d.csv")
+    with pytest.raises(OutputError, match=r"--html .*: is a folder"):
+        duplicates(tmp_path / "none", out=tmp_path / "d.csv", html=tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import lancedb
@@ -11,12 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from support.drawn_shop import png
 
 from moon2 import Encoder, Product
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.search.commands import build_index
 from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
+from moon2.search.info import IndexInfo
 from moon2.search.product_table import ProductTable
 from moon2.search.rows import RowMaker
 from moon2.search.versions import put_in_use, tables_of
@@ -130,6 +133,61 @@ def test_words_written_are_known_without_reading_all_again(index: Index, monkeyp
     for opened in (index, index.reopened()):
         monkeypatch.setattr(opened.table, "scan", None)
         assert {"garten", "stuhl", "gartenstuhl"} <= opened.known_words()
+
+
+def test_words_that_all_candidates_have_leave_nothing_to_look_up(
+    built: Path, generated_shop: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index.open(built)
+    every = " ".join({product.title.split()[0] for product in generated_shop.products() if product.title})
+    found = index.search(every, limit=len(index))
+    monkeypatch.setattr("moon2.search.ranking.CANDIDATES", len(index))
+    assert [hit.id for hit in index.search(every, limit=len(index))] == [hit.id for hit in found]
+
+
+def test_a_product_that_could_not_be_embedded_takes_nothing_from_those_after_it(
+    small_encoder_folder: Path, image: Callable[..., Image.Image], tmp_path: Path
+) -> None:
+    photos = [png(image(colour)) for colour in ("red", "navy", "green", "black")]
+    whole = [Product(f"p{n}", f"shirt {n}", images=(photos[n], photos[n - 1])) for n in range(4)]
+    products = [whole[0], Product("p1", images=(b"no image", photos[1])), *whole[2:]]
+    write_catalog(tmp_path / "data", {"train": products}, title="shop")
+    embed(str(small_encoder_folder), data=tmp_path / "data", out=tmp_path / "v", per_image=True)
+    table = build_index(tmp_path / "v", out=str(tmp_path / "index")).table
+    vectors = table.all_vectors([product.id for product in products])
+    assert {id: sorted(of) for id, of in vectors.items()} == {id: [-1, 0, 1] for id in ("p0", "p2", "p3")}
+
+
+def test_changed_products_are_rounded_like_the_vectors_of_the_index(
+    small_encoder_folder: Path, generated_shop: Catalog, tmp_path: Path
+) -> None:
+    embed(str(small_encoder_folder), data=generated_shop.folder, out=tmp_path / "v", what="products", storage="binary")
+    index = build_index(tmp_path / "v", out=str(tmp_path / "index"))
+    product = next(generated_shop.products())
+    index.upsert([replace(product, id="copy")])
+    of = index.table.all_vectors([product.id, "copy"])
+    assert of["copy"][-1] == pytest.approx(of[product.id][-1], abs=1e-6)
+
+
+def test_on_object_storage_an_index_is_replaced_as_a_whole_and_only_when_asked(
+    vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"file://{tmp_path}/shop"
+    with pytest.raises(ProductIndexError, match="there is no such index"):
+        Index.open(place)
+    first = build_index(vectors, out=place)
+    with pytest.raises(ProductIndexError, match="holds an index already; add --overwrite"):
+        build_index(vectors, out=place)
+    with monkeypatch.context() as patched:
+        patched.setattr(IndexInfo, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build_index(vectors, out=place, overwrite=True)
+    assert Index.open(place).table.place == first.table.place
+    for _ in range(2):
+        build_index(vectors, out=place, overwrite=True)
+    assert len(Index.open(place)) == 80
+    kept = [folder.name for folder in (tmp_path / "shop").iterdir() if any(folder.glob("*.lance"))]
+    assert len(kept) == 2, "the version in use, and the one before for those who have it open"
 
 
 def test_another_encoder_is_refused(built: Path, tmp_path: Path, small_encoder: Encoder) -> None:

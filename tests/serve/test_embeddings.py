@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -142,6 +143,27 @@ def test_a_bad_item_is_named_and_its_neighbours_requests_are_answered(
         and answer.json()["error"]["message"] == "model 'other' is not served here; there is shop"
     )
     server.ask("/v1/embeddings", model="shop", input="a")
+
+
+def test_a_long_text_is_refused_before_it_is_tokenized_and_others_hold_nobody_up(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = server.app.state.moon2.served.encoders.services()[0].encoder.processor
+    count, threads = processor.token_count, []
+
+    def counted(text: str) -> int:
+        threads.append(threading.current_thread().name)
+        return count(text)
+
+    monkeypatch.setattr(processor, "token_count", counted)
+    asked = {"model": "shop", "truncate": "NONE"}
+    long = server.client.post("/v2/embed", json={**asked, "texts": ["a", "x" * 20_001]}).json()["error"]
+    assert (long["param"], long["message"]) == ("texts[1]", "texts[1]: 20,001 characters are more than 20,000")
+    assert not threads
+    cut = server.client.post("/v2/embed", json={**asked, "texts": ["a", "x" * 9000]}).json()["error"]
+    assert (cut["param"], cut["message"]) == ("texts[1]", "texts[1]: is longer than the encoder reads")
+    server.ask("/v2/embed", **asked, texts=["a"])
+    assert len(threads) == 3 and all(name.startswith("moon2-images") for name in threads)
 
 
 def test_a_run_alone_has_no_search(server: RunningServer) -> None:

@@ -120,6 +120,24 @@ def test_a_request_that_takes_too_long_ends_and_the_others_go_on(
         assert server.ask("/v1/search", text="shirt")["hits"]
 
 
+def test_one_explanation_is_made_at_a_time_also_when_requests_do_not_wait_for_it(
+    shop_index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, at_once = [], []
+
+    def slow(*asked: object) -> bytes:
+        running.append(asked)
+        at_once.append(len(running))
+        time.sleep(1.5)
+        running.pop()
+        return b""
+
+    monkeypatch.setattr("moon2.serve.products._drawn", slow)
+    with running_server(shop_index, limits=Limits(seconds=1)) as server:
+        codes = [server.client.post("/v1/heatmap", json={"text": "shirt"}).status_code for _ in range(3)]
+    assert codes[0] == 504 and at_once == [1, 1]
+
+
 def test_requests_under_way_are_answered_when_it_stops(shop_index: Path) -> None:
     codes: list[int] = []
     with running_server(shop_index) as server:
@@ -171,6 +189,8 @@ def test_what_cannot_be_served_is_a_line(tmp_path: Path, shop_index: Path) -> No
     (tmp_path / "empty").mkdir()
     with pytest.raises(ServeError, match="neither an index nor an encoder"):
         serve(str(tmp_path / "empty"), port=0)
+    with pytest.raises(ServeError, match="--query_cache is -1; give the number of queries to keep, 0 for none"):
+        serve(str(shop_index), port=0, query_cache=-1)
     with running_server(shop_index) as server, pytest.raises(ServeError, match="choose another --port"):
         serve(str(shop_index), port=int(server.address.rpartition(":")[2]))
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 from PIL import Image
 from support.running_server import RunningServer, running_server
 
 from moon2 import Encoder, Product
-from moon2.catalog.store import Catalog
-from moon2.search.commands import build_index
+from moon2.catalog.store import Catalog, write_catalog
+from moon2.search.commands import build_index, upsert
 from moon2.search.index import Index
 from moon2.vectors.embed_catalog import embed
 
@@ -116,6 +118,49 @@ def test_labels_are_predicted_and_heatmaps_drawn(
         drawn = server.client.post("/v1/heatmap", json=asked)
         assert drawn.headers["content-type"] == "image/png" and Image.open(io.BytesIO(drawn.content)).width == 720
     assert server.client.post("/v1/heatmap", json={"text": "a", "layer": 99}).status_code == 422
+
+
+def test_a_form_holds_numbers_and_lists_as_json_and_texts_as_they_are(
+    server: RunningServer, photo: Callable[..., bytes], uri: Callable
+) -> None:
+    def sent(path: str, **fields: str) -> httpx2.Response:
+        parts = {name: (None, value) for name, value in fields.items()}
+        return server.client.post(path, files={**parts, "image": ("navy.png", photo("navy"))})
+
+    names = ["shirt", "lamp", "bag"]
+    labels = server.ask("/v1/predict", text="navy shirt", image=uri(photo("navy")), labels=names)
+    assert sent("/v1/predict", text="navy shirt", labels=json.dumps(names)).json() == labels
+    assert sent("/v1/heatmap", text="17", query="true", layer="0").status_code == 200
+    refused = sent("/v1/predict", text="navy shirt", labels="shirt, lamp")
+    assert refused.status_code == 422 and refused.json()["error"]["param"] == "labels"
+    assert sent("/v1/search", where="17").json()["error"]["param"] == "where"
+
+
+def test_photos_are_those_that_the_catalog_has_now(
+    small_encoder_folder: Path, photo: Callable[..., bytes], tmp_path: Path
+) -> None:
+    def write_shop(colours: dict[str, str]) -> None:
+        products = [Product(id, f"{colour} {id}", images=(photo(colour),)) for id, colour in colours.items()]
+        write_catalog(tmp_path / "shop", {"train": products}, title="shop", overwrite=True)
+
+    write_shop({"shirt": "navy"})
+    embed(str(small_encoder_folder), data=tmp_path / "shop", out=tmp_path / "vectors", what="products")
+    index = str(build_index(tmp_path / "vectors", out=str(tmp_path / "index")).place)
+    with running_server(index) as server:
+
+        def shown(id: str) -> tuple[int, ...]:
+            image = Image.open(io.BytesIO(server.client.get(f"/v1/products/{id}/images/0").content))
+            return image.getpixel((4, 28))
+
+        assert shown("shirt")[0] < 50
+        write_shop({"shirt": "white", "dress": "red"})
+        upsert(index, tmp_path / "shop")
+        assert min(shown("shirt")) > 200 and shown("dress")[0] > 200 > shown("dress")[1]
+        assert server.client.post("/v1/heatmap", json={"product": "dress"}).status_code == 200
+        maps = Path("/proc/self/maps").read_text().splitlines()
+        assert not [line for line in maps if str(tmp_path) in line and "(deleted)" in line], "the old files are closed"
+        shutil.rmtree(tmp_path / "shop")
+        assert server.client.get("/v1/products/shirt/images/0").status_code == 404
 
 
 def test_changes_are_on_disk_and_found_when_they_are_acknowledged(

@@ -118,6 +118,15 @@ def test_a_text_counts_once_and_an_image_once_a_product(shop: Catalog, tmp_path:
     assert taught["i"].counts.tolist() == [True, True, True, True, True, False]
 
 
+def test_a_copy_without_a_vector_stands_in_nobodys_way(shop: Catalog, tmp_path: Path) -> None:
+    """Such as a mined query, a product's own title, of which the teacher has the product alone."""
+    teacher = open_teacher([write_teacher(tmp_path / "v", shop)], shop, training_triplets(shop))
+    assert teacher is not None
+    (mined,) = outlines(("mined-red-bag", "red-bag"))
+    taught = teacher.taught([replace(mined, query_text="Red bag", own_texts=("red bag", ""))])["t"]
+    assert taught.counts.tolist() == [False, True]
+
+
 def test_a_duplicate_text_changes_nothing(new_encoder: Callable[..., Encoder], shop: Catalog, tmp_path: Path) -> None:
     """A further triplet of a text that is there already: L_T is what it was."""
     teacher = open_teacher([write_teacher(tmp_path / "v", shop)], shop, training_triplets(shop))

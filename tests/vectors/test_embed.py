@@ -69,6 +69,14 @@ def test_labels_are_the_leaf_of_the_category_and_the_named_attributes(tmp_path: 
     assert np.array_equal(vectors["mm"].rows, [0, 1, 2])
 
 
+def test_an_attribute_called_class_stays_apart_from_the_category(tmp_path: Path) -> None:
+    products = [Product("1", "a car", category=("Toys", ""), attributes={"class": "A", "attribute class": "B"})]
+    products.append(Product("2", "a bus", category=("Toys", "buses"), attributes={"class": "C"}))
+    catalog = write_test_catalog(tmp_path, products, [])
+    _, labels = embed_products(ENCODER, catalog, ["1", "2"], 64, BAR, ["class"])
+    assert labels == {"class": [None, "buses"], "attribute class": ["A", "C"]}
+
+
 def test_a_product_has_the_view_of_its_text_by_the_fields_that_are_read(tmp_path: Path) -> None:
     encoder = ColourAndKindEncoder()
     encoder.inputs = InputSettings(fields=["colour"])

@@ -207,6 +207,29 @@ def test_what_an_interrupted_run_finished_serves_a_changed_catalog(
     assert (result.new, result.kept) == (1, 24)
 
 
+def test_a_shard_that_a_kill_left_half_written_is_not_taken_over(
+    small_encoder_folder: Path, write_shop: WriteShop, tmp_path: Path
+) -> None:
+    model, out = str(small_encoder_folder), tmp_path / "v"
+    killed_at_half = """
+import os, signal, sys
+from moon2.cli import main
+from moon2.jobs import shards
+whole = shards.pq.write_table
+def write(table, where, **options):
+    whole(table, where, **options)
+    if where.name == "products.parquet":
+        os.truncate(where, where.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+shards.pq.write_table = write
+main(["embed", *sys.argv[1:]])
+"""
+    command = [sys.executable, "-c", killed_at_half, model, "--data", str(write_shop()), "--out", str(out)]
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    assert list(tmp_path.glob(".v.embedding/.*/products.parquet")), "half a shard is left"
+    assert embed(model, data=write_shop(products_of(13)), out=out).counts == {"products": 18, "queries": 6}
+
+
 def test_a_bad_row_is_set_aside_and_tried_again(
     small_encoder_folder: Path, write_shop: WriteShop, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from moon2.vectors.labels import (
     field_with_label,
     fit_label_rule,
     label_chances,
+    label_shares,
     nearest_label,
     neighbour_votes,
 )
@@ -33,9 +34,30 @@ def test_without_items_or_labels_there_is_no_answer() -> None:
     assert nearest_label(LABELS, LABELS[:0]).tolist() == []
 
 
-def test_label_texts_speak_by_their_cosines() -> None:
-    chances = label_chances(np.array([[0.5, 0.5, 0.4]], np.float32), sharpness=np.log(2) / 0.1)
+def test_label_texts_speak_by_their_cosines_and_common_labels_louder() -> None:
+    cosines, sharpness = np.array([[0.5, 0.5, 0.4]], np.float32), np.log(2) / 0.1
+    chances = label_chances(cosines, np.full(3, 1 / 3), sharpness)
     np.testing.assert_allclose(chances, [[0.4, 0.4, 0.2]], rtol=1e-5)
+    chances = label_chances(cosines, np.array([0.2, 0.2, 0.6]), sharpness)
+    np.testing.assert_allclose(chances, [[2 / 7, 2 / 7, 3 / 7]], rtol=1e-5)
+
+
+def test_shares_are_counted_among_the_labelled_and_none_is_nothing() -> None:
+    shares = label_shares(np.array([0, 0, 2, -1, 0]), 3)
+    np.testing.assert_allclose(shares, np.array([3.5, 0.5, 1.5]) / 5.5, rtol=1e-6)
+
+
+def test_a_rare_label_that_looks_alike_takes_nothing_from_a_common_one() -> None:
+    """Texts as an ideal contrastive loss places them: cosines are log p(item | label) / p(item), divided by 10."""
+    generator = np.random.default_rng(0)
+    truth = generator.choice(2, 4000, p=[0.97, 0.03])
+    is_dark = generator.random(4000) < np.where(truth == 0, 0.5, 0.9)  # black or charcoal, in a dark photo or not
+    of_dark, of_light = np.array([0.5, 0.9]), np.array([0.5, 0.1])
+    ratios = np.where(is_dark[:, None], of_dark, of_light) / np.where(is_dark, 0.512, 0.488)[:, None]
+    cosines = (np.log(ratios) / 10).astype(np.float32)
+    nearest = (cosines.argmax(axis=1) == truth).mean()
+    weighed = (label_chances(cosines, label_shares(truth, 2), 10).argmax(axis=1) == truth).mean()
+    assert nearest < 0.6 and weighed > 0.95
 
 
 def test_the_nearer_neighbour_counts_more_and_who_has_no_label_has_no_vote() -> None:
@@ -53,14 +75,15 @@ def test_the_rule_believes_whoever_is_right() -> None:
     right, wrong = np.eye(3, dtype=np.float32)[truth], generator.random((300, 3), np.float32)
     near = np.ones((300, 5), np.float32)
     voters, others = np.repeat(truth[:, None], 5, axis=1), generator.integers(0, 3, (300, 5))
-    assert fit_label_rule(wrong, near, voters, truth).weight == 1
-    assert fit_label_rule(right, near, others, truth).weight < 0.5
+    shares = label_shares(truth, 3)
+    assert fit_label_rule(wrong, shares, near, voters, truth).weight == 1
+    assert fit_label_rule(right, shares, near, others, truth).weight < 0.5
     # Each is wrong where the other is right: together they know more.
     half = np.arange(300) % 2 == 0
     texts, votes = np.where(half[:, None], right, wrong), np.where(half[:, None], others, voters)
-    rule = fit_label_rule(texts, near, votes, truth)
+    rule = fit_label_rule(texts, shares, near, votes, truth)
     assert 0 < rule.weight < 1
-    assert (rule.chances(texts, near, votes).argmax(axis=1) == truth).mean() > 0.7
+    assert (rule.chances(texts, shares, near, votes).argmax(axis=1) == truth).mean() > 0.7
 
 
 def test_what_an_encoder_reads_may_hold_the_label() -> None:

@@ -114,13 +114,16 @@ def write_prompts(folder: Path) -> Path:
         The folder.
 
     Raises:
-        AugmentationError: one of the files exists; nothing is written then.
+        AugmentationError: one of the files exists, and nothing is written then; or the folder cannot be made.
     """
     files = {folder / name: text for name, text in _own_files().items()}
     for path in files:
         if path.exists():
             raise AugmentationError(f"prompt {str(path)!r}: exists already; choose another folder or remove it first")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise AugmentationError(f"prompts {str(folder)!r}: is a file or below one; choose another folder") from None
     for path, text in files.items():
         path.write_text(text, encoding="utf-8")
     return folder

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +48,9 @@ class MinedQuery(NamedTuple):
     known_positive_ids: frozenset[str]
 
 
-def mine(catalog: Catalog, seed: int = 0, *, split: str = "train", negatives: int = 4) -> list[MinedQuery]:
+def mine(
+    catalog: Catalog, seed: int = 0, *, split: str = "train", negatives: int = 4, also_known: Collection[str] = ()
+) -> list[MinedQuery]:
     """Queries of each product that something can be said of, at most three a product.
 
     Args:
@@ -56,12 +58,13 @@ def mine(catalog: Catalog, seed: int = 0, *, split: str = "train", negatives: in
         seed: the same seed gives the same queries.
         split: of the products; positives and negatives come from it too.
         negatives: of a query; fewer where the catalog has no more products that do not answer it.
+        also_known: ids of products of other splits, such as a log may name. Those that answer a query are known to.
 
     Returns:
         In the order of the catalog. Negatives share the longest part of the category path that holds any. How many
         queries there are of each kind is logged.
     """
-    miner = _Miner(catalog, seed, split, negatives)
+    miner = _Miner(catalog, seed, split, negatives, also_known)
     mined = list(miner.queries())
     counts = ", ".join(f"{miner.counts[kind]:,} {words}" for kind, words in KINDS.items() if miner.counts[kind])
     if mined:
@@ -71,9 +74,14 @@ def mine(catalog: Catalog, seed: int = 0, *, split: str = "train", negatives: in
 
 
 class _Miner:
-    def __init__(self, catalog: Catalog, seed: int, split: str, negatives: int) -> None:
-        rows = list(catalog.rows(split, ["id", "title", "category", "attributes"]))
+    def __init__(self, catalog: Catalog, seed: int, split: str, negatives: int, also_known: Collection[str]) -> None:
+        columns = ["id", "title", "category", "attributes"]
+        rows = list(catalog.rows(split, columns))
         self.seed, self.negatives = seed, negatives
+        # Queries, positives and negatives are of the first `own` products.
+        self.own = len(rows)
+        if others := set(also_known).difference(row["id"] for row in rows):
+            rows += [row for row in catalog.rows(None, columns) if row["id"] in others]
         self.ids: list[str] = [row["id"] for row in rows]
         self.titles: list[str] = [row["title"] or "" for row in rows]
         self.categories = [tuple(row["category"] or ()) for row in rows]
@@ -85,7 +93,7 @@ class _Miner:
         for i, (category, style) in enumerate(zip(self.categories, self.styles, strict=True)):
             if style:
                 self.of_style[style].append(i)
-            for depth in range(len(category) + 1):
+            for depth in range(len(category) + 1 if i < self.own else 0):
                 self.of_branch[category[:depth]].append(i)
         # Products of one style share one set: the memory is linear in the size of a style.
         self.ids_of_style = {style: frozenset(self.ids[i] for i in members) for style, members in self.of_style.items()}
@@ -95,7 +103,7 @@ class _Miner:
         self.without = 0
 
     def queries(self) -> Iterator[MinedQuery]:
-        for i, id in enumerate(self.ids):
+        for i, id in enumerate(self.ids[: self.own]):
             rng = random.Random(f"{self.seed}/{id}")
             found = [
                 query
@@ -107,7 +115,8 @@ class _Miner:
 
     def _like_itself(self, i: int, rng: random.Random) -> MinedQuery | None:
         """The product's own title and image, which ask for a similar product."""
-        same_style, same_title = self.of_style.get(self.styles[i], []), self.near_titles.get(i, [])
+        near = self.near_titles.get(i, [])
+        same_style, same_title = self._own(self.of_style.get(self.styles[i], [])), self._own(near)
         if len(same_style) < 2 and not same_title:
             return None
         positive = i
@@ -115,11 +124,14 @@ class _Miner:
             k = rng.randrange(len(same_title) + len(same_style))
             positive = same_title[k] if k < len(same_title) else same_style[k - len(same_title)]
         known = self.ids_of_style.get(self.styles[i], frozenset((self.ids[i],)))
-        others = {self.ids[j] for j in same_title}
+        others = {self.ids[j] for j in near}
         known = known if others <= known else known | others
         self.counts["title" if k < len(same_title) else "style"] += 1
         query = Query(id=f"mined-{self.ids[i]}", text=self.titles[i], product_id=self.ids[i])
         return self._mined(query, i, positive, known, rng)
+
+    def _own(self, numbers: list[int]) -> list[int]:
+        return numbers if self.own == len(self.ids) else [number for number in numbers if number < self.own]
 
     def _by_values(self, i: int, rng: random.Random) -> MinedQuery | None:
         """One to three values of the product's attributes, and mostly the name of its kind."""
@@ -175,7 +187,7 @@ class _Miner:
         answers, known = self._answering(facets)
         text = " ".join(dict.fromkeys(facet.text for facet in facets))
         self.counts[kind] += 1
-        positive = int(answers[rng.randrange(len(answers))])
+        positive = int(answers[rng.randrange(int(np.searchsorted(answers, self.own)))])
         return self._mined(Query(id=f"mined-{kind}-{self.ids[i]}", text=text), i, positive, known, rng)
 
     def _answering(self, facets: Sequence[Facet]) -> tuple[NDArray[np.int32], frozenset[str]]:

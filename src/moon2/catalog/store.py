@@ -135,11 +135,12 @@ class Catalog:
         return {pair["key"] for row in rows for pair in row["attributes"] or () if pair["value"]}
 
     def licence(self) -> str:
-        """The licence on the catalog's card, a hub identifier; "unknown" where none is given."""
-        card = self.folder / "README.md"
-        parts = card.read_text(encoding="utf-8").split("---") if card.is_file() else []
-        header = yaml.safe_load(parts[1]) if len(parts) > 2 else {}
-        return str((header or {}).get("license") or "unknown")
+        """The licence on the catalog's card, a hub identifier; "unknown" where none is given or can be read."""
+        try:
+            header = yaml.safe_load(read_card(self.folder)[0])
+        except yaml.YAMLError:
+            header = None
+        return str((header.get("license") if isinstance(header, dict) else None) or "unknown")
 
     def shards(self, split: str) -> list[Shard]:
         """The opened files of one split, in order, for work on whole row groups."""
@@ -304,6 +305,14 @@ class CatalogWriter:
         if not counts["interactions"]:
             (self._partial / "interactions").rmdir()
         replace_folder(self._partial, self.folder)
+
+
+def read_card(folder: Path) -> tuple[str, str]:
+    """The header of a catalog's card, which is YAML between two lines of `---`, and what follows; "" where missing."""
+    path = folder / "README.md"
+    card = path.read_text(encoding="utf-8") if path.is_file() else ""
+    header, _, text = card.partition("\n---\n") if card.startswith("---\n") else ("", "", card)
+    return header.removeprefix("---\n"), text
 
 
 def require_target(folder: Path, *, overwrite: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from moon2.catalog.groups import group_by_keys
@@ -57,9 +57,9 @@ def training_triplets(catalog: Catalog, seed: int = 0) -> list[Triplet]:
     return triplets
 
 
-def mined_triplets(catalog: Catalog, seed: int = 0) -> list[Triplet]:
+def mined_triplets(catalog: Catalog, seed: int = 0, also_known: Collection[str] = ()) -> list[Triplet]:
     """What a catalog without a log would train on, see `mining.py`."""
-    return [Triplet(*query) for query in mine(catalog, seed)]
+    return [Triplet(*query) for query in mine(catalog, seed, also_known=also_known)]
 
 
 def mined_beside(
@@ -78,8 +78,10 @@ def mined_beside(
         for key in same_query_keys(triplet.query):
             known[key].update(triplet.known_positive_ids)
     left_out = {key for query in held_out for key in same_query_keys(query)}
+    # A log may name products of the test, which are then candidates of a batch.
+    named = {id for triplet in logged for id in (*triplet.known_positive_ids, *triplet.negative_ids)}
     triplets = []
-    for triplet in mined_triplets(catalog, seed):
+    for triplet in mined_triplets(catalog, seed, named):
         keys = same_query_keys(triplet.query)
         if left_out.isdisjoint(keys):
             positives = triplet.known_positive_ids.union(*(known.get(key, ()) for key in keys))

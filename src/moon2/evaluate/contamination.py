@@ -21,7 +21,7 @@ from moon2.catalog.schema import cell_to_image, is_url
 from moon2.catalog.store import Catalog
 from moon2.catalog.triplets import same_query_keys
 from moon2.evaluate.test_set import EvaluationError
-from moon2.files import write_text_atomic
+from moon2.files import require_writable, write_text_atomic
 from moon2.progress import progress_bar
 
 RECORD, PAIRS = "contamination.json", "contamination.csv"
@@ -101,6 +101,7 @@ def check_benchmark(
     Raises:
         EvaluationError: one of the splits has no products, or the vectors are of another catalog.
         CatalogError: there is no such catalog.
+        OutputError: the file of the pairs cannot be written.
     """
     catalog = Catalog.open(data)
     if missing := [split for split in ("train", "test") if split not in catalog.splits]:
@@ -110,6 +111,8 @@ def check_benchmark(
         )
     if not 0 < at_least <= 1:
         raise EvaluationError(f"--at_least is {at_least:g}; it is a cosine, above 0 and at most 1")
+    file = out or catalog.folder / PAIRS
+    require_writable(file, "--out")
     by_vectors = _vector_pairs(catalog, vectors, at_least) if vectors is not None else None
     shop = _read(catalog)
     found = {"title": shop.across(shop.title_pairs), "photo": shop.across(shop.photo_pairs)}
@@ -122,7 +125,6 @@ def check_benchmark(
     asked = {key for it in train for key in same_query_keys(it.query)}
     named = {id for it in train for id in (*it.positive_ids, *it.negative_ids, *it.grades)}
     members = set(shop.ids[: shop.tests])
-    file = out or catalog.folder / PAIRS
     write_text_atomic(file, _pairs_table(shop, found, every))
     result = Contamination(
         products=shop.tests,

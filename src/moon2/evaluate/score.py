@@ -29,8 +29,10 @@ from moon2.evaluate.result import Evaluation, graded_counts, graded_intervals, g
 from moon2.evaluate.result import recalls as mean_recalls
 from moon2.evaluate.significance import interval
 from moon2.evaluate.test_set import (
+    COLOUR_ATTRIBUTES,
     EvaluationError,
     TestSet,
+    colour_attribute,
     read_test_set,
     require_attributes,
     require_labels_or_photos,
@@ -39,7 +41,7 @@ from moon2.evaluate.zeroshot import label_scores
 from moon2.model.encoder import Encoder
 from moon2.model.product_text import FIELDS, unknown_fields
 from moon2.progress import progress_bar
-from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
+from moon2.vectors.embed import CLASS, NO_VECTORS, Vectors, attribute_task, embed_products, embed_queries
 from moon2.vectors.fusion import Fusion
 from moon2.vectors.graded import GradedPlaces
 from moon2.vectors.labels import field_with_label, nearest_label
@@ -47,8 +49,6 @@ from moon2.vectors.retrieval import DirectionRanks, grade_directions, rank_direc
 from moon2.vectors.table import release
 from moon2.views import DIRECTIONS, VIEWS, Objective, View
 
-COLOUR_ATTRIBUTES = ("base_colour", "colour", "color")
-"""Attributes predicted when none are named: the first of these that the catalog has."""
 logger = logging.getLogger(__name__)
 VIEW_NAMES = {"t": "text", "i": "a readable image", "mm": "both text and a readable image"}
 
@@ -98,7 +98,7 @@ def score(
     named = list(attributes) or declared_attributes(catalog.folder)
     require_attributes(attributes, catalog)
     if not interactions:
-        require_labels_or_photos(catalog)
+        require_labels_or_photos(catalog, ids, named)
     if unusual := set(encoder.fields) - set(FIELDS):
         for line in unknown_fields([*unusual], catalog.attribute_names()):
             logger.warning("%s: %s", catalog.folder, line)
@@ -120,6 +120,7 @@ def score(
             f"that positive ids of split test are ids of products of split {catalog.splits[-1]}"
         )
     own_titles = {} if interactions else own_title_scores(gallery, catalog, ids)
+    fields = {attribute_task(name): name for name in encoder.fields}  # a field called class is an attribute
     by_length = {}
     for length in lengths if interactions else ():
         is_whole = length == lengths[-1]
@@ -129,6 +130,11 @@ def score(
         name: _score_task(encoder, gallery, ids, values, label_prompt, batch_size)
         for name, values in _tasks(labels, named).items()
     }
+    if not (per_query or own_titles or any(task.correct for task in tasks.values())):
+        raise EvaluationError(
+            f"catalog {catalog.folder}: has no test interactions, and the encoder reads neither a labelled product nor "
+            f"a photo of a titled one, so there is nothing to score; import it with a log that has test queries"
+        )
     keywords = keyword_scores(catalog, test_set, queries, gallery, fusions or {})
     examples = Examples(queries, gallery, interactions, ids)
     random, hard = examples.random(), examples.hard(ranks)
@@ -159,7 +165,7 @@ def score(
             for name, task in tasks.items()
         },
         fields=[*encoder.fields],
-        labels_read={name: field for name in tasks if (field := field_with_label(name, encoder.fields))},
+        labels_read={name: fields[field] for name in tasks if (field := field_with_label(name, [*fields]))},
         keywords=mean_recalls(keywords),
         keyword_intervals=intervals(keywords),
         keyword_queries={name: len(row.ids) for name, row in keywords.items()},
@@ -228,8 +234,8 @@ def _lengths(encoder: VectorEncoder, dimensions: Sequence[int]) -> list[int]:
 def _tasks(labels: Mapping[str, list[str | None]], attributes: Sequence[str] | None) -> dict[str, list[str | None]]:
     """Task → every gallery product's label; what has fewer than two labels is no task."""
     if attributes is None:
-        attributes = [name for name in COLOUR_ATTRIBUTES if any(labels[name])][:1]
-    tasks = {name: labels[name] for name in ("class", *attributes)}
+        attributes = colour_attribute([name for name, values in labels.items() if any(values)])
+    tasks = {name: labels[name] for name in (CLASS, *map(attribute_task, attributes))}
     return {name: values for name, values in tasks.items() if len(set(values) - {None}) > 1}
 
 

@@ -1,12 +1,13 @@
 """How far a score can be trusted: bootstrap intervals, and a paired test between two models on the same queries.
 
-A score is a mean over queries, and most queries count 0 or 1. Resampling queries is therefore resampling how often each
-distinct value occurs, which costs the same for 600 queries as for 600,000 and is not an approximation.
+A score is a mean over queries. Resampling queries is resampling how often each distinct value occurs, which is not an
+approximation. Where queries count 0 or 1, it costs the same for 600 as for 600,000. Measures of graded relevance have
+nearly as many values as queries: time grows with them, and memory is bounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 RESAMPLES = 10_000
 LEVEL = 0.95
 SEED = 0
+BLOCK = 4_000_000
+"""Counts that are drawn at a time, 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ def compare(
     # Under "no difference" each query's difference is as likely to have the other sign.
     sizes, counts = _distinct(np.abs(differences))
     random = np.random.default_rng(seed)
-    positive = random.binomial(counts, 0.5, size=(RESAMPLES, len(counts)))
-    by_chance = np.abs((2 * positive - counts) @ sizes)
+    positive = _in_blocks(lambda rows: random.binomial(counts, 0.5, size=(rows, len(counts))) @ sizes, len(counts))
+    by_chance = np.abs(2 * positive - counts @ sizes)
     at_least = int((by_chance >= abs(float(differences.sum())) - 1e-9).sum())
     return Comparison(float(differences.mean()), low, high, (at_least + 1) / (RESAMPLES + 1), len(differences))
 
@@ -86,5 +89,13 @@ def _distinct(values: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _resampled_means(distinct: np.ndarray, counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    drawn = random.multinomial(counts.sum(), counts / counts.sum(), size=RESAMPLES)
-    return drawn @ distinct / counts.sum()
+    shares = counts / counts.sum()
+    sums = _in_blocks(lambda rows: random.multinomial(counts.sum(), shares, size=rows) @ distinct, len(counts))
+    return sums / counts.sum()
+
+
+def _in_blocks(draw: Callable[[int], np.ndarray], width: int) -> np.ndarray:
+    """[RESAMPLES]: what `draw` gives for a number of resamples, as many at a time as have `BLOCK` counts or less."""
+    rows = max(1, BLOCK // width)
+    blocks = (draw(min(rows, RESAMPLES - start)) for start in range(0, RESAMPLES, rows))
+    return np.concatenate(list(blocks))

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
+from moon2.catalog.schema import pairs_to_dict
 from moon2.catalog.store import Catalog
 from moon2.errors import UserError
 from moon2.meant import did_you_mean
 from moon2.records import Interaction
 
+COLOUR_ATTRIBUTES = ("base_colour", "colour", "color")
+"""Attributes predicted when none are named: the first of these that the products have."""
 Item = TypeVar("Item")
 
 
@@ -93,19 +97,39 @@ def require_attributes(names: Sequence[str], catalog: Catalog) -> None:
             )
 
 
-def require_labels_or_photos(catalog: Catalog) -> None:
+def colour_attribute(known: Collection[str]) -> list[str]:
+    """The attribute predicted when none are named, of those that the products have."""
+    return [name for name in COLOUR_ATTRIBUTES if name in known][:1]
+
+
+def require_labels_or_photos(catalog: Catalog, gallery: Collection[str], attributes: Sequence[str] | None) -> None:
     """Refuses a catalog without test queries that has nothing else to score, before the long work.
 
+    Args:
+        catalog: holds the products.
+        gallery: ids of those that are scored.
+        attributes: to be predicted; None: a colour attribute.
+
     Raises:
-        EvaluationError: it has neither two categories nor attributes, nor a product with both title and photo.
+        EvaluationError: in the gallery there are no two leaves of categories, no two values of one of these attributes,
+            and no product with both title and photo; names the attributes that could be predicted.
     """
-    leaves = {tuple(row["category"] or ())[-1:] for row in catalog.rows(None, ["category"])}
-    if len(leaves) > 1 or catalog.attribute_names():
+    members, leaves = set(gallery), set[str]()
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    for row in catalog.rows(None, ["id", "category", "attributes"]):
+        if row["id"] in members:
+            leaves.update(filter(None, (row["category"] or ())[-1:]))
+            for name, value in pairs_to_dict(row["attributes"]).items():
+                if value and len(values[name]) < 2:  # a code has as many values as there are products
+                    values[name].add(value)
+    several = {name for name, found in values.items() if len(found) > 1}
+    if len(leaves) > 1 or several.intersection(colour_attribute(values) if attributes is None else attributes):
         return
-    if not any(product.title and product.images for product in catalog.products()):
+    if not any(product.id in members and product.title and product.images for product in catalog.products()):
+        remedy = f", or name an attribute with --attributes: {', '.join(sorted(several))}" if several else ""
         raise EvaluationError(
             f"catalog {catalog.folder}: has no test interactions, no product with both title and photo, and no labels "
-            f"to predict, so there is nothing to score; import it with a log that has test queries"
+            f"to predict, so there is nothing to score; import it with a log that has test queries{remedy}"
         )
 
 

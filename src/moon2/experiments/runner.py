@@ -16,7 +16,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import StatisticsError, mean, median
 from typing import Any, Literal
@@ -30,7 +30,7 @@ from moon2.experiments.processes import Processes
 from moon2.experiments.variants import OURS, SAME_BUDGET, Variant
 from moon2.files import exclusive_lock, write_text_atomic
 from moon2.progress import progress_bar
-from moon2.recipe import Recipe, load_recipe
+from moon2.recipe import Recipe, RecipeError, load_recipe
 from moon2.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,16 @@ class Job:
         words = re.sub(r"\W+", "-", self.variant.name.casefold()).strip("-")
         return f"{words}-{self.steps}-{self.seed}"
 
+    def settings(self, recipe: Recipe) -> list[str]:
+        """What it changes of the experiment's recipe."""
+        # Held-out queries would choose among checkpoints differently for each variant: here the last weights count.
+        settings = [f"training.steps={self.steps}", f"training.seed={self.seed}", "training.evaluate_every=0"]
+        if recipe.training.hard_negatives:
+            # However many steps fit, negatives are mined as often; a single step ends before they would be used.
+            every = recipe.training.mine_every * self.steps // recipe.training.steps
+            settings.append(f"training.mine_every={max(1, every)}" if self.steps > 1 else "training.hard_negatives=0")
+        return [*settings, *self.variant.settings]
+
 
 def run_same_steps(experiment: Experiment, variants: Sequence[Variant]) -> list[Row]:
     """Every variant for as many steps, and so on the same triplets.
@@ -86,7 +96,7 @@ def run_same_steps(experiment: Experiment, variants: Sequence[Variant]) -> list[
         The rows of the runs that did not fail.
 
     Raises:
-        ExperimentError: the folder holds another experiment.
+        ExperimentError: the folder holds another experiment, or the settings of a variant cannot be used.
     """
     steps = experiment.recipe.training.steps
     # Seed after seed, so that an experiment that is stopped has compared all variants on the seeds it did.
@@ -135,6 +145,7 @@ def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
     names = [job.name for job in jobs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ExperimentError(f"two runs would be called {twice[0]}; give each variant its own name, each seed once")
+    _require_settings(experiment, jobs)
     with exclusive_lock(experiment.folder, "experiment"):
         rows = {row["run"]: row for row in _known_rows(experiment)}
         catalog = catalog_fingerprint(Catalog.open(experiment.data))
@@ -169,13 +180,21 @@ def _run(experiment: Experiment, jobs: Sequence[Job]) -> list[Row]:
         return [rows[job.name] for job in jobs if job.name in rows]
 
 
+def _require_settings(experiment: Experiment, jobs: Sequence[Job]) -> None:
+    """Refuses a variant whose settings are no recipe, before the first run."""
+    whole = [f"{name}={json.dumps(section)}" for name, section in asdict(experiment.recipe).items()]
+    for job in {job.variant: job for job in jobs}.values():
+        try:
+            load_recipe(None, [*whole, *job.settings(experiment.recipe)])
+        except RecipeError as error:
+            raise ExperimentError(f"variant {job.variant.name!r}: {error}") from None
+
+
 def _train_and_score(experiment: Experiment, job: Job, processes: Processes) -> Row:
     """One run in its own folder by moon2's own commands, and what came of it."""
     run = RunFolder(experiment.folder / "runs" / job.name)
     run.path.parent.mkdir(parents=True, exist_ok=True)
-    # Held-out queries would choose among checkpoints differently for each variant: here the last weights count.
-    common = (f"training.steps={job.steps}", f"training.seed={job.seed}", "training.evaluate_every=0")
-    options = [f"--{setting}" for setting in (*common, *job.variant.settings)]
+    options = [f"--{setting}" for setting in job.settings(experiment.recipe)]
     where = ["--data", str(_data(experiment, job)), "--out", str(run.path), "--resume"]
     train = [job.variant.trainer, "--config", str(experiment.folder / "recipe.yaml"), *where, *options]
     evaluate = ["evaluate", str(run.path), "--data", str(experiment.data)]

@@ -8,12 +8,14 @@ pretrained one keeps its own width).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from moon2.recipe import Recipe
 from moon2.views import INTER_OBJECTIVES, INTRA_OBJECTIVES, Objective
 
+logger = logging.getLogger(__name__)
 OURS = "MOON2.0"
 PEERS = "moon2.experiments.peers"
 SAME_BUDGET = 0.1
@@ -45,7 +47,6 @@ def peers(recipe: Recipe) -> list[Variant]:
     """MOON2.0 as the recipe has it, and the ways to train that a team would try instead."""
     dense = _dense(recipe, recipe.experts.active)
     equal = ("alignment.balance=fixed", "filter.enabled=false", "augmentations.use=none")
-    mixture = f"alignment.objectives={json.dumps(MOON_MIXTURE, ensure_ascii=False)}"
     return [
         Variant(OURS, published="MOON2.0"),
         Variant("CLIP-style dual encoder", (*dense, *equal), trainer=f"{PEERS}.two_towers:train"),
@@ -54,7 +55,7 @@ def peers(recipe: Recipe) -> list[Variant]:
             (*dense, 'alignment.objectives={"mm→mm": 1}', "augmentations.use=none", "training.dimensions=null"),
             trainer=f"{PEERS}.single_loss:train",
         ),
-        Variant("fixed 12:3:2 mixture (MOON)", (mixture, *equal), published="MOON (predecessor)"),
+        Variant("fixed 12:3:2 mixture (MOON)", (_setting(MOON_MIXTURE), *equal), published="MOON (predecessor)"),
         Variant(
             "sentence-transformers",
             (
@@ -80,16 +81,7 @@ def ablations(recipe: Recipe, *, augmented: bool, noise: Sequence[float] = ()) -
     variants = [
         Variant(OURS, published="MOON2.0"),
         *_without_experts(recipe),
-        Variant(
-            "without inter-product alignment",
-            (_objectives(recipe, INTRA_OBJECTIVES),),
-            published="without dual-level alignment",
-        ),
-        Variant(
-            "without intra-product alignment",
-            (_objectives(recipe, INTER_OBJECTIVES),),
-            published="without dual-level alignment",
-        ),
+        *_without_alignment(recipe),
         Variant("without learned weights", ("alignment.balance=fixed",)),
         Variant("without filtering", ("filter.enabled=false",), published="without filtering"),
     ]
@@ -118,6 +110,19 @@ def _without_experts(recipe: Recipe) -> list[Variant]:
     ]
 
 
+def _without_alignment(recipe: Recipe) -> list[Variant]:
+    """Without the objectives between products, and without those within one, where the recipe trains both."""
+    kept = {"inter": _objectives(recipe, INTRA_OBJECTIVES), "intra": _objectives(recipe, INTER_OBJECTIVES)}
+    if not all(kept.values()):
+        names = ", ".join(recipe.alignment.objectives)
+        logger.warning("left out inter- and intra-product alignment: without one of them, nothing of %s is left", names)
+        return []
+    return [
+        Variant(f"without {level}-product alignment", (_setting(objectives),), published="without dual-level alignment")
+        for level, objectives in kept.items()
+    ]
+
+
 def _dense(recipe: Recipe, width: int) -> tuple[str, ...]:
     """One expert, `width` times as wide where the backbone can be resized, which starts as the backbone does."""
     experts = ("experts.count=1", "experts.active=1", "experts.noise=0")
@@ -131,7 +136,10 @@ def _resizable(recipe: Recipe) -> bool:
     return recipe.backbone.name == "tiny" and recipe.experts.layers is None
 
 
-def _objectives(recipe: Recipe, objectives: Sequence[Objective]) -> str:
-    names = [str(objective) for objective in objectives]
-    kept = {name: share for name, share in recipe.alignment.objectives.items() if name in names}
-    return f"alignment.objectives={json.dumps(kept, ensure_ascii=False)}"
+def _objectives(recipe: Recipe, objectives: Sequence[Objective]) -> dict[str, float]:
+    """Of these objectives, those that the recipe trains, with their shares."""
+    return {str(objective): share for objective, share in recipe.alignment.shares.items() if objective in objectives}
+
+
+def _setting(objectives: Mapping[str, float]) -> str:
+    return f"alignment.objectives={json.dumps(objectives, ensure_ascii=False)}"

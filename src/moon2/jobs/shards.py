@@ -124,8 +124,8 @@ class JobFolder:
         return self._fingerprint.is_file()
 
     def finished(self) -> set[int]:
-        """Numbers of the finished shards."""
-        return {int(path.name) for path in self.path.iterdir() if path.name.isdecimal()}
+        """Numbers of the finished shards; none where the folder is not there."""
+        return {int(path.name) for path in self.path.glob("*") if path.name.isdecimal()}
 
     def write(self, number: int, tables: Tables) -> None:
         """Writes a finished shard."""
@@ -146,6 +146,11 @@ class JobFolder:
     def table_path(self, number: int, name: str) -> Path:
         """The Parquet file of a table of a finished shard, which need not have it."""
         return self.path / f"{number:08d}" / f"{name}.parquet"
+
+    def files(self, name: str) -> list[Path]:
+        """The Parquet files of a table, of all finished shards that have it, in order."""
+        paths = (self.table_path(number, name) for number in sorted(self.finished()))
+        return [path for path in paths if path.is_file()]
 
     def remove(self) -> None:
         """Deletes everything."""

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
+import lancedb
 import numpy as np
 import pyarrow as pa
 
@@ -25,7 +28,7 @@ from moon2.search.product_table import EXACT_BELOW, ProductTable
 from moon2.search.recall import QUERIES, choose_probes
 from moon2.search.rows import EmbeddedProduct, RowMaker, frequent_attributes
 from moon2.search.table_schema import WHOLE, attribute_columns
-from moon2.search.versions import check_target, is_remote, new_version, put_in_use
+from moon2.search.versions import check_target, is_remote, new_version, put_in_use, put_remote_in_use, tables_at
 from moon2.vectors.fit_fusions import FUSIONS, VIEWS_WITH_WORDS
 from moon2.vectors.fusion import DEFAULT_WEIGHT, Fusion, read_fusions, scale_of
 from moon2.vectors.lexical import searched_words
@@ -60,11 +63,18 @@ def build_index(
             f"what has changed"
         )
     if is_remote(out):
-        _build(folder, catalog, out, model, text, thumbnails)
+        check_target(out, overwrite)
+        version = new_version()
+        try:
+            _build(folder, catalog, tables_at(out, version), model, text, thumbnails)
+        except BaseException:
+            lancedb.connect(tables_at(out, version)).drop_all_tables()
+            raise
+        put_remote_in_use(version, out)
         return Index.open(out)
     target = Path(out).absolute()
     with exclusive_lock(target, "`moon2 index`"):
-        check_target(target, overwrite)
+        check_target(str(target), overwrite)
         fresh = target.with_name(f".{target.name}.building")
         shutil.rmtree(fresh, ignore_errors=True)
         try:
@@ -100,6 +110,7 @@ def _build(
     info = IndexInfo(
         model=str(model.absolute() if model is not None else folder.info.model),
         identity=folder.info.identity,
+        storage=folder.info.storage,
         prompt=folder.info.prompt,
         fields=tuple(folder.info.inputs.get("fields", ())),
         made_by=EmbeddingJob(folder.info, per_image=per_image).made_by,
@@ -128,19 +139,21 @@ def _batches(
     written: Counter[str],
 ) -> Iterator[pa.RecordBatch]:
     """The rows of the table, chunk by chunk; counts what it gives in `written`."""
-    images = _image_vectors(folder)
-    ahead = next(images, None)
+    # Both in the order of the catalog, which is as it was when they were made.
+    wholes, images = _product_vectors(folder), groupby(_image_vectors(folder), key=itemgetter(0))
+    whole, of_images = next(wholes, None), next(images, None)
     chunk: list[EmbeddedProduct] = []
-    products = catalog.products()
     with progress_bar(total=folder.count("products"), desc="index", unit="products") as bar:
-        for position, (id, key, vector) in enumerate(_product_vectors(folder)):
-            # The fingerprint says that the catalog is as it was: only products without a vector are passed over.
-            product = next(product for product in products if product.id == id)
-            vectors = {WHOLE: vector}
-            while ahead is not None and ahead[0] == id:
-                vectors[ahead[1]] = ahead[2]
-                ahead = next(images, None)
-            chunk.append(EmbeddedProduct(product, key, position, vectors))
+        for product in catalog.products():
+            vectors: dict[int, np.ndarray] = {}
+            if of_images is not None and of_images[0] == product.id:
+                vectors = {number: vector for _, number, vector in of_images[1]}
+                of_images = next(images, None)
+            if whole is None or whole[0] != product.id:
+                continue  # it could not be embedded as a whole; a single image of it may have been
+            _, key, vectors[WHOLE] = whole
+            whole = next(wholes, None)
+            chunk.append(EmbeddedProduct(product, key, written["products"], vectors))
             written["products"] += 1
             written["rows"] += len(vectors)
             if len(chunk) == CHUNK:

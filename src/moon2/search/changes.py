@@ -20,6 +20,7 @@ from moon2.vectors.item_embedder import Embedded, ItemEmbedder
 from moon2.vectors.known_rows import row_key
 from moon2.vectors.lexical import searched_words
 from moon2.vectors.product_texts import product_text
+from moon2.vectors.quantize import dequantize, quantize
 
 
 @dataclass
@@ -99,13 +100,19 @@ class ProductWriter:
             for part, (whole, images) in zip(parts, pool.map(self._embed_part, parts), strict=True):
                 changes.problems |= {part[row].id: problem.message for row, problem in whole.problems.items()}
                 for row, product in enumerate(part):
-                    vector = _cut(whole.vectors["mm"][row], self._info.dimension)
+                    vector = self._as_stored(whole.vectors["mm"][row])
                     if np.isfinite(vector).all():
                         vectors[product.id] = {WHOLE: vector}
                 for (row, image), vector in images.items():
                     if part[row].id in vectors and np.isfinite(vector).all():
-                        vectors[part[row].id][image] = _cut(vector, self._info.dimension)
+                        vectors[part[row].id][image] = self._as_stored(vector)
         return vectors
+
+    def _as_stored(self, vector: np.ndarray) -> np.ndarray:
+        """Cut and rounded as the vectors are that the index was made of, so that they compare alike."""
+        dimension, storage = self._info.dimension, self._info.storage
+        short = vector[None, :dimension] / max(float(np.linalg.norm(vector[:dimension])), 1e-12)
+        return dequantize(quantize(short, storage), storage, dimension)[0] if np.isfinite(short).all() else short[0]
 
     def _embed_part(self, products: Sequence[Product]) -> tuple[Embedded, dict[tuple[int, int], np.ndarray]]:
         """The products as a whole and, if the index has such, each image: (product, image) by number → vector."""
@@ -126,8 +133,3 @@ def _says_the_same(product: Product, row: Mapping[str, Any]) -> bool:
     says = (product.title, product.description, list(product.category), product.price, dict(product.attributes))
     attributes = pairs_to_dict(row["attributes"])
     return says == (row["title"], row["description"], row["category_path"], row["price"], attributes)
-
-
-def _cut(vector: np.ndarray, dimension: int) -> np.ndarray:
-    short = vector[:dimension]
-    return short / max(float(np.linalg.norm(short)), 1e-12)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from moon2.catalog.store import Catalog
-from moon2.files import exclusive_lock, write_text_atomic
+from moon2.files import exclusive_lock, require_writable, write_text_atomic
 from moon2.meant import did_you_mean_file
 from moon2.progress import progress_bar
 from moon2.search.errors import ProductIndexError
@@ -106,12 +106,15 @@ def search(
     Raises:
         ProductIndexError: there is no such index, the filter cannot be used, or nothing was asked
         EncoderError: the photo or the encoder cannot be read
+        OutputError: the page cannot be written
     """
     from moon2.search.index import Index
     from moon2.search.show import Found
 
     if image is not None and not image.is_file():
         raise ProductIndexError(f"{image}: there is no such photo{did_you_mean_file(image)}")
+    if html is not None:
+        require_writable(html, "--html")
     opened = Index.open(index, model=model)
     hits = opened.search(text, image, like=like, where=where, limit=limit, hybrid=hybrid, exact=exact)
     in_colour = sys.stdout.isatty() and os.environ.get("COLORTERM") in ("truecolor", "24bit")

@@ -20,7 +20,7 @@ from moon2.catalog.schema import cell_to_image, pairs_to_dict
 from moon2.catalog.store import Catalog
 from moon2.catalog.styles import style_of
 from moon2.errors import UserError
-from moon2.files import write_text_atomic
+from moon2.files import require_writable, write_text_atomic
 from moon2.progress import progress_bar
 from moon2.search.tables import require_table_file, write_table
 from moon2.vectors.vector_folder import VectorFolder
@@ -111,10 +111,13 @@ def duplicates(
     Raises:
         DuplicatesError: there is nothing to compare, or VECTORS are of another catalog.
         TableError: OUT ends in something else.
+        OutputError: OUT or HTML cannot be written.
         VectorFolderError: VECTORS lack a view.
         CatalogError: there is no such catalog.
     """
     require_table_file(out)
+    if html is not None:
+        require_writable(html, "--html")
     if at_least is not None and not -1 <= at_least <= 1:
         raise DuplicatesError(f"--at_least is {at_least:g}; a cosine is -1 to 1, such as 0.95")
     folder = VectorFolder.open(vectors)

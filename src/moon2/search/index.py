@@ -114,7 +114,7 @@ class Index:
             ProductIndexError: there is no whole index any more.
         """
         fresh = Index.open(self.place, model=None if self._model == self.info.model else self._model)
-        if fresh.info.identity == self.info.identity:
+        if fresh.info.encoder == self.info.encoder:
             fresh.__dict__.update({name: self.__dict__[name] for name in ("encoder", "items") if name in self.__dict__})
         if fresh.table.place == self.table.place:  # versions of another table count from the start
             fresh._vocabulary = self._vocabulary

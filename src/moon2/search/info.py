@@ -12,10 +12,13 @@ import pyarrow as pa
 from moon2.search.errors import ProductIndexError, reason_of
 from moon2.vectors.fusion import Fusion
 from moon2.vectors.product_texts import TextFields
+from moon2.vectors.quantize import Storage
 from moon2.views import View
 
 TABLE = "about"
-FORMAT = 1
+EncoderKey = tuple[str, str, tuple[str, ...]]
+"""Identity, prompt and fields of an encoder."""
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class IndexInfo:
     Attributes:
         model: the encoder's folder (absolute) or hub id.
         identity: of the encoder; vectors of another cannot be compared with these.
+        storage: how the vectors were stored that it was made of; those of changed products are rounded alike.
         prompt: put before every query's text.
         fields: what another library's encoder reads of a product as its text.
         made_by: all that decides a vector beside what the product holds; goes into its key.
@@ -42,6 +46,7 @@ class IndexInfo:
 
     model: str
     identity: str
+    storage: Storage
     prompt: str
     fields: tuple[str, ...]
     made_by: str
@@ -55,6 +60,11 @@ class IndexInfo:
     probes: int = 0
     recall: dict[str, float] = field(default_factory=dict)
     created: str = ""
+
+    @property
+    def encoder(self) -> EncoderKey:
+        """What decides how a text or a product becomes a vector."""
+        return self.identity, self.prompt, self.fields
 
     def write(self, place: str) -> None:
         """Writes it beside the table of products. Comes last: what has it is a whole index.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moon2.vectors.calibration import Calibration, accuracy_at_coverage, calibration_error, fit_calibration
-from moon2.vectors.labels import LabelRule, fit_label_rule
+from moon2.vectors.labels import LabelRule, fit_label_rule, label_shares
 from moon2.vectors.nearest import top_k
 
 NEIGHBOURS = 50
@@ -113,7 +113,8 @@ class LabelPredictor:
         label_vectors: [L, D] float32, unit length, of the labels as text.
         truth: [n] int64, number of each product's label; -1 where it has none.
         neighbours: of `find_neighbours`; one without a label has no vote.
-        calibration, held_out: rows of products with a label, none of them a neighbour.
+        calibration, held_out: rows of products with a label, none of them a neighbour. How common labels are is
+            counted among the other products.
     """
 
     def __init__(
@@ -127,6 +128,8 @@ class LabelPredictor:
     ) -> None:
         self.vectors, self.label_vectors, self.truth, self.neighbours = vectors, label_vectors, truth, neighbours
         self.calibration, self.held_out = calibration, held_out
+        others = np.delete(truth, np.concatenate([calibration, held_out]))
+        self.shares = label_shares(others, len(label_vectors))
 
     def predict(self) -> Predicted:
         """Fits the rule, and predicts every product."""
@@ -150,10 +153,10 @@ class LabelPredictor:
         doubts = self._doubts(predicted, scores, confidence, own)
         return Predicted(predicted, confidence, figures, rule.weight, calibration is not None, doubts)
 
-    def _seen(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What a rule is given of these products: cosines with label texts, with neighbours, and neighbours' labels."""
-        near = self.neighbours.rows[rows]
-        return self.vectors[rows] @ self.label_vectors.T, self.neighbours.cosines[rows], self.truth[near]
+    def _seen(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What a rule is given of these products; see `LabelRule.chances`."""
+        near, cosines = self.neighbours.rows[rows], self.neighbours.cosines[rows]
+        return self.vectors[rows] @ self.label_vectors.T, self.shares, cosines, self.truth[near]
 
     def _answers(self, rule: LabelRule, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of products, [m] each: the likeliest label, its chance, and that of the catalog's label (0 without one)."""

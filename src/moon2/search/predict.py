@@ -130,6 +130,7 @@ def predict(
     Raises:
         PredictionError: there is nothing to learn from, or VECTORS are of another model or catalog.
         TableError: OUT ends in something else.
+        OutputError: OUT cannot be written.
         EncoderError: the model cannot be loaded.
         CatalogError: there is no such catalog.
     """

@@ -79,8 +79,8 @@ def rank_by_both(
     row_of = {id: row for row, id in enumerate(ids)}
     bm25 = np.zeros(len(ids), np.float32)
     bm25[[row_of[id] for id in matches.ids]] = matches.scores
-    if len(matches.ids) == CANDIDATES:  # others may have some of the words too, and lower scores
-        rest = sorted(set(ids) - set(matches.ids))
+    rest = sorted(set(ids) - set(matches.ids))
+    if rest and len(matches.ids) == CANDIDATES:  # they may have some of the words too, and lower scores
         among = f"id IN ({', '.join(map(literal, rest))})"
         lower = table.matching(words, len(rest), where=among)
         bm25[[row_of[id] for id in lower.ids]] = lower.scores

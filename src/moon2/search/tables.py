@@ -11,25 +11,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moon2.errors import UserError
-from moon2.files import write_atomic
+from moon2.files import require_writable, write_atomic
 
 ENDINGS = (".csv", ".parquet")
 
 
 class TableError(UserError):
-    """A table cannot be written; one line."""
+    """A file's name tells no format of a table; one line."""
 
 
 def require_table_file(file: Path, option: str = "--out") -> None:
-    """Refuses a file whose name tells no format, or whose folder is a file, before the long work.
+    """Refuses a file whose name tells no format, or that cannot be written, before the long work.
 
     Raises:
-        TableError: says what to give instead.
+        TableError: its name ends in something else.
+        OutputError: it cannot be written.
     """
     if file.suffix.lower() not in ENDINGS:
         raise TableError(f"{option} {file}: give a name that ends in {' or '.join(ENDINGS)}")
-    if file.is_dir():
-        raise TableError(f"{option} {file}: is a folder; name a file")
+    require_writable(file, option)
 
 
 def write_table(file: Path, columns: Sequence[tuple[str, pa.DataType]], rows: Sequence[Sequence[object]]) -> None:

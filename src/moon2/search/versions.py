@@ -4,7 +4,8 @@
     INDEX/VERSION/      the tables of LanceDB
 
 So an index that is built anew takes the place of the old one in one step. Whoever has the old one open goes on with it:
-its version stays until the next but one is in use. On object storage the tables stand at the address itself.
+its version stays until the next but one is in use. On object storage, where no file can be replaced in one step on
+every system, a table of one row takes the place of index.json.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import lancedb
+import pyarrow as pa
+
 from moon2.files import replace_folder, write_text_atomic
-from moon2.search.errors import ProductIndexError
+from moon2.search.errors import ProductIndexError, reason_of
 from moon2.vectors.ranker import OPENED_BY, POINTER
 
+REMOTE_POINTER = "in_use"
 OPENER = "moon2.search.index:Index"
 """By this name `moon2 evaluate` opens an index."""
 
@@ -34,12 +39,15 @@ def tables_of(place: str) -> str:
     Raises:
         ProductIndexError: there is no index.
     """
-    if is_remote(place):
-        return place
-    version = _read(Path(place)).get("current")
+    version = (_read_remote(place) if is_remote(place) else _read(Path(place))).get("current")
     if not version:
         raise ProductIndexError(f"{place}: there is no such index; make one with `moon2 index`")
-    return str(Path(place) / version)
+    return tables_at(place, version)
+
+
+def tables_at(place: str, version: str) -> str:
+    """Where the tables of a version are."""
+    return f"{place.rstrip('/')}/{version}"
 
 
 def new_version() -> str:
@@ -67,18 +75,56 @@ def put_in_use(tables: Path, target: Path) -> None:
             shutil.rmtree(other)
 
 
-def check_target(target: Path, overwrite: bool) -> None:
+def put_remote_in_use(version: str, place: str) -> None:
+    """Makes tables under the address of an index, which are whole, the version in use; the last but one goes.
+
+    Raises:
+        ProductIndexError: it cannot be written.
+    """
+    before = _read_remote(place)
+    pointer = json.dumps({"current": version, "previous": before.get("current")})
+    try:
+        lancedb.connect(place).create_table(REMOTE_POINTER, pa.table({"json": [pointer]}), mode="overwrite")
+        if last := before.get("previous"):
+            lancedb.connect(tables_at(place, last)).drop_all_tables()
+    except (OSError, RuntimeError) as error:
+        raise ProductIndexError(f"{place}: cannot be written ({reason_of(error)})") from None
+
+
+def check_target(place: str, overwrite: bool) -> None:
     """Refuses to build an index where something else is, or another index unless it may be replaced.
 
     Raises:
         ProductIndexError: says which.
     """
+    if is_remote(place):
+        if _read_remote(place) and not overwrite:
+            raise ProductIndexError(f"{place}: holds an index already; add --overwrite to replace it")
+        return
+    target = Path(place)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / POINTER).is_file():
         raise ProductIndexError(f"{target}: holds something else than an index; choose another folder")
     if not overwrite:
         raise ProductIndexError(f"{target}: holds an index already; add --overwrite to replace it")
+
+
+def _read_remote(place: str) -> dict[str, str | None]:
+    """The pointer of an index on object storage; empty where there is no index.
+
+    Raises:
+        ProductIndexError: the address cannot be read.
+    """
+    try:
+        database = lancedb.connect(place)
+        # Opening a table says "not found" of an address that cannot be reached, too.
+        if REMOTE_POINTER not in database.list_tables().tables:
+            return {}
+        pointer: dict[str, str | None] = json.loads(database.open_table(REMOTE_POINTER).to_arrow()["json"][0].as_py())
+        return pointer
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ProductIndexError(f"{place}: cannot be read ({reason_of(error)})") from None
 
 
 def _read(folder: Path) -> dict[str, str | None]:

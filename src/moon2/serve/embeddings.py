@@ -96,9 +96,7 @@ async def embed(request: Request, body: CohereRequest) -> Response:
     with state.served.encoders.lease(body.model) as encoding:
         length = _length(encoding, body.output_dimension, "output_dimension")
         if body.truncate == "NONE":
-            for item in items:
-                if encoding.is_cut(item.text):
-                    raise Refusal(422, f"{item.where}: is longer than the encoder reads", item.where)
+            await encoding.require_whole(items)
         found = await encoding.encode(items)
     matrix = normalised(found.matrix, length)
     embeddings = {kind: _as_type(matrix, kind) for kind in dict.fromkeys(body.embedding_types)}

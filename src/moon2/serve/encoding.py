@@ -118,8 +118,7 @@ class EncodingService:
         Raises:
             Refusal: an item cannot be embedded (422, `param` says which), or there is too much to do (429, 503).
         """
-        if len(items) > self._limits.items:
-            raise Refusal(422, f"{len(items):,} items are more than {self._limits.items:,}; send several requests")
+        self._check_limits(items)
         key = _key(items[0]) if len(items) == 1 and self._remembered and not first else None
         if key is not None:
             if known := self._known.get(key):
@@ -142,12 +141,20 @@ class EncodingService:
                 self._known.popitem(last=False)
         return Vectors(matrix, tokens)
 
-    def is_cut(self, text: str) -> bool:
-        """Whether the end of a text is not read; not known of another library's encoder."""
-        if not isinstance(self.encoder, Encoder):
-            return False
-        processor = self.encoder.processor
-        return processor.token_count(text) > processor.settings.max_text_tokens
+    async def require_whole(self, items: Sequence[Asked]) -> None:
+        """Checks that texts are read to their ends, which is not known of another library's encoder.
+
+        Raises:
+            Refusal: one is not, or there is too much in the request.
+        """
+        self._check_limits(items)
+        if isinstance(self.encoder, Encoder):
+            count, most = self.encoder.processor.token_count, self.encoder.processor.settings.max_text_tokens
+            loop = asyncio.get_running_loop()
+            counts = await asyncio.gather(*(loop.run_in_executor(self._threads, count, item.text) for item in items))
+            for item, tokens in zip(items, counts, strict=True):
+                if tokens > most:
+                    raise Refusal(422, f"{item.where}: is longer than the encoder reads", item.where)
 
     async def problem(self) -> str | None:
         """Encodes the reference items as a request would; says what is wrong with the vectors, None if nothing."""
@@ -179,6 +186,15 @@ class EncodingService:
             return "float32"
         return str(next(self.encoder.model.parameters()).dtype).removeprefix("torch.")
 
+    def _check_limits(self, items: Sequence[Asked]) -> None:
+        """Before anything is tokenized, which takes seconds for a very long text."""
+        if len(items) > self._limits.items:
+            raise Refusal(422, f"{len(items):,} items are more than {self._limits.items:,}; send several requests")
+        for item in items:
+            if (length := len(item.text)) > self._limits.characters:
+                message = f"{item.where}: {length:,} characters are more than {self._limits.characters:,}"
+                raise Refusal(422, message, item.where)
+
     async def _prepare(self, items: Sequence[Asked]) -> list[Prepared[ReadItem | _AdapterItem]]:
         if len(items) == 1 and not items[0].images and len(items[0].text) <= SHORT:
             return [self._prepared(items[0])]
@@ -194,14 +210,8 @@ class EncodingService:
         """Tokenized, its images opened and scaled.
 
         Raises:
-            Refusal: there is nothing in it, it is too long, or an image cannot be read.
+            Refusal: there is nothing in it, or an image cannot be read.
         """
-        if len(asked.text) > self._limits.characters:
-            raise Refusal(
-                422,
-                f"{asked.where}: {len(asked.text):,} characters are more than {self._limits.characters:,}",
-                asked.where,
-            )
         try:
             if isinstance(self.encoder, Encoder):
                 return self._prepared_own(self.encoder, asked)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from fastapi import Request, UploadFile
 from fastapi.exceptions import RequestValidationError
@@ -82,14 +83,20 @@ def validated(schema: type[Form], body: Any) -> Form:
 
 
 def _value(schema: type[Asked], name: str, value: str) -> Any:
-    """A form has texts alone: numbers and switches are written as in JSON."""
+    """A form has texts alone: numbers, switches and lists are written as in JSON."""
     field = schema.model_fields.get(name)
-    if field is None or "str" in str(field.annotation).lower():
+    if field is None or _may_be_text(field.annotation):
         return value
     try:
         return from_json(value.encode("utf-8", "replace"))
     except ValueError:
         return value
+
+
+def _may_be_text(kind: Any) -> bool:
+    """Whether a type is a text, or a union with one, such as `Annotated[str, …] | None`."""
+    is_wrapper = get_origin(kind) in (Annotated, Union, UnionType)
+    return kind is str or (is_wrapper and any(map(_may_be_text, get_args(kind))))
 
 
 async def read_list(request: Request, most: int) -> list[Any]:

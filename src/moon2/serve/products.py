@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from pydantic import ValidationError
 
 from moon2.catalog.schema import is_url, pairs_to_dict
 from moon2.errors import UserError
-from moon2.images import ImageError
+from moon2.images import ImageError, ImageSource
 from moon2.model.encoder import Encoder
 from moon2.records import Product, RecordError
 from moon2.search.table_schema import SHOWN
@@ -260,25 +262,25 @@ async def heatmap(request: Request) -> Response:
         encoder = opened.encoding.encoder
         if not isinstance(encoder, Encoder):
             raise Refusal(422, "heatmaps are drawn of moon2's own encoders only", "index")
-        shown_item = Product("shown", asked.text, images=(image,) if image is not None else ()) if given else None
+        title, images = asked.text, list[ImageSource]([image] if image is not None else [])
         if asked.product is not None:
-            shown_item = await served.catalog_product(asked.product)
-            if shown_item is None:
+            original = await served.catalog_product(asked.product)
+            if original is None:
                 raise no_product(asked.product)
-            images = tuple(each for each in shown_item.images if not is_url(each))
-            shown_item = Product("shown", shown_item.title, images=images)
-        async with state_of(request).heatmaps:
-            return await in_thread(_drawn, encoder, shown_item, (asked.query or "").strip() or None, asked.layer)
+            title, images = original.title, [each for each in original.images if not is_url(each)]
+        query = (asked.query or "").strip() or None
+        thread, loop = state_of(request).heatmaps, asyncio.get_running_loop()
+        return await loop.run_in_executor(thread, _drawn, encoder, title, images, query, asked.layer)
 
     return Response(await with_index(served, work), media_type="image/png")
 
 
-def _drawn(encoder: Encoder, item: Product, query: str | None, layer: int | None) -> bytes:
+def _drawn(encoder: Encoder, title: str, images: Sequence[ImageSource], query: str | None, layer: int | None) -> bytes:
     from moon2.explain.draw.png import draw_png
     from moon2.explain.explain import explain
 
     try:
-        explanation = explain(encoder, item, query, layer)
+        explanation = explain(encoder, Product("shown", title, images=tuple(images)), query, layer)
     except UserError as error:
         raise Refusal(422, str(error)) from None
     written = io.BytesIO()

@@ -27,6 +27,7 @@ from moon2.run_folder import find_model_folder
 from moon2.search.changes import Changes
 from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
+from moon2.search.info import EncoderKey
 from moon2.search.versions import is_remote, tables_of
 from moon2.serve.encoding import EncodingService
 from moon2.serve.metrics import Metrics
@@ -81,12 +82,12 @@ class Opened:
 
 
 class Encoders:
-    """Encoders by identity, loaded once, and closed when nobody needs them any more. Threads may share it."""
+    """Encoders with their prompts and fields, loaded once, closed when nobody needs them. Threads may share it."""
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self._services: dict[str, EncodingService] = {}
-        self._users: Counter[str] = Counter()
+        self._services: dict[EncoderKey, EncodingService] = {}
+        self._users: Counter[EncoderKey] = Counter()
         self._lock, self._loading = threading.Lock(), threading.Lock()
         metrics.watch_queue(lambda: sum(each.batcher.waiting for each in self.services()))
 
@@ -95,24 +96,24 @@ class Encoders:
         with self._lock:
             return [*self._services.values()]
 
-    def acquire(self, identity: str, load: Callable[[], tuple[VectorEncoder, str | Path]]) -> EncodingService:
+    def acquire(self, key: EncoderKey, load: Callable[[], tuple[VectorEncoder, str | Path]]) -> EncodingService:
         """The service of an encoder; `load` gives the encoder and its source where there is none."""
         with self._loading:
             with self._lock:
-                known = self._services.get(identity)
+                known = self._services.get(key)
             if known is None:
                 limits, remembered = self._settings.limits, self._settings.query_cache
                 known = EncodingService(*load(), limits, self._metrics, remembered)
             with self._lock:
-                self._services[identity] = known
-                self._users[identity] += 1
+                self._services[key] = known
+                self._users[key] += 1
         return known
 
-    def release(self, identity: str) -> None:
+    def release(self, key: EncoderKey) -> None:
         """Gives one up."""
         with self._lock:
-            self._users[identity] -= 1
-            unused = None if self._users[identity] else self._services.pop(identity)
+            self._users[key] -= 1
+            unused = None if self._users[key] else self._services.pop(key)
         if unused is not None:
             # It ends its threads, for which nobody here waits.
             threading.Thread(target=unused.close, name="moon2-close").start()
@@ -152,6 +153,7 @@ class ServedIndex:
         self._turn = asyncio.Lock()
         self._writes: set[asyncio.Task[Changes]] = set()
         self._catalog: Catalog | None = None
+        self._catalog_files: list[tuple[object, ...]] = []
         self._reading = threading.Lock()
         metrics.watch_index(self.name, lambda: self._current.products)
 
@@ -215,11 +217,13 @@ class ServedIndex:
         """The product as the catalog has it, with its images and augmentations; None if it is not there."""
 
         def read() -> Product | None:
-            data = self._current.index.info.data
+            folder = Path(self._current.index.info.data)
             with self._reading:  # a catalog's cache is not made for threads
                 try:
-                    if self._catalog is None or self._catalog.folder != Path(data):
-                        self._catalog = Catalog.open(data)
+                    files = _product_files(folder)
+                    if self._catalog is None or files != self._catalog_files:
+                        self._catalog = None  # what is there no more is not kept open
+                        self._catalog, self._catalog_files = Catalog.open(folder), files
                     return self._catalog.product(id)
                 except (CatalogError, OSError):
                     return None
@@ -250,7 +254,7 @@ class ServedIndex:
                     changes = change(fresh.index)
                     fresh.products, fresh.version = len(fresh.index), fresh.index.table.version
                 except BaseException:
-                    self._encoders.release(fresh.index.info.identity)
+                    self._encoders.release(fresh.index.info.encoder)
                     raise
                 return changes, fresh, self._look()
 
@@ -263,7 +267,7 @@ class ServedIndex:
             return changes
 
     def _open(self, index: Index) -> Opened:
-        return Opened(index, self._encoders.acquire(index.info.identity, lambda: (index.encoder, index.model)))
+        return Opened(index, self._encoders.acquire(index.info.encoder, lambda: (index.encoder, index.model)))
 
     def _reopened(self) -> Opened:
         return self._open(self._current.index.reopened())
@@ -276,13 +280,13 @@ class ServedIndex:
     def _close_if_unused(self, opened: Opened) -> None:
         if opened.is_retired and not opened.users:
             opened.users = -1  # closed once
-            self._encoders.release(opened.index.info.identity)
+            self._encoders.release(opened.index.info.encoder)
 
     def _look(self) -> tuple[object, ...]:
         """Changes when another process writes the index, or puts another one in its place."""
         tables = tables_of(self.place)
         if is_remote(self.place):
-            return (Index.open(self.place).table.version,)
+            return tables, Index.open(self.place).table.version
         looks: list[object] = [tables]
         for versions in sorted(Path(tables).glob("*.lance/_versions")):
             looks.append((versions.parent.name, versions.stat().st_mtime_ns))
@@ -307,7 +311,7 @@ class Served:
         elif settings.beside:
             raise ServeError(f"{source}: is no index, so nothing can stand beside it; give two indexes")
         else:
-            self.encoders.acquire(source, lambda: (load_encoder(source), source))
+            self.encoders.acquire((source, "", ()), lambda: (load_encoder(source), source))
 
     def index(self, number: int) -> ServedIndex:
         """One of them.
@@ -335,6 +339,12 @@ def _is_index(source: str) -> bool:
     if Path(source).is_dir() and find_model_folder(source) is None and not (Path(source) / "modules.json").is_file():
         raise ServeError(f"{source}: holds neither an index nor an encoder; give what `moon2 index` or `train` wrote")
     return False
+
+
+def _product_files(catalog: Path) -> list[tuple[object, ...]]:
+    """Changes when a catalog is imported again; quick enough to be asked with every request."""
+    looks = ((path, path.stat()) for path in sorted(catalog.glob("products/*.parquet")))
+    return [(path, look.st_ino, look.st_size, look.st_mtime_ns) for path, look in looks]
 
 
 def normalised(vector: np.ndarray, dimension: int) -> np.ndarray:

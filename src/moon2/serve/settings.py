@@ -59,3 +59,12 @@ class ServeSettings:
     query_cache: int = 10_000
     log_queries: bool = False
     limits: Limits = LIMITS
+
+    def __post_init__(self) -> None:
+        """Checks what would else fail with the first request.
+
+        Raises:
+            ServeError: a setting makes no sense.
+        """
+        if self.query_cache < 0:
+            raise ServeError(f"--query_cache is {self.query_cache}; give the number of queries to keep, 0 for none")

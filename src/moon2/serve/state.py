@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,14 +22,15 @@ class State:
         served: its indexes and encoders.
         metrics: its counters.
         has_keys: whether requests must bring a key.
-        heatmaps: for one explanation at a time, as each keeps the attention of all layers.
+        heatmaps: for one explanation at a time, as each keeps the attention of all layers. It is a thread, since an
+            explanation goes on when its request is out of time.
     """
 
     settings: ServeSettings
     served: Served
     metrics: Metrics
     has_keys: bool
-    heatmaps: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    heatmaps: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "moon2-heatmap"))
 
 
 def state_of(request: Request) -> State:

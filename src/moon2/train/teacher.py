@@ -42,11 +42,14 @@ class TeacherTable:
     joint: Tensor
 
     def taught(self, keys: Sequence[tuple[What, str]], names: Sequence[str]) -> TaughtView:
-        """Of these items; the second of one name takes no part, so that a copy changes nothing."""
-        places = torch.tensor([self.places.get(key, -1) for key in keys])
-        first = {name: number for number, name in reversed([*enumerate(names)])}
-        is_first = torch.tensor([first[name] == number for number, name in enumerate(names)])
-        return TaughtView(self.own[places], self.joint[places], (places >= 0) & is_first)
+        """Of these items; of those of one name that have a vector only the first takes part: a copy changes nothing."""
+        places = [self.places.get(key, -1) for key in keys]
+        first: dict[str, int] = {}
+        for number, (name, place) in enumerate(zip(names, places, strict=True)):
+            if place >= 0:
+                first.setdefault(name, number)
+        counts = torch.tensor([first.get(name) == number for number, name in enumerate(names)])
+        return TaughtView(self.own[places], self.joint[places], counts)
 
 
 class Teacher:

@@ -38,7 +38,14 @@ class Vectors:
     matrix: np.ndarray
 
 
+CLASS = "class"
+"""The task of predicting the leaf of the category."""
 NO_VECTORS = Vectors(np.zeros(0, np.int64), np.zeros((0, 1), np.float32))
+
+
+def attribute_task(name: str) -> str:
+    """What predicting an attribute is called: as the attribute, unless that is called as the category's task is."""
+    return f"attribute {name}" if name == CLASS else name
 
 
 def embed_products(
@@ -63,18 +70,18 @@ def embed_products(
         attributes: whose values are read too.
 
     Returns:
-        The vectors, and by "class" (the leaf of the category) and attribute every product's label, None where it has
-        none.
+        The vectors, and by task (`CLASS` and each `attribute_task`) every product's label, None where it has none.
     """
     tables = _Tables(len(ids))
-    labels: dict[str, list[str | None]] = {"class": [], **{name: [] for name in attributes}}
+    attribute_of = {attribute_task(name): name for name in attributes}
+    labels: dict[str, list[str | None]] = {CLASS: [], **{task: [] for task in attribute_of}}
     same: dict[str, str] = {}  # few labels, many products: one string object for each label
     for start, chunk in _chunks((catalog.product(id) for id in ids), CHUNK * batch_size):
         for product in chunk:
-            values = {"class": product.category[-1] if product.category else None}
-            values |= {name: product.attributes.get(name) or None for name in attributes}
-            for name, label in values.items():
-                labels[name].append(None if label is None else same.setdefault(label, label))
+            values = {task: product.attributes.get(name) for task, name in attribute_of.items()}
+            values[CLASS] = product.category[-1] if product.category else None
+            for task, label in values.items():
+                labels[task].append(same.setdefault(label, label) if label else None)
         rows = range(start, start + len(chunk))
         for view, matrix in product_vectors(encoder, chunk, batch_size).items():
             tables.put(view, rows, matrix)

@@ -269,7 +269,7 @@ def _begin(
     folder.begin(fingerprint)
     known: dict[What, tuple[Path, ...]] = {}
     for table in TABLES:
-        files = sorted(_salvaged(folder).glob(f"*/{table}.parquet"))
+        files = JobFolder(_salvaged(folder)).files(table)
         known[table] = (*(before.files(table) if before is not None and _fits(before.info, job.info) else ()), *files)
     return known
 

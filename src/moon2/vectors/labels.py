@@ -38,17 +38,32 @@ def nearest_label(items: np.ndarray, labels: np.ndarray, rows: np.ndarray | None
     return np.concatenate([top_k(block, labels, 1)[0][:, 0] for block in blocks])
 
 
-def label_chances(cosines: np.ndarray, sharpness: float) -> np.ndarray:
-    """What the label texts say: the softmax of an item's cosines with them.
+def label_shares(labels: np.ndarray, count: int) -> np.ndarray:
+    """How common each of `count` labels is: [n] int64, -1 for none → [count] float32, adding up to 1.
+
+    Each label counts half an item more than it has: one that none of these has may yet be right.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=count) + 0.5
+    return (counts / counts.sum()).astype(np.float32)
+
+
+def label_chances(cosines: np.ndarray, shares: np.ndarray, sharpness: float) -> np.ndarray:
+    """What the label texts say: the softmax of an item's cosines with them, times how common the labels are.
+
+    A contrastive loss learns how much likelier an item is under a text than among all items (van den Oord et al.,
+    2018, arXiv 1807.03748). By Bayes' rule that is how likely the text is, divided by how common it is. Without the
+    shares, rare labels such as "Charcoal" take the items of common ones such as "Black".
 
     Args:
         cosines: [n, L] float32, of items and label texts.
+        shares: [L] float32, of `label_shares`.
         sharpness: factor of the cosines, an inverse temperature.
 
     Returns:
         [n, L] float32; each row adds up to 1.
     """
-    weights = np.exp(sharpness * (cosines - cosines.max(axis=1, keepdims=True)))
+    scores = sharpness * cosines + np.log(shares)
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -86,22 +101,26 @@ class LabelRule:
     vote_sharpness: float
     weight: float
 
-    def chances(self, text_cosines: np.ndarray, cosines: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def chances(
+        self, text_cosines: np.ndarray, shares: np.ndarray, cosines: np.ndarray, labels: np.ndarray
+    ) -> np.ndarray:
         """[n, L] float32: how likely each label is. Arguments as of `label_chances` and `neighbour_votes`."""
-        texts = label_chances(text_cosines, self.text_sharpness)
+        texts = label_chances(text_cosines, shares, self.text_sharpness)
         votes = neighbour_votes(cosines, labels, text_cosines.shape[1], self.vote_sharpness)
         return self.weight * votes + (1 - self.weight) * texts
 
 
-def fit_label_rule(text_cosines: np.ndarray, cosines: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> LabelRule:
+def fit_label_rule(
+    text_cosines: np.ndarray, shares: np.ndarray, cosines: np.ndarray, labels: np.ndarray, truth: np.ndarray
+) -> LabelRule:
     """The rule under which the right labels of some items are likeliest, by the mean logarithm of their chances.
 
     Args:
-        text_cosines, cosines, labels: as of `LabelRule.chances`.
+        text_cosines, shares, cosines, labels: as of `LabelRule.chances`.
         truth: [n] int64, the right labels.
     """
     count = text_cosines.shape[1]
-    texts = [_of_truth(label_chances(text_cosines, sharpness), truth) for sharpness in SHARPNESS]
+    texts = [_of_truth(label_chances(text_cosines, shares, sharpness), truth) for sharpness in SHARPNESS]
     votes = [_of_truth(neighbour_votes(cosines, labels, count, sharpness), truth) for sharpness in SHARPNESS]
     text, vote = (int(np.argmax([_likelihood(one) for one in each])) for each in (texts, votes))
     mixed = [_likelihood(weight * votes[vote] + (1 - weight) * texts[text]) for weight in WEIGHTS]

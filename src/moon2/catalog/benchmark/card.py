@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from moon2.catalog.schema import SPLITS, CatalogError, dataset_card
-from moon2.catalog.store import Catalog
+from moon2.catalog.store import Catalog, read_card
 from moon2.files import write_text_atomic
 from moon2.views import DIRECTIONS
 
@@ -126,10 +126,7 @@ def declared_attributes(folder: Path) -> list[str] | None:
 
 def card_text(folder: Path) -> str:
     """The text of a catalog's card between its title and the table of its rows; empty without a card."""
-    path = folder / "README.md"
-    if not path.is_file():
-        return ""
-    card = path.read_text(encoding="utf-8").partition("\n---\n")[2].partition("\n# ")[2].partition("\n")[2]
+    card = read_card(folder)[1].partition("\n# ")[2].partition("\n")[2]
     return card.partition("\n| table | split | rows |")[0].strip()
 
 

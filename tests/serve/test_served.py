@@ -1,0 +1,49 @@
+"""What a server has open: encoders with their prompts, indexes in whatever version is there."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moon2.catalog.store import Catalog
+from moon2.search.commands import build_index
+from moon2.search.index import Index
+from moon2.serve.metrics import Metrics
+from moon2.serve.searching import query_vector
+from moon2.serve.served import Served
+from moon2.serve.settings import ServeSettings
+from moon2.vectors.embed_catalog import embed
+
+
+@pytest.fixture
+def vectors(dual_checkpoints: dict[str, Path], generated_shop: Catalog, tmp_path: Path) -> dict[str, Path]:
+    """Of one encoder, with a prompt and without."""
+    folders = {"": tmp_path / "plain", "running shoes ": tmp_path / "prompted"}
+    for prompt, folder in folders.items():
+        embed(str(dual_checkpoints["clip"]), data=generated_shop.folder, out=folder, what="products", prompt=prompt)
+    return folders
+
+
+def test_each_index_asks_with_the_prompt_that_it_was_made_with(vectors: dict[str, Path], tmp_path: Path) -> None:
+    plain, prompted = (str(tmp_path / name) for name in ("index", "beside"))
+    build_index(vectors[""], out=plain)
+    build_index(vectors["running shoes "], out=prompted)
+
+    async def ask() -> None:
+        served = Served(ServeSettings(plain, beside=prompted), Metrics())
+        for number, place in enumerate((plain, prompted)):
+            await asks_as(served, number, Index.open(place))
+        build_index(vectors["running shoes "], out=plain, overwrite=True)
+        assert await served.index(0).refresh()
+        await asks_as(served, 0, Index.open(prompted))
+        await served.close()
+
+    async def asks_as(served: Served, number: int, index: Index) -> None:
+        with served.index(number).lease() as opened:
+            vector = await query_vector(opened, "navy shirt", None)
+        assert np.allclose(vector, index.encode("navy shirt"), atol=1e-5)
+
+    asyncio.run(ask())
