@@ -29,7 +29,7 @@ from moon2.encoders.identity import encoder_identity
 from moon2.model.reference import REFERENCE, read_reference
 from moon2.search.index import Index
 from moon2.serve.page.page import STATIC
-from moon2.serve.settings import Limits, ServeError
+from moon2.serve.settings import Limits, ServeError, ServeSettings
 
 
 def test_it_is_ready_when_it_computes_what_was_saved_with_the_model(small_encoder: Encoder, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_what_cannot_be_served_is_a_line(tmp_path: Path, shop_index: Path) -> No
     with pytest.raises(ServeError, match="neither an index nor an encoder"):
         serve(str(tmp_path / "empty"), port=0)
     with pytest.raises(ServeError, match="--query_cache is -1; give the number of queries to keep, 0 for none"):
-        serve(str(shop_index), port=0, query_cache=-1)
+        ServeSettings(str(shop_index), query_cache=-1)
     with running_server(shop_index) as server, pytest.raises(ServeError, match="choose another --port"):
         serve(str(shop_index), port=int(server.address.rpartition(":")[2]))
 
