@@ -32,6 +32,8 @@ for args in (
     ["train", "--data", new, "--out", new],
     ["evaluate", run, "--data", shop, "--attributes", "fabirc"],
     ["evaluate", run, "--data", shop, "--out", shop],
+    ["evaluate", run, "--data", shop, "--out", run + "/recipe.yaml/figures.json"],
+    ["heatmap", run, "--text", "shirt", "--out", run + "/recipe.yaml/heat.png"],
     ["evaluate", run, "--data", new],
     ["import", "no.csv", "--as", "csv", *used],
     ["augment", shop, *used],

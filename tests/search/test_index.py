@@ -19,7 +19,7 @@ from moon2.catalog.store import Catalog, write_catalog
 from moon2.search.commands import build_index
 from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
-from moon2.search.info import IndexInfo
+from moon2.search.info import FORMAT, IndexInfo
 from moon2.search.product_table import ProductTable
 from moon2.search.rows import RowMaker
 from moon2.search.versions import put_in_use, tables_of
@@ -251,7 +251,7 @@ def test_an_index_whose_own_description_is_damaged_is_one_line(tmp_path: Path) -
             file.write_bytes(whole[file])
     for text, message in (
         ("[]", "not a whole one"),
-        ('{"format": 1}', "not a whole"),
+        (json.dumps({"format": FORMAT}), "not a whole"),
         ('{"format": 9}', "another moon2"),
     ):
         lancedb.connect(about.parent).create_table("about", pa.table({"json": [text]}), mode="overwrite")

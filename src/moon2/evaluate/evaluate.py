@@ -19,6 +19,7 @@ from moon2.evaluate.per_query import (
 )
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.test_set import EvaluationError, read_test_set, require_attributes
+from moon2.files import require_writable
 from moon2.run_folder import RunFolder, find_model_folder
 from moon2.vectors.ranker import open_ranker
 
@@ -95,6 +96,7 @@ def evaluate(
     Raises:
         EvaluationError: the model or the data cannot be scored, or the other model was scored on other data.
         RunError: the run is not finished.
+        OutputError: the file cannot be written.
     """
     if "{}" not in label_prompt:
         raise EvaluationError(f"--label_prompt is {label_prompt!r}; put {{}} where the label is to stand")
@@ -102,9 +104,9 @@ def evaluate(
     # The cheap checks come before the libraries are loaded.
     test_set = read_test_set(catalog, limit)
     require_attributes(attributes, catalog)
+    if out is not None:
+        require_writable(out, "--out")
     file = out or _evaluation_file(model, limit)
-    if file.is_dir():
-        raise EvaluationError(f"--out {file}: is a folder; name a JSON file")
     index, expected = open_ranker(Path(model)), test_set.fingerprint
     if index is not None:
         from moon2.evaluate.index_scores import index_fingerprint

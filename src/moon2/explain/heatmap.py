@@ -48,19 +48,19 @@ def heatmap(
     for path in map(Path, image):
         if not path.is_file():
             raise UserError(f"heatmap: {path}: there is no such image file{did_you_mean_file(path)}")
+    from moon2.files import require_writable, write_atomic, write_text_atomic
     from moon2.run_folder import RunFolder
 
     model = RunFolder(run).require_model()
+    require_writable(out, "--out")
     from moon2.encoders.load import load_own
     from moon2.explain.draw.page import render_page
     from moon2.explain.draw.png import draw_png
     from moon2.explain.explain import explain
-    from moon2.files import write_atomic, write_text_atomic
     from moon2.records import Product
 
     encoder = load_own(model)
     explanation = explain(encoder, Product("shown", text, images=image), query, layer)
-    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() == ".png":
         drawn = io.BytesIO()
         draw_png(explanation).save(drawn, format="PNG")
