@@ -19,6 +19,9 @@ def test_the_command_or_folder_that_was_meant_is_named(
     assert "did you mean 'training.steps'?" in line
     line = error_line(capsys, "train", "--config", tmp_path / "mime.yaml", "--plan")
     assert f"did you mean '{tmp_path / 'mine.yaml'}'?" in line
+    (tmp_path / "latin.yaml").write_bytes("# für die Röcke".encode("cp1252"))
+    line = error_line(capsys, "train", "--config", tmp_path / "latin.yaml", "--plan")
+    assert f"--config {tmp_path / 'latin.yaml'}: cannot be read" in line and line.endswith("; save it as UTF-8")
 
 
 REFUSED = f"""

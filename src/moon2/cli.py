@@ -136,6 +136,8 @@ def call(path: str, args: Sequence[str], command: str) -> object:
         where = f"{' '.join(files)}: " if files and _fails_alone(parser, files, str(error)) else ""
         near = did_you_mean_option(str(error), (action.dest for action in parser._actions)) or ";"
         raise UsageError(f"{command}: {where}{_in_typed_words(error)}{near} see `moon2 {command} --help`") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{command}: {' '.join(files)}: cannot be read ({error}); save it as UTF-8") from None
     del values["config"], values["quiet"]
     for name, parameter in _parameters(function).items():
         if name in FLATTENED:

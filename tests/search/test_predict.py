@@ -63,6 +63,16 @@ def test_copies_of_a_product_play_one_part(generated_shop: Catalog, tmp_path: Pa
     assert {"learned", "calibration", "held out"} == set(shop.parts)
 
 
+def test_an_attribute_called_class_is_a_task_beside_the_category(generated_shop: Catalog, tmp_path: Path) -> None:
+    products = [
+        replace(product, attributes={"class": "AB"[number % 2]})
+        for number, product in enumerate(generated_shop.products())
+    ]
+    shop = read_labelled_products(write_catalog(tmp_path / "shop", {"train": products}, title="shop"), ["class"])
+    assert shop.labels["class"] == [product.category[-1] for product in products]
+    assert shop.labels["attribute class"] == ["AB"[number % 2] for number in range(len(products))]
+
+
 def test_only_labels_that_most_products_have_are_predicted_unasked(generated_shop: Catalog, tmp_path: Path) -> None:
     products = [
         replace(

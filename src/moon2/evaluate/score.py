@@ -41,10 +41,10 @@ from moon2.evaluate.zeroshot import label_scores
 from moon2.model.encoder import Encoder
 from moon2.model.product_text import FIELDS, unknown_fields
 from moon2.progress import progress_bar
-from moon2.vectors.embed import CLASS, NO_VECTORS, Vectors, attribute_task, embed_products, embed_queries
+from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
 from moon2.vectors.fusion import Fusion
 from moon2.vectors.graded import GradedPlaces
-from moon2.vectors.labels import field_with_label, nearest_label
+from moon2.vectors.labels import CLASS, attribute_task, field_with_label, nearest_label
 from moon2.vectors.retrieval import DirectionRanks, grade_directions, rank_directions, recalls
 from moon2.vectors.table import release
 from moon2.views import DIRECTIONS, VIEWS, Objective, View
@@ -120,7 +120,6 @@ def score(
             f"that positive ids of split test are ids of products of split {catalog.splits[-1]}"
         )
     own_titles = {} if interactions else own_title_scores(gallery, catalog, ids)
-    fields = {attribute_task(name): name for name in encoder.fields}  # a field called class is an attribute
     by_length = {}
     for length in lengths if interactions else ():
         is_whole = length == lengths[-1]
@@ -165,7 +164,7 @@ def score(
             for name, task in tasks.items()
         },
         fields=[*encoder.fields],
-        labels_read={name: fields[field] for name in tasks if (field := field_with_label(name, [*fields]))},
+        labels_read={name: field for name in tasks if (field := field_with_label(name, encoder.fields))},
         keywords=mean_recalls(keywords),
         keyword_intervals=intervals(keywords),
         keyword_queries={name: len(row.ids) for name, row in keywords.items()},

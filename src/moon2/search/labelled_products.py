@@ -18,8 +18,8 @@ from moon2.catalog.store import Catalog
 from moon2.errors import UserError
 from moon2.meant import did_you_mean
 from moon2.progress import progress_bar
+from moon2.vectors.labels import CLASS, attribute_task
 
-CLASS = "class"
 Part = Literal["learned", "calibration", "held out"]
 CALIBRATION_SHARE, HELD_OUT_SHARE = 0.15, 0.15
 """Of a catalog without a test split. Of one with a test split, which may hold products of other styles or of later
@@ -41,7 +41,7 @@ class LabelledProducts:
         ids, titles: of the products.
         parts: what each is for.
         groups: number of the first product that is the same listed twice, see `SimilarProducts.same_product_pairs`.
-        labels: by task, which is "class" (the leaf of the category) or an attribute; None where there is none.
+        labels: by task, which is `CLASS` (the leaf of the category) or an `attribute_task`; None where there is none.
     """
 
     ids: list[str]
@@ -82,16 +82,16 @@ def read_labelled_products(catalog: Catalog, attributes: Sequence[str] = ()) -> 
                 )
                 similar.add(titles[-1], category, map(cell_to_image, row["images"] or ()))
                 bar.update()
-    labels = {name: [of.get(name) or None for of in values] for name in attributes or _repeated(values)}
+    named = attributes or _repeated(values)
+    labels = {attribute_task(name): [of.get(name) or None for of in values] for name in named}
     for name in attributes:
-        if not any(labels[name]):
+        if not any(labels[attribute_task(name)]):
             known = catalog.attribute_names()
             raise PredictionError(
                 f"{catalog.folder}: no product has the attribute {name!r}{did_you_mean(name, known) or ';'} there are "
                 f"{', '.join(sorted(known))}"
             )
-    tasks = {CLASS: classes, **labels} if CLASS not in labels else labels
-    tasks = {name: of for name, of in tasks.items() if len(set(of) - {None}) >= FEWEST_LABELS}
+    tasks = {name: of for name, of in {CLASS: classes, **labels}.items() if len(set(of) - {None}) >= FEWEST_LABELS}
     if not tasks:
         raise PredictionError(
             f"{catalog.folder}: has no category and no attribute with two values to learn from; import one that has"

@@ -17,6 +17,7 @@ from moon2.catalog.store import Catalog
 from moon2.encoders.protocol import VectorEncoder
 from moon2.model.items import ItemSource
 from moon2.records import Product, Query
+from moon2.vectors.labels import CLASS, attribute_task
 from moon2.vectors.table import VectorTable
 from moon2.views import VIEWS, View
 
@@ -38,14 +39,7 @@ class Vectors:
     matrix: np.ndarray
 
 
-CLASS = "class"
-"""The task of predicting the leaf of the category."""
 NO_VECTORS = Vectors(np.zeros(0, np.int64), np.zeros((0, 1), np.float32))
-
-
-def attribute_task(name: str) -> str:
-    """What predicting an attribute is called: as the attribute, unless that is called as the category's task is."""
-    return f"attribute {name}" if name == CLASS else name
 
 
 def embed_products(
