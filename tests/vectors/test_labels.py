@@ -7,7 +7,6 @@ import pytest
 
 from moon2.vectors import labels as labels_module
 from moon2.vectors.labels import (
-    field_with_label,
     fit_label_rule,
     label_chances,
     label_shares,
@@ -84,11 +83,3 @@ def test_the_rule_believes_whoever_is_right() -> None:
     rule = fit_label_rule(texts, shares, near, votes, truth)
     assert 0 < rule.weight < 1
     assert (rule.chances(texts, shares, near, votes).argmax(axis=1) == truth).mean() > 0.7
-
-
-def test_what_an_encoder_reads_may_hold_the_label() -> None:
-    assert field_with_label("class", ["title", "category"]) == "category"
-    assert field_with_label("colour", ["title", "attributes"]) == "attributes"
-    assert field_with_label("colour", ["title", "category"]) == ""
-    assert field_with_label("class", ["title", "class"]) == "", "a field called class is an attribute"
-    assert field_with_label("attribute class", ["title", "class"]) == "class"

@@ -44,7 +44,8 @@ from moon2.progress import progress_bar
 from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
 from moon2.vectors.fusion import Fusion
 from moon2.vectors.graded import GradedPlaces
-from moon2.vectors.labels import CLASS, attribute_task, field_with_label, nearest_label
+from moon2.vectors.label_tasks import CLASS, attribute_task, field_with_label
+from moon2.vectors.labels import nearest_label
 from moon2.vectors.retrieval import DirectionRanks, grade_directions, rank_directions, recalls
 from moon2.vectors.table import release
 from moon2.views import DIRECTIONS, VIEWS, Objective, View

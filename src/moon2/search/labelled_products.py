@@ -18,7 +18,7 @@ from moon2.catalog.store import Catalog
 from moon2.errors import UserError
 from moon2.meant import did_you_mean
 from moon2.progress import progress_bar
-from moon2.vectors.labels import CLASS, attribute_task
+from moon2.vectors.label_tasks import CLASS, attribute_task
 
 Part = Literal["learned", "calibration", "held out"]
 CALIBRATION_SHARE, HELD_OUT_SHARE = 0.15, 0.15

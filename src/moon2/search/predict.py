@@ -18,6 +18,7 @@ from moon2.catalog.store import Catalog
 from moon2.progress import progress_bar
 from moon2.search.labelled_products import LabelledProducts, PredictionError, read_labelled_products
 from moon2.search.tables import require_table_file, write_table
+from moon2.vectors.label_tasks import field_with_label
 
 if TYPE_CHECKING:
     import numpy as np
@@ -188,7 +189,6 @@ def predict_tasks(
     import numpy as np
 
     from moon2.search.label_predictor import LabelPredictor, find_neighbours
-    from moon2.vectors.labels import field_with_label
     from moon2.vectors.table import shortened_rows
 
     parts, groups = np.array(shop.parts)[rows], np.array(shop.groups)[rows]

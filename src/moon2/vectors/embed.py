@@ -17,7 +17,7 @@ from moon2.catalog.store import Catalog
 from moon2.encoders.protocol import VectorEncoder
 from moon2.model.items import ItemSource
 from moon2.records import Product, Query
-from moon2.vectors.labels import CLASS, attribute_task
+from moon2.vectors.label_tasks import CLASS, attribute_task
 from moon2.vectors.table import VectorTable
 from moon2.views import VIEWS, View
 

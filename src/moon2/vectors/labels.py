@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from moon2.vectors.nearest import top_k
 
-CLASS = "class"
-"""The task of predicting the leaf of the category."""
 BLOCK = 65_536
 """Items labelled at a time: the chosen rows of a large table are never copied whole."""
 SHARPNESS = (2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
@@ -127,17 +124,6 @@ def fit_label_rule(
     text, vote = (int(np.argmax([_likelihood(one) for one in each])) for each in (texts, votes))
     mixed = [_likelihood(weight * votes[vote] + (1 - weight) * texts[text]) for weight in WEIGHTS]
     return LabelRule(SHARPNESS[text], SHARPNESS[vote], WEIGHTS[int(np.argmax(mixed))])
-
-
-def attribute_task(name: str) -> str:
-    """What predicting an attribute is called: as the attribute, unless that is called as the category's task is."""
-    return f"attribute {name}" if name == CLASS else name
-
-
-def field_with_label(task: str, fields: Sequence[str]) -> str:
-    """The field among those that an encoder reads which holds the label to be predicted; "" where none does."""
-    holders = ("category",) if task == CLASS else (task, "attributes")
-    return next((field for field in fields if attribute_task(field) in holders), "")
 
 
 def _of_truth(chances: np.ndarray, truth: np.ndarray) -> np.ndarray:

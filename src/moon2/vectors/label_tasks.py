@@ -1,0 +1,19 @@
+"""What labels are predicted: the tasks by name, and whether an encoder reads the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+CLASS = "class"
+"""The task of predicting the leaf of the category."""
+
+
+def attribute_task(name: str) -> str:
+    """What predicting an attribute is called: as the attribute, unless that is called as the category's task is."""
+    return f"attribute {name}" if name == CLASS else name
+
+
+def field_with_label(task: str, fields: Sequence[str]) -> str:
+    """The field among those that an encoder reads which holds the label to be predicted; "" where none does."""
+    holders = ("category",) if task == CLASS else (task, "attributes")
+    return next((field for field in fields if attribute_task(field) in holders), "")
