@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
-import pickle
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -219,9 +218,12 @@ def test_processes_may_share_a_folder(photo: Image.Image, tmp_path: Path) -> Non
     assert not [entry for entry in entries(tmp_path / "cache") if entry.suffix == ".new"]
 
 
-def test_the_cache_lies_in_the_users_cache_folder(jpeg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_lies_in_the_users_cache_folder_also_for_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     assert caching_opener(0) is open_image
-    opener: Callable[..., Image.Image] = pickle.loads(pickle.dumps(caching_opener(1)))  # as it reaches a worker
-    opener(jpeg, read_at=READ_AT)
+    synthetic_photo(1200, 900).save(tmp_path / "large.jpg")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as worker:
+        worker.submit(caching_opener(1), tmp_path / "large.jpg", read_at=READ_AT).result()
     assert len(entries(tmp_path / "caches" / "moon2" / "images")) == 1

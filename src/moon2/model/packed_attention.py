@@ -173,7 +173,7 @@ def packed_attention(
         start = end
     flat = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     if packing.place is not None:
-        flat = _FromGrid.apply(flat, packing.place)  # type: ignore[no-untyped-call]
+        flat = _FromGrid.apply(flat, packing.place)  # type: ignore[no-untyped-call]  # torch has no types
     return flat.unsqueeze(0), None
 
 

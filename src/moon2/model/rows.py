@@ -18,7 +18,7 @@ def select_rows(matrix: Tensor, source: Tensor, copies: Tensor) -> Tensor:
         source: [n] int64, which row each place takes.
         copies: [T · k] int64, the places of row 0's k copies, then row 1's, …; no gradient comes back from others.
     """
-    return cast(Tensor, _SelectRows.apply(matrix, source, copies))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _SelectRows.apply(matrix, source, copies))  # type: ignore[no-untyped-call]  # torch has no types
 
 
 class _SelectRows(torch.autograd.Function):

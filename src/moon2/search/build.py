@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -68,7 +69,8 @@ def build_index(
         try:
             _build(folder, catalog, tables_at(out, version), model, text, thumbnails)
         except BaseException:
-            lancedb.connect(tables_at(out, version)).drop_all_tables()
+            with suppress(OSError, RuntimeError):  # what went wrong first is told
+                lancedb.connect(tables_at(out, version)).drop_all_tables()
             raise
         put_remote_in_use(version, out)
         return Index.open(out)

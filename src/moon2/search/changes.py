@@ -21,6 +21,7 @@ from moon2.vectors.known_rows import row_key
 from moon2.vectors.lexical import searched_words
 from moon2.vectors.product_texts import product_text
 from moon2.vectors.quantize import dequantize, quantize
+from moon2.vectors.table import shortened_rows
 
 
 @dataclass
@@ -100,9 +101,9 @@ class ProductWriter:
             for part, (whole, images) in zip(parts, pool.map(self._embed_part, parts), strict=True):
                 changes.problems |= {part[row].id: problem.message for row, problem in whole.problems.items()}
                 for row, product in enumerate(part):
-                    vector = self._as_stored(whole.vectors["mm"][row])
+                    vector = whole.vectors["mm"][row]
                     if np.isfinite(vector).all():
-                        vectors[product.id] = {WHOLE: vector}
+                        vectors[product.id] = {WHOLE: self._as_stored(vector)}
                 for (row, image), vector in images.items():
                     if part[row].id in vectors and np.isfinite(vector).all():
                         vectors[part[row].id][image] = self._as_stored(vector)
@@ -111,8 +112,8 @@ class ProductWriter:
     def _as_stored(self, vector: np.ndarray) -> np.ndarray:
         """Cut and rounded as the vectors are that the index was made of, so that they compare alike."""
         dimension, storage = self._info.dimension, self._info.storage
-        short = vector[None, :dimension] / max(float(np.linalg.norm(vector[:dimension])), 1e-12)
-        return dequantize(quantize(short, storage), storage, dimension)[0] if np.isfinite(short).all() else short[0]
+        short = shortened_rows(vector[None], dimension)
+        return dequantize(quantize(short, storage), storage, dimension)[0]
 
     def _embed_part(self, products: Sequence[Product]) -> tuple[Embedded, dict[tuple[int, int], np.ndarray]]:
         """The products as a whole and, if the index has such, each image: (product, image) by number → vector."""

@@ -176,7 +176,7 @@ def _measure(recipe: Recipe, model: MoonModel, batch: TripletBatch, devices: int
     with _processes(devices) as processes:
         if is_sharded:
             processes.shard(model, bf16=settings.bf16)
-        grouped = _GroupedProducts()  # type: ignore[no-untyped-call]
+        grouped = _GroupedProducts()  # type: ignore[no-untyped-call]  # torch has no types
         kernels = _gpu_kernels(model) if gpu else nullcontext()
         with FakeTensorMode(allow_non_fake_inputs=True), grouped, kernels, meter:
             model.to_empty(device=processes.device)
@@ -250,7 +250,7 @@ def _gpu_kernels(model: MoonModel) -> Iterator[None]:
     """Takes the kernels that a GPU has and a CPU lacks, where they keep other tensors: RMSNorm, attention of images."""
     for module in model.modules():
         if isinstance(module, FusedRMSNorm):
-            module.forward = MethodType(_normed, module)  # type: ignore[method-assign]
+            module.forward = MethodType(_normed, module)  # type: ignore[method-assign]  # on purpose
     # Where the network asks which kernel can take a tensor; PyTorch itself does not see the answer.
     FakeTensor.is_cuda = True
     try:
@@ -260,7 +260,7 @@ def _gpu_kernels(model: MoonModel) -> Iterator[None]:
 
 
 def _normed(norm: FusedRMSNorm, states: Tensor) -> Tensor:
-    return cast(Tensor, _RMSNorm.apply(states, norm.weight.to(states.dtype)))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _RMSNorm.apply(states, norm.weight.to(states.dtype)))  # type: ignore[no-untyped-call]  # torch has no types
 
 
 class _RMSNorm(torch.autograd.Function):

@@ -27,7 +27,7 @@ class MemoryMeter(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no types
         self.live = self.marked = self.peak = self.marked_at_peak = 0
         self._sizes: dict[int, int] = {}
         self._marked: set[int] = set()
@@ -59,13 +59,13 @@ class MemoryMeter(TorchDispatchMode):
                 self._set_size(storage._cdata, size)
             return self._resize(storage, size)
 
-        torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign, assignment]
-        return super().__enter__()  # type: ignore[no-untyped-call]
+        torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign, assignment]  # on purpose
+        return super().__enter__()  # type: ignore[no-untyped-call]  # torch has no types
 
     def __exit__(self, *error: Any) -> None:
         """Ends counting."""
-        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]  # on purpose
+        super().__exit__(*error)  # type: ignore[no-untyped-call]  # torch has no types
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation, and counts what it made."""
