@@ -13,7 +13,7 @@ from PIL import Image
 from support.coloured_shop import ColourAndKindEncoder, photo, twins, write_test_catalog
 
 from moon2 import Encoder
-from moon2.catalog.store import Catalog, CatalogError
+from moon2.catalog.store import Catalog, CatalogError, write_catalog
 from moon2.encoders.load import load_encoder
 from moon2.evaluate.format import to_markdown, to_text
 from moon2.evaluate.result import Evaluation
@@ -319,3 +319,20 @@ def test_a_label_that_is_read_is_no_prediction(fields: list[str], read: dict[str
     for task, field in read.items():
         line = f"{task} is read, not predicted, in views mm and t: its label is in the field {field!r}"
         assert line in to_text(evaluation) and line in to_markdown(evaluation)
+
+
+def test_labels_are_also_told_by_how_common_they_are_in_training(tmp_path: Path) -> None:
+    """To whom all colours are alike, the first label is the nearest; three quarters of the products are red."""
+    products, interactions = twins()
+    is_red = [True, True, True, False] * 2
+    products = [
+        replace(p, attributes={"colour": "red" if red else "blue"}) for p, red in zip(products, is_red, strict=True)
+    ]
+    learned = [Product(f"old-{n}", "a thing", attributes={"colour": "red" if n else "blue"}) for n in range(20)]
+    catalog = write_catalog(tmp_path / "shop", {"train": learned, "test": products}, {"test": interactions}, title="S")
+    evaluation, per_query = score(ColourAndKindEncoder(sees_colours=False), catalog)
+    accuracy = {task: views["mm"]["accuracy"] for task, views in evaluation.zero_shot.items()}
+    assert accuracy == {"class": 100, "class, weighed": 100, "colour": 25, "colour, weighed": 75}
+    assert per_query["colour, weighed (mm)"].hits[1].mean() == 0.75
+    assert set(evaluation.accuracy_intervals) == set(evaluation.labels) == set(accuracy)
+    assert "colour, weighed (2 labels)" in to_text(evaluation)

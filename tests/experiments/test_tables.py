@@ -40,6 +40,16 @@ def test_scores_of_a_run() -> None:
     assert scores(ROWS[0]) == {"t→mm": 80, "i→mm": 50, "class": 50, "attribute": 70}
 
 
+def test_weighed_labels_have_columns_of_their_own_where_a_run_has_them() -> None:
+    weighed = {"class, weighed": 90.0, "colour, weighed": 70.0, "gender, weighed": 80.0}
+    more = {**ROWS[0], "accuracy": ROWS[0]["accuracy"] | weighed}
+    assert scores(more) == {**scores(ROWS[0]), "class, weighed": 90, "attribute, weighed": 75}
+    assert "| class | attribute | parameters |" in means_table(ROWS)
+    head, _, first, *_ = means_table([more, *ROWS[1:]]).splitlines()
+    assert "| class | attribute | class, weighed | attribute, weighed | parameters |" in head
+    assert "| **90.0** | **75.0** |" in first
+
+
 def test_means_have_their_spread_and_the_best_is_bold() -> None:
     lines = means_table(ROWS).splitlines()
     assert "| **82.0 ± 2.8** | **50.0 ± 0.0** | – | – | – |" in lines[2]

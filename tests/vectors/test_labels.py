@@ -12,6 +12,7 @@ from moon2.vectors.labels import (
     label_shares,
     nearest_label,
     neighbour_votes,
+    weighed_label,
 )
 
 LABELS = np.eye(3, dtype=np.float32)
@@ -41,8 +42,8 @@ def test_label_texts_speak_by_their_cosines_and_common_labels_louder() -> None:
     np.testing.assert_allclose(chances, [[2 / 7, 2 / 7, 3 / 7]], rtol=1e-5)
 
 
-def test_shares_are_counted_among_the_labelled_and_none_is_nothing() -> None:
-    shares = label_shares(np.array([0, 0, 2, -1, 0]), 3)
+def test_a_label_that_no_item_has_is_rare_but_possible() -> None:
+    shares = label_shares(np.array([3, 0, 1]))
     np.testing.assert_allclose(shares, np.array([3.5, 0.5, 1.5]) / 5.5, rtol=1e-6)
 
 
@@ -55,8 +56,30 @@ def test_a_rare_label_that_looks_alike_takes_nothing_from_a_common_one() -> None
     ratios = np.where(is_dark[:, None], of_dark, of_light) / np.where(is_dark, 0.512, 0.488)[:, None]
     cosines = (np.log(ratios) / 10).astype(np.float32)
     nearest = (cosines.argmax(axis=1) == truth).mean()
-    weighed = (label_chances(cosines, label_shares(truth, 2), 10).argmax(axis=1) == truth).mean()
+    shares = label_shares(np.bincount(truth))
+    weighed = (label_chances(cosines, shares, 10).argmax(axis=1) == truth).mean()
     assert nearest < 0.6 and weighed > 0.95
+    # As one more number of each vector, with a sharpness that the other half of the items chose.
+    items, texts = cosines, np.eye(2, dtype=np.float32)
+    assert (weighed_label(items, texts, shares, truth) == truth).mean() == pytest.approx(weighed, abs=0.01)
+
+
+def test_no_item_has_a_say_in_how_sharply_it_is_told_itself() -> None:
+    """The even items are told by their texts, the odd ones only by what is common."""
+    texts = np.eye(2, dtype=np.float32)
+    truth = np.array([1, 0] * 50)
+    items = texts[np.ones(100, np.int64)]  # every text says 1, and is right about the even ones
+    shares = np.array([0.97, 0.03], np.float32)
+    predicted = weighed_label(items, texts, shares, truth)
+    assert predicted[::2].tolist() == [0] * 50, "the odd ones found that texts say nothing"
+    assert predicted[1::2].tolist() == [1] * 50, "the even ones found that texts say all"
+
+
+def test_chosen_rows_are_weighed_alone() -> None:
+    rows = np.array([5, 2, 0])
+    items, shares = LABELS[[0, 1, 2, 1, 0, 2]], label_shares(np.array([4, 4, 4]))
+    assert weighed_label(items, LABELS, shares, np.array([2, 2, 0]), rows).tolist() == [2, 2, 0]
+    assert weighed_label(items, LABELS, shares, np.zeros(0, np.int64), rows[:0]).tolist() == []
 
 
 def test_the_nearer_neighbour_counts_more_and_who_has_no_label_has_no_vote() -> None:
@@ -74,7 +97,7 @@ def test_the_rule_believes_whoever_is_right() -> None:
     right, wrong = np.eye(3, dtype=np.float32)[truth], generator.random((300, 3), np.float32)
     near = np.ones((300, 5), np.float32)
     voters, others = np.repeat(truth[:, None], 5, axis=1), generator.integers(0, 3, (300, 5))
-    shares = label_shares(truth, 3)
+    shares = label_shares(np.bincount(truth))
     assert fit_label_rule(wrong, shares, near, voters, truth).weight == 1
     assert fit_label_rule(right, shares, near, others, truth).weight < 0.5
     # Each is wrong where the other is right: together they know more.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 import numpy as np
 
@@ -32,23 +32,21 @@ from moon2.evaluate.test_set import (
     COLOUR_ATTRIBUTES,
     EvaluationError,
     TestSet,
-    colour_attribute,
     read_test_set,
     require_attributes,
     require_labels_or_photos,
 )
-from moon2.evaluate.zeroshot import label_scores
+from moon2.evaluate.zeroshot import score_labels
 from moon2.model.encoder import Encoder
 from moon2.model.product_text import FIELDS, unknown_fields
 from moon2.progress import progress_bar
-from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
+from moon2.vectors.embed import embed_products, embed_queries
 from moon2.vectors.fusion import Fusion
 from moon2.vectors.graded import GradedPlaces
-from moon2.vectors.label_tasks import CLASS, attribute_task, field_with_label
-from moon2.vectors.labels import nearest_label
+from moon2.vectors.label_tasks import WEIGHED, field_with_label
 from moon2.vectors.retrieval import DirectionRanks, grade_directions, rank_directions, recalls
 from moon2.vectors.table import release
-from moon2.views import DIRECTIONS, VIEWS, Objective, View
+from moon2.views import DIRECTIONS, Objective
 
 logger = logging.getLogger(__name__)
 VIEW_NAMES = {"t": "text", "i": "a readable image", "mm": "both text and a readable image"}
@@ -126,10 +124,7 @@ def score(
         is_whole = length == lengths[-1]
         found = ranks if is_whole else rank_directions(queries, gallery, interactions, ids, length)
         by_length[length] = recalls(found, KS[-1])
-    tasks = {
-        name: _score_task(encoder, gallery, ids, values, label_prompt, batch_size)
-        for name, values in _tasks(labels, named).items()
-    }
+    tasks = score_labels(encoder, catalog, gallery, ids, labels, named, label_prompt, batch_size)
     if not (per_query or own_titles or any(task.correct for task in tasks.values())):
         raise EvaluationError(
             f"catalog {catalog.folder}: has no test interactions, and the encoder reads neither a labelled product nor "
@@ -153,7 +148,7 @@ def score(
         },
         zero_shot={name: task.scores for name, task in tasks.items()},
         labels={name: task.labels for name, task in tasks.items()},
-        left_out_of_task={name: task.left_out for name, task in tasks.items()},
+        left_out_of_task={name: task.left_out for name, task in tasks.items() if task.left_out},
         examples=random,
         hard=hard,
         expert_use={str(view): shares for view, shares in use.items()},
@@ -165,7 +160,11 @@ def score(
             for name, task in tasks.items()
         },
         fields=[*encoder.fields],
-        labels_read={name: field for name in tasks if (field := field_with_label(name, encoder.fields))},
+        labels_read={
+            name: field
+            for name in tasks
+            if not name.endswith(WEIGHED) and (field := field_with_label(name, encoder.fields))
+        },
         keywords=mean_recalls(keywords),
         keyword_intervals=intervals(keywords),
         keyword_queries={name: len(row.ids) for name, row in keywords.items()},
@@ -184,16 +183,6 @@ def score(
     correct = {f"{name} ({view})": row for name, task in tasks.items() for view, row in task.correct.items()}
     own = {f"own title ({name})": row for name, row in own_titles.items()}
     return evaluation, per_query | keywords | own | correct
-
-
-@dataclass
-class _TaskScores:
-    """One task: how many labels there are, and by view what was scored and what was left out."""
-
-    labels: int
-    scores: dict[str, dict[str, float]] = field(default_factory=dict)
-    correct: dict[str, QueryScores] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def _query_scores(
@@ -229,39 +218,3 @@ def _lengths(encoder: VectorEncoder, dimensions: Sequence[int]) -> list[int]:
         if not 1 <= length <= width:
             raise EvaluationError(f"--dimensions has {length}; each must be 1 to {width}, the length of the vectors")
     return sorted({*dimensions, width})
-
-
-def _tasks(labels: Mapping[str, list[str | None]], attributes: Sequence[str] | None) -> dict[str, list[str | None]]:
-    """Task → every gallery product's label; what has fewer than two labels is no task."""
-    if attributes is None:
-        attributes = colour_attribute([name for name, values in labels.items() if any(values)])
-    tasks = {name: labels[name] for name in (CLASS, *map(attribute_task, attributes))}
-    return {name: values for name, values in tasks.items() if len(set(values) - {None}) > 1}
-
-
-def _score_task(
-    encoder: VectorEncoder,
-    gallery: Mapping[View, Vectors],
-    ids: Sequence[str],
-    truth: Sequence[str | None],
-    label_prompt: str,
-    batch_size: int,
-) -> _TaskScores:
-    names = sorted({label for label in truth if label is not None})
-    row_of = {label: row for row, label in enumerate(names)}
-    labels = encoder.encode([label_prompt.replace("{}", label) for label in names], batch_size=batch_size)
-    task = _TaskScores(len(names))
-    for view in VIEWS:
-        vectors = gallery.get(view, NO_VECTORS)
-        answers = np.array([-1 if label is None else row_of[label] for label in truth])[vectors.rows]
-        labelled = np.flatnonzero(answers >= 0)
-        task.left_out[view] = len(truth) - len(labelled)
-        if not len(labelled):
-            continue
-        predicted = nearest_label(vectors.matrix, labels, labelled)
-        task.scores[view] = label_scores(predicted, answers[labelled])
-        products = [ids[row] for row in vectors.rows[labelled].tolist()]
-        hits = {1: (predicted == answers[labelled]).astype(np.float64)}
-        task.correct[view] = QueryScores(products, [0] * len(products), hits)
-        release(vectors.matrix)
-    return task

@@ -1,11 +1,41 @@
-"""Scores of zero-shot labels: how often the nearest label, `moon2.vectors.labels.nearest_label`, is the right one."""
+"""Zero-shot labels: predicted by the nearest label text, as published, and weighed by how common each label is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+from moon2.catalog.schema import pairs_to_dict
+from moon2.catalog.store import Catalog
+from moon2.encoders.protocol import VectorEncoder
+from moon2.evaluate.per_query import QueryScores
+from moon2.evaluate.test_set import colour_attribute
+from moon2.vectors.embed import NO_VECTORS, Vectors
+from moon2.vectors.label_tasks import CLASS, WEIGHED, attribute_task
+from moon2.vectors.labels import label_shares, nearest_label, weighed_label
+from moon2.vectors.table import release
+from moon2.views import VIEWS, View
+
+
+@dataclass
+class TaskScores:
+    """One task: how many labels there are, and by view what was scored and what was left out.
+
+    Attributes:
+        labels: to choose from.
+        scores: view → `label_scores`.
+        correct: view → whether each product's label is right.
+        left_out: view → products without a label or without that view.
+    """
+
+    labels: int
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    correct: dict[str, QueryScores] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def label_scores(predicted: np.ndarray, truth: Sequence[int] | np.ndarray) -> dict[str, float]:
@@ -20,3 +50,82 @@ def label_scores(predicted: np.ndarray, truth: Sequence[int] | np.ndarray) -> di
     precision, recall, f1, _ = precision_recall_fscore_support(truth, predicted, average="macro", zero_division=0)
     scores = {"accuracy": accuracy_score(truth, predicted), "precision": precision, "recall": recall, "f1": f1}
     return {name: float(100 * score) for name, score in scores.items()}
+
+
+def score_labels(
+    encoder: VectorEncoder,
+    catalog: Catalog,
+    gallery: Mapping[View, Vectors],
+    ids: Sequence[str],
+    labels: Mapping[str, Sequence[str | None]],
+    attributes: Sequence[str] | None,
+    label_prompt: str,
+    batch_size: int,
+) -> dict[str, TaskScores]:
+    """How often the labels of products are told by the texts of labels.
+
+    A catalog with splits of training and test has each task twice: by the nearest label, and under its name with
+    `WEIGHED` by `weighed_label`, for which labels are counted in the training split.
+
+    Args:
+        encoder: puts labels into vectors.
+        catalog: holds the products.
+        gallery: by view, the vectors of the products to label.
+        ids: of all products of the gallery.
+        labels: by task every one's label, as `embed_products` gives them.
+        attributes: to predict beside the class; None: a colour attribute.
+        label_prompt: how a label is put into words, such as "a photo of {}".
+        batch_size: items the encoder works on at a time.
+
+    Returns:
+        By task its scores; what has fewer than two labels is no task.
+    """
+    if attributes is None:
+        attributes = colour_attribute([name for name, values in labels.items() if any(values)])
+    truths = {name: labels[name] for name in (CLASS, *map(attribute_task, attributes))}
+    truths = {name: truth for name, truth in truths.items() if len(set(truth) - {None}) > 1}
+    counts = _training_labels(catalog, [*truths])
+    tasks = {}
+    for name, truth in truths.items():
+        names = sorted({label for label in truth if label is not None})
+        row_of = {label: row for row, label in enumerate(names)}
+        answers = np.array([-1 if label is None else row_of[label] for label in truth])
+        texts = encoder.encode([label_prompt.replace("{}", label) for label in names], batch_size=batch_size)
+        nearest, weighed = TaskScores(len(names)), TaskScores(len(names))
+        tasks[name] = nearest
+        if name in counts:
+            shares = label_shares(np.array([counts[name][label] for label in names]))
+            tasks[name + WEIGHED] = weighed
+        for view in VIEWS:
+            vectors = gallery.get(view, NO_VECTORS)
+            labelled = np.flatnonzero(answers[vectors.rows] >= 0)
+            nearest.left_out[view] = len(truth) - len(labelled)
+            if not len(labelled):
+                continue
+            right = answers[vectors.rows[labelled]]
+            products = [ids[row] for row in vectors.rows[labelled].tolist()]
+            _add(nearest, view, products, nearest_label(vectors.matrix, texts, labelled), right)
+            if name in counts:
+                _add(weighed, view, products, weighed_label(vectors.matrix, texts, shares, right, labelled), right)
+            release(vectors.matrix)
+    return tasks
+
+
+def _add(task: TaskScores, view: View, products: list[str], predicted: np.ndarray, right: np.ndarray) -> None:
+    task.scores[view] = label_scores(predicted, right)
+    hits = {1: (predicted == right).astype(np.float64)}
+    task.correct[view] = QueryScores(products, [0] * len(products), hits)
+
+
+def _training_labels(catalog: Catalog, tasks: Sequence[str]) -> dict[str, Counter[str]]:
+    """By task how many products of the training split have each label; empty where no split is apart for training."""
+    if not {"train", "test"} <= {*catalog.splits}:
+        return {}
+    counts = {task: Counter[str]() for task in tasks}
+    for row in catalog.rows("train", ["category", "attributes"]):
+        labels = {attribute_task(name): value for name, value in pairs_to_dict(row["attributes"]).items()}
+        labels[CLASS] = row["category"][-1] if row["category"] else ""
+        for task, count in counts.items():
+            if label := labels.get(task):
+                count[label] += 1
+    return counts

@@ -8,13 +8,15 @@ from typing import Any
 
 from moon2.evaluate.format import markdown_table
 from moon2.experiments.variants import OURS, SAME_BUDGET, Variant, name_with_noise
+from moon2.vectors.label_tasks import WEIGHED
 from moon2.views import DIRECTIONS
 
 Row = Mapping[str, Any]
 MEAN = "mean"
 """Of R@10 over the five directions."""
 NAMES = tuple(map(str, DIRECTIONS))
-COLUMNS = (*NAMES, MEAN, "class", "attribute")
+LABELS = ("class", "attribute")
+COLUMNS = (*NAMES, MEAN, *LABELS, *(name + WEIGHED for name in LABELS))
 PUBLISHED: dict[str, tuple[float, ...]] = {
     "MOON2.0": (63.09, 91.08, 94.21, 73.12, 64.91, 68.08, 84.29),
     "without MoE": (51.29, 74.59, 78.45, 62.16, 56.21, 62.55, 75.62),
@@ -32,11 +34,16 @@ def scores(row: Row) -> dict[str, float]:
     columns = {direction: recall["10"] for direction, recall in row["recall"].items()}
     if len(columns) == len(DIRECTIONS):
         columns[MEAN] = mean(columns.values())
-    attributes = [accuracy for task, accuracy in row["accuracy"].items() if task != "class"]
-    if "class" in row["accuracy"]:
-        columns["class"] = row["accuracy"]["class"]
-    if attributes:
-        columns["attribute"] = mean(attributes)
+    for ending in ("", WEIGHED):
+        tasks = {
+            task.removesuffix(WEIGHED): accuracy
+            for task, accuracy in row["accuracy"].items()
+            if task.endswith(WEIGHED) == bool(ending)
+        }
+        if "class" in tasks:
+            columns["class" + ending] = tasks.pop("class")
+        if tasks:
+            columns["attribute" + ending] = mean(tasks.values())
     return columns
 
 
@@ -55,16 +62,17 @@ def means_table(rows: Sequence[Row]) -> str:
     is another task.
     """
     groups = by_variant(rows)
+    shown = _shown_columns(rows)
     values = {name: _columns(seeds) for name, seeds in groups.items()}
     comparable = {name: columns for name, columns in values.items() if _noise(groups[name]) is None}
     best = {
         column: max((mean(columns[column].values()) for columns in comparable.values() if column in columns), default=0)
-        for column in COLUMNS
+        for column in shown
     }
     lines = []
     for name, seeds in groups.items():
         cells = []
-        for column in COLUMNS:
+        for column in shown:
             scored = list(values[name].get(column, {}).values())
             is_best = name in comparable and scored and mean(scored) == best[column]
             cells.append((f"**{spread(scored)}**" if is_best else spread(scored)) if scored else "–")
@@ -73,17 +81,17 @@ def means_table(rows: Sequence[Row]) -> str:
         millions = f"{mean(tokens) / 1e6:.2f}M" if tokens else "–"
         seconds = mean(row["seconds"] for row in seeds.values())
         lines.append((name, str(len(seeds)), *cells, f"{size:.1f}M", millions, f"{seconds:.0f}"))
-    return markdown_table(("R@10 and accuracy, %", "seeds", *COLUMNS, "parameters", "tokens", "seconds"), lines)
+    return markdown_table(("R@10 and accuracy, %", "seeds", *shown, "parameters", "tokens", "seconds"), lines)
 
 
 def differences_table(rows: Sequence[Row], base: str = OURS) -> str:
     """Markdown: the variant `base` less each other one, seed by seed, as mean ± standard deviation; "" if none."""
-    lines = []
+    lines, shown = [], _shown_columns(rows)
     for name, ours, theirs in opponents(rows, base):
         own, other = _columns(ours), _columns(theirs)
-        cells = [_difference(own.get(column, {}), other.get(column, {})) for column in COLUMNS]
+        cells = [_difference(own.get(column, {}), other.get(column, {})) for column in shown]
         lines.append((name, str(len(ours)), *cells))
-    return markdown_table((f"{base} less …", "seeds", *COLUMNS), lines) if lines else ""
+    return markdown_table((f"{base} less …", "seeds", *shown), lines) if lines else ""
 
 
 def opponents(rows: Sequence[Row], base: str) -> Iterator[tuple[str, dict[int, Row], dict[int, Row]]]:
@@ -175,6 +183,12 @@ def spread(values: Sequence[float], sign: str = "") -> str:
     """Mean ± sample standard deviation; of one value the value alone."""
     shown = f"{mean(values):{sign}.1f}"
     return f"{shown} ± {stdev(values):.1f}" if len(values) > 1 else shown
+
+
+def _shown_columns(rows: Sequence[Row]) -> list[str]:
+    """`COLUMNS`, but those of weighed labels only where some run has them."""
+    scored = {column for row in rows for column in scores(row)}
+    return [column for column in COLUMNS if column in scored or not column.endswith(WEIGHED)]
 
 
 def _columns(seeds: Mapping[int, Row]) -> dict[str, dict[int, float]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moon2.vectors.calibration import Calibration, accuracy_at_coverage, calibration_error, fit_calibration
-from moon2.vectors.labels import LabelRule, fit_label_rule, label_shares
+from moon2.vectors.labels import MOST_FITTED, LabelRule, fit_label_rule, label_shares
 from moon2.vectors.nearest import top_k
 
 NEIGHBOURS = 50
@@ -20,7 +20,6 @@ SHOWN_NEIGHBOURS = 5
 COVERAGE = 0.8
 BLOCK = 4096
 """Products whose chances are in memory at a time, BLOCK × labels × 4 bytes."""
-MOST_FITTED = 5_000
 DEFAULT_RULE = LabelRule(text_sharpness=20, vote_sharpness=20, weight=0.5)
 """Where there are too few labels to fit one."""
 DOUBTED_FROM = 0.8
@@ -129,7 +128,7 @@ class LabelPredictor:
         self.vectors, self.label_vectors, self.truth, self.neighbours = vectors, label_vectors, truth, neighbours
         self.calibration, self.held_out = calibration, held_out
         others = np.delete(truth, np.concatenate([calibration, held_out]))
-        self.shares = label_shares(others, len(label_vectors))
+        self.shares = label_shares(np.bincount(others[others >= 0], minlength=len(label_vectors)))
 
     def predict(self) -> Predicted:
         """Fits the rule, and predicts every product."""

@@ -8,6 +8,10 @@ CLASS = "class"
 """The task of predicting the leaf of the category."""
 
 
+WEIGHED = ", weighed"
+"""What the name of a task ends with where each label counts by how common it is."""
+
+
 def attribute_task(name: str) -> str:
     """What predicting an attribute is called: as the attribute, unless that is called as the category's task is."""
     return f"attribute {name}" if name == CLASS else name

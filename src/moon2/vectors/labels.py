@@ -12,17 +12,22 @@ BLOCK = 65_536
 """Items labelled at a time: the chosen rows of a large table are never copied whole."""
 SHARPNESS = (2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 WEIGHTS = tuple(step / 10 for step in range(11))
+MOST_FITTED = 5_000
+"""Items that a sharpness or a rule is fitted to: more change nothing."""
 LEAST_CHANCE = 1e-4
 """What a label counts that no neighbour has, where predictions are compared by the logarithms of their chances."""
 
 
-def nearest_label(items: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+def nearest_label(
+    items: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None, added: np.ndarray | None = None
+) -> np.ndarray:
     """The nearest label of each item; of equally near ones the first.
 
     Args:
         items: [n, D] float32, unit length.
         labels: [L, D] float32, unit length.
         rows: [m] int64, which items; all when not given.
+        added: [L] float32, what is added to the cosine with each label; nothing when not given.
 
     Returns:
         [m] int64, rows of `labels`; empty where there is no item or no label.
@@ -34,16 +39,44 @@ def nearest_label(items: np.ndarray, labels: np.ndarray, rows: np.ndarray | None
     if not len(chosen) or not len(labels):
         return np.zeros(0, np.int64)
     blocks = (items[chosen[start : start + BLOCK]] for start in range(0, len(chosen), BLOCK))
+    if added is not None:
+        labels = np.column_stack([labels, added])
+        blocks = (np.column_stack([block, np.ones(len(block), np.float32)]) for block in blocks)
     return np.concatenate([top_k(block, labels, 1)[0][:, 0] for block in blocks])
 
 
-def label_shares(labels: np.ndarray, count: int) -> np.ndarray:
-    """How common each of `count` labels is: [n] int64, -1 for none → [count] float32, adding up to 1.
+def weighed_label(
+    items: np.ndarray, labels: np.ndarray, shares: np.ndarray, truth: np.ndarray, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """The likeliest label of each item by its text and by how common it is, as `label_chances` has it.
+
+    The sharpness of cosines differs from model to model. Every second item gets the one that suits the other half, so
+    that no item's own label has a say.
+
+    Args:
+        items, labels, rows: as of `nearest_label`.
+        shares: [L] float32, of `label_shares`.
+        truth: [m] int64, the right labels of the chosen items.
+
+    Returns:
+        [m] int64, rows of `labels`.
+    """
+    chosen = np.arange(len(items)) if rows is None else np.asarray(rows, dtype=np.int64)
+    predicted = np.zeros(len(chosen), np.int64)
+    for half in (0, 1):
+        other = np.arange(1 - half, len(chosen), 2)
+        fitted = other[:: max(1, len(other) // MOST_FITTED)]
+        sharpness = _text_sharpness(items[chosen[fitted]] @ labels.T, shares, truth[fitted])
+        predicted[half::2] = nearest_label(items, labels, chosen[half::2], np.log(shares) / sharpness)
+    return predicted
+
+
+def label_shares(counts: np.ndarray) -> np.ndarray:
+    """How common each label is, by how many items have it: [L] int64 → [L] float32, adding up to 1.
 
     Each label counts half an item more than it has: one that none of these has may yet be right.
     """
-    counts = np.bincount(labels[labels >= 0], minlength=count) + 0.5
-    return (counts / counts.sum()).astype(np.float32)
+    return ((counts + 0.5) / (counts + 0.5).sum()).astype(np.float32)
 
 
 def label_chances(cosines: np.ndarray, shares: np.ndarray, sharpness: float) -> np.ndarray:
@@ -119,11 +152,18 @@ def fit_label_rule(
         truth: [n] int64, the right labels.
     """
     count = text_cosines.shape[1]
-    texts = [_of_truth(label_chances(text_cosines, shares, sharpness), truth) for sharpness in SHARPNESS]
+    text = _text_sharpness(text_cosines, shares, truth)
     votes = [_of_truth(neighbour_votes(cosines, labels, count, sharpness), truth) for sharpness in SHARPNESS]
-    text, vote = (int(np.argmax([_likelihood(one) for one in each])) for each in (texts, votes))
-    mixed = [_likelihood(weight * votes[vote] + (1 - weight) * texts[text]) for weight in WEIGHTS]
-    return LabelRule(SHARPNESS[text], SHARPNESS[vote], WEIGHTS[int(np.argmax(mixed))])
+    vote = int(np.argmax([_likelihood(one) for one in votes]))
+    texts = _of_truth(label_chances(text_cosines, shares, text), truth)
+    mixed = [_likelihood(weight * votes[vote] + (1 - weight) * texts) for weight in WEIGHTS]
+    return LabelRule(text, SHARPNESS[vote], WEIGHTS[int(np.argmax(mixed))])
+
+
+def _text_sharpness(cosines: np.ndarray, shares: np.ndarray, truth: np.ndarray) -> float:
+    """The sharpness of `label_chances` under which the right labels are likeliest."""
+    texts = (_of_truth(label_chances(cosines, shares, sharpness), truth) for sharpness in SHARPNESS)
+    return SHARPNESS[int(np.argmax([_likelihood(one) for one in texts]))]
 
 
 def _of_truth(chances: np.ndarray, truth: np.ndarray) -> np.ndarray:
