@@ -107,7 +107,8 @@ def test_a_folder_without_a_model_is_refused(file: str | None, message: str, cat
         folder.mkdir()
         (folder / file).touch()
     with pytest.raises(RunError, match=message):
-        evaluate(str(folder), data=catalog.folder)
+        evaluate(str(folder), data=catalog.folder, out=tmp_path / "new" / "figures.json")
+    assert not (tmp_path / "new").exists(), "a mistyped run leaves no folder behind"
 
 
 def test_a_quick_look_does_not_replace_the_whole_evaluation(run: Path, catalog: Catalog, tmp_path: Path) -> None:

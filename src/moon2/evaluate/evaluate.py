@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from moon2.encoders.protocol import VectorEncoder
     from moon2.vectors.fusion import Fusion
 
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
 
 @dataclass(frozen=True)
 class EvaluatedModel:
@@ -104,8 +106,6 @@ def evaluate(
     # The cheap checks come before the libraries are loaded.
     test_set = read_test_set(catalog, limit)
     require_attributes(attributes, catalog)
-    if out is not None:
-        require_writable(out, "--out")
     file = out or _evaluation_file(model, limit)
     index, expected = open_ranker(Path(model)), test_set.fingerprint
     if index is not None:
@@ -114,6 +114,9 @@ def evaluate(
         if attributes or dimensions or prompt or fields or label_prompt != "{}" or trust_remote_code:
             raise EvaluationError(f"{model}: is an index; it takes --data, --out, --against and --limit alone")
         expected = index_fingerprint(test_set, set(index.ids()))
+    # A name like organisation/model that is no folder here may be a hub's; whatever else is there must hold a model.
+    elif (Path(model).exists() or not HUB_ID.fullmatch(model)) and not (Path(model) / "modules.json").is_file():
+        RunFolder(model).require_model()
     others = None
     if against is not None:
         scores = _query_scores_file(against, limit)
@@ -128,15 +131,13 @@ def evaluate(
                 f"{against}: was scored on other queries or another gallery, so the two cannot be compared; evaluate "
                 f"both on the same catalog with the same --limit"
             )
+    if out is not None:
+        require_writable(out, "--out")
     if index is not None:
         from moon2.evaluate.index_scores import score_index
 
         evaluation, per_query = score_index(index, catalog, model=model, limit=limit)
         return _finish(file, evaluation, per_query, others, against)
-    # A name like organisation/model that is no folder here may be a hub's; whatever else is there must hold a model.
-    is_hub_id = not Path(model).exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", model)
-    if not is_hub_id and not (Path(model) / "modules.json").is_file():
-        RunFolder(model).require_model()
     from moon2.encoders.load import load_encoder
     from moon2.evaluate.score import score
 
