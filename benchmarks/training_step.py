@@ -35,7 +35,6 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,7 +157,10 @@ class Step:
 
     def __call__(self, batch: TripletBatch) -> Tensor:
         """One step; its loss, still on the device."""
-        result = add_gradients(self.model, batch, triplet_loss, self.recipe, self.number, self.processes, nullcontext())
+        # With a catalog it is the recipe that decides; random weights have their number format already.
+        bf16 = self.source is not None and self.recipe.training.bf16
+        precision = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+        result = add_gradients(self.model, batch, triplet_loss, self.recipe, self.number, self.processes, precision)
         self.processes.average_gradients(self.trained)
         self.processes.clip_gradients(self.trained, 1.0)
         self.optimizer.step()

@@ -14,9 +14,10 @@ from moon2.run_folder import RunError, RunFolder, find_model_folder
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A run that has begun."""
+    """A run that has begun, and made a step."""
     run = RunFolder(tmp_path / "run")
     run.begin(small_recipe(), "data", resume=False)
+    run.history.touch()
     return run
 
 
@@ -29,6 +30,15 @@ def test_a_run_goes_on_only_with_its_own_recipe_and_data(run: RunFolder) -> None
         run.begin(small_recipe("training.steps=7"), "data", resume=True)
     with pytest.raises(RecipeError, match="was begun on other data"):
         run.begin(small_recipe(), "other data", resume=True)
+
+
+def test_a_run_that_was_refused_before_its_first_step_leaves_the_folder_free(tmp_path: Path) -> None:
+    """Such as for a setting that the network cannot have; the command is typed again."""
+    run = RunFolder(tmp_path / "run")
+    run.begin(small_recipe("training.dimensions=[999]"), "data", resume=False)
+    for resume in (False, True):
+        run.begin(small_recipe(), "other data", resume=resume)
+        assert load_recipe(run.recipe) == small_recipe()
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:

@@ -62,6 +62,11 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.report_markdown = self.path / "report.md"
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a step was made. A run that was refused before, such as for a mistyped setting, leaves a recipe."""
+        return any(path.exists() for path in (self.history, self.checkpoints, self.best, self.model, self.adapter))
+
     def require_free(self, *, resume: bool) -> None:
         """Refuses a folder in which no run can begin, and none can go on; quick, before anything is loaded.
 
@@ -69,7 +74,7 @@ class RunFolder:
             RecipeError: it holds a run and `resume` is not set, or something else.
         """
         if self.recipe.exists():
-            if not resume:
+            if self.has_begun and not resume:
                 raise RecipeError(
                     f"{self.path}: already holds a run; add --resume to go on with it, or give another folder"
                 )
@@ -86,7 +91,7 @@ class RunFolder:
                 else.
         """
         self.require_free(resume=resume)
-        if self.recipe.exists():
+        if self.recipe.exists() and self.has_begun:
             if load_recipe(self.recipe) != recipe:
                 raise RecipeError(f"{self.path}: was begun with another recipe; see {self.recipe}, or give another")
             known = self.data_fingerprint

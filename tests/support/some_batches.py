@@ -23,12 +23,16 @@ class Numbers:
 
 @dataclass
 class SlowNumbers:
-    """`length` batches of 400 bytes, each after some seconds; batch `bad` is an error, at `deadly` its process dies."""
+    """`length` batches of 400 bytes, each after some seconds; batch `bad` is an error, at `deadly` its process dies.
+
+    With more `tensors` a batch has as many, of 400 bytes each.
+    """
 
     length: int
     seconds: float = 0.0
     bad: int = -1
     deadly: int = -1
+    tensors: int = 1
 
     def __len__(self) -> int:
         return self.length
@@ -39,4 +43,4 @@ class SlowNumbers:
             raise CatalogError("not one triplet of a whole batch could be read; the lines above say why")
         if number == self.deadly:
             os.kill(os.getpid(), signal.SIGKILL)
-        return Numbers({"numbers": [torch.full((100,), number, dtype=torch.float32)]})
+        return Numbers({"numbers": [torch.full((100,), number, dtype=torch.float32) for _ in range(self.tensors)]})

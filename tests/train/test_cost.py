@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import moon2
 from moon2.train.batches import ChunkLayout, collate
 from moon2.train.gradcache import add_gradients
 from moon2.train.optimizer import make_optimizer
@@ -62,8 +65,20 @@ class _Watch(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("chunk_tokens", [None, 75])
-def test_a_step_never_waits_for_the_device(chunk_tokens: int | None) -> None:
-    encoder, recipe = encoder_for_gradients(), small_recipe(*RECIPE)
+@pytest.mark.parametrize("balance", ["guarded", "fixed"])
+def test_a_step_never_waits_for_the_device(
+    chunk_tokens: int | None, balance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = Tensor.to
+
+    def to(tensor: Tensor, *target: Any, **options: Any) -> Tensor:
+        """As it is, but our own code copies nothing to a device that a step would wait for."""
+        is_copied = any(isinstance(each, torch.device) for each in (*target, *options.values()))
+        is_ours = Path(moon2.__file__).parent in Path(sys._getframe(1).f_code.co_filename).parents
+        assert options.get("non_blocking") or not (is_copied and is_ours)
+        return copied(tensor, *target, **options)
+
+    encoder, recipe = encoder_for_gradients(), small_recipe(*RECIPE, f"alignment.balance={balance}")
     model = encoder.model.train()
     model.checkpoint_activations(0.5)
     examples = mixed_triplets()
@@ -72,7 +87,8 @@ def test_a_step_never_waits_for_the_device(chunk_tokens: int | None) -> None:
     optimizer, processes = make_optimizer(model, recipe.training), Processes(0, 1, torch.device("cpu"))
     precision = torch.autocast("cpu", torch.bfloat16)
     for _ in range(2):
-        with _Watch() as watch:
+        with _Watch() as watch, monkeypatch.context() as patch:
+            patch.setattr(Tensor, "to", to)
             add_gradients(model, batch, triplet_loss, recipe, 3, processes, precision)
             processes.average_gradients(model.parameters())
             processes.clip_gradients(model.parameters(), 1.0)

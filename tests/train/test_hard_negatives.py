@@ -7,8 +7,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from support.coloured_shop import ColourAndKindEncoder, photo
+from support.mixed_batch import encoder_for_gradients
 
 from moon2 import Product, Query
 from moon2.catalog.store import Catalog, write_catalog
@@ -17,6 +20,7 @@ from moon2.recipe import Recipe, TrainingSettings
 from moon2.run_folder import RunFolder
 from moon2.train import hard_negatives
 from moon2.train.hard_negatives import mine_hard_negatives, read_hard_negatives, spans
+from moon2.train.processes import Processes
 from moon2.train.train import run_training
 
 PRODUCTS = [
@@ -127,6 +131,16 @@ def test_a_run_trains_on_them(
     for triplet, ids in zip(training_triplets(shop), mined, strict=True):
         assert len(ids) <= 2
         assert triplet.known_positive_ids.isdisjoint(ids) and set(triplet.negative_ids).isdisjoint(ids)
+
+
+def test_sharded_weights_learn_after_a_first_pass_that_mined(mesh: object) -> None:
+    """A run that is resumed where negatives are mined embeds the catalog before its first step."""
+    encoder = encoder_for_gradients()
+    Processes(0, 1, torch.device("cpu")).shard(encoder.model, bf16=False)
+    assert np.isfinite(encoder.encode(["navy shirt", "red shoes"])).all()
+    batch = encoder.item_batch([encoder.processor.item("navy shirt")], {"t"})
+    encoder.model.train()(batch, {"t"}).vectors["t"][0, 0].backward()
+    assert any(weight.grad is not None for weight in encoder.model.parameters())
 
 
 @pytest.mark.parametrize("step", [2, 4, 6])

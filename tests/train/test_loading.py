@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -73,6 +76,21 @@ def test_a_killed_worker_is_one_line() -> None:
     with pytest.raises(LoadingError, match=r"came to an end .*lower training\.batch_size") as caught:
         numbers(Loader(SlowNumbers(9, seconds=0.05, deadly=4), 2, memory=PLENTY))
     assert "\n" not in str(caught.value)
+
+
+def test_batches_of_more_tensors_than_files_may_be_open_arrive() -> None:
+    """Torch hands over each tensor as an open file; a batch of many photos has hundreds."""
+    program = """
+import resource
+from support.some_batches import SlowNumbers
+from moon2.train.loading import Loader
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+for batch in Loader(SlowNumbers(4, tensors=300), 2, memory=10**9):
+    print(batch.size, len(batch.numbers["numbers"]), float(batch.numbers["numbers"][-1].sum()))
+"""
+    environment = os.environ | {"PYTHONPATH": "tests"}
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=90)
+    assert ended.stdout.splitlines() == [f"4 300 {100.0 * number}" for number in range(4)], ended.stderr
 
 
 def test_memory_bounds_the_batches_that_wait(caplog: pytest.LogCaptureFixture) -> None:

@@ -46,6 +46,24 @@ def groups_by_name(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[t
     ]
 
 
+def test_muon_moves_a_matrix_as_torchs_own_does():
+    """Which works in bfloat16, on single matrices."""
+    draw = torch.Generator().manual_seed(0)
+    start = torch.randn(12, 20, generator=draw)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    options = {"momentum": 0.95, "adjust_lr_fn": "match_rms_adamw", "weight_decay": 0.1}
+    optimizers = (
+        MuonWithAdamW([{"params": [ours], "muon": True, "weight_decay": 0.1}], lr=0.01),
+        torch.optim.Muon([theirs], lr=0.01, **options),
+    )
+    for _ in range(4):
+        gradient = torch.randn(12, 20, generator=draw)
+        for weight, optimizer in zip((ours, theirs), optimizers, strict=True):
+            weight.grad = gradient.clone()
+            optimizer.step()
+    assert (ours - theirs).norm() < 0.02 * (ours - start).norm()
+
+
 def test_only_hidden_matrices_go_to_muon_and_preferences_do_not_decay():
     model = Small()
     muon = make_optimizer(model, TrainingSettings(optimizer="muon", weight_decay=0.1))

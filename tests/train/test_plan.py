@@ -17,6 +17,7 @@ from moon2.cli import main
 from moon2.errors import UserError
 from moon2.recipe import Recipe, RecipeError
 from moon2.train.dry_step import plan_run
+from moon2.train.train import train
 
 TESTS = Path(__file__).resolve().parents[1]
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -129,6 +130,15 @@ def test_the_command_needs_neither_data_nor_weights(
     printed = capsys.readouterr().out
     assert "on 4 devices that each hold a part of the weights" in printed
     assert "16 triplets" in printed and "GiB a device" in printed and "one image of 4 visual tokens" in printed
+
+
+@pytest.mark.parametrize("devices", ["0", "-1", "two", ""])
+def test_a_number_of_gpus_that_is_none_is_told_in_a_line(
+    devices: str, small_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", devices)
+    with pytest.raises(UserError, match=f"WORLD_SIZE is '{devices}'; for --plan it is the number of GPUs, 1 or more"):
+        train(recipe=small_recipe(), plan=True)
 
 
 def test_what_cannot_be_planned_is_told_in_a_line(small_recipe: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from moon2 import Encoder
 from moon2.model import processor
 from moon2.model.items import Item
 from moon2.recipe import Recipe
-from moon2.train.batches import ChunkLayout, TripletBatch, TripletExample, TripletOutline, collate
-from moon2.train.step import StepResult, needed_views, triplet_loss
+from moon2.train.batches import ChunkLayout, TaughtView, TripletBatch, TripletExample, TripletOutline, collate
+from moon2.train.step import StepResult, needed_views, taught, triplet_loss
 from moon2.views import INTER_OBJECTIVES, INTRA_OBJECTIVES, OBJECTIVES
 
 
@@ -157,12 +157,63 @@ def test_gradient_reaches_the_dual_alignment_matrix(
     assert (gradient.abs().amax(dim=1) > 0).all() and (gradient.abs().amax(dim=0) > 0).all()
 
 
-def test_without_experts_there_is_nothing_to_balance(
+def test_the_weights_come_from_the_routing_of_both_sides(
     new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
 ) -> None:
-    overrides = ["experts.layers=[]", "experts.count=1", "experts.active=1"]
+    """ω by hand, with preferences that are not equal: of a query and its positive, of a product's image and text."""
+    encoder = new_encoder()
+    with torch.no_grad():
+        encoder.model.dual_alignment.normal_(generator=torch.Generator().manual_seed(0))
+        batch = batch_of(encoder, colours())
+        (items,) = batch.chunks
+        gates = encoder.model(items).routing
+        log = loss_of(encoder, batch, small_recipe()).log
+    preference = encoder.model.dual_alignment.softmax(dim=1)
+    queries, positives, products = slice(0, 4), slice(4, 8), slice(4, 12)
+    for number, objective in enumerate(OBJECTIVES):
+        if objective.is_inter:
+            both = gates[objective.query][queries] + gates["mm"][positives]
+        else:
+            both = gates["t"][products] + gates["i"][products]
+        by_hand = len(OBJECTIVES) * (both / 2 * preference[:, number]).sum(dim=1).mean()
+        torch.testing.assert_close(log[f"omega/{objective}"], by_hand, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_without_experts_there_is_nothing_to_balance(
+    count: int, new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    overrides = ["experts.layers=[]", f"experts.count={count}", "experts.active=1", "alignment.balance=paper"]
     result = step_on(new_encoder(*overrides), colours(), small_recipe(*overrides))
     assert result.loss.isfinite() and result.log["load_balance"] == 0
+    assert all(float(result.log[f"weight/{name}"]) == pytest.approx(1) for name in OBJECTIVES)
+
+
+def test_one_product_alone_has_no_other_to_be_told_from(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    alone = step_on(new_encoder(), [triplet(item("navy"), item("navy shirt"), None, "a")], small_recipe()).log
+    for name in INTRA_OBJECTIVES:
+        assert alone[f"loss/{name}"].isnan() and alone[f"weight/{name}"] == 0
+
+
+def test_what_lacks_a_view_is_not_taught_by_it(
+    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+) -> None:
+    """A photo without words among products that are taught by words."""
+    encoder, recipe = new_encoder(), small_recipe()
+    examples = [*colours()[:3], triplet(item("black"), item("black shirt", text=False), None, "black")]
+    batch = batch_of(encoder, examples)
+    views = encoder.model(batch.chunks[0], needed_views(recipe))
+    plain = triplet_loss(views, batch.masks, encoder.model.dual_alignment, recipe, 0)
+    rows = len(views.has_text)
+    table = torch.nn.functional.normalize(torch.randn(rows, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+    everyone = torch.ones(rows, dtype=torch.bool)
+    losses = [
+        taught(plain, views, {"t": TaughtView(table, table, counts)}, recipe).log["teacher"]
+        for counts in (everyone, everyone & views.has_text)
+    ]
+    assert not views.has_text.all() and losses[0] == losses[1] > 0
 
 
 def test_the_loss_falls_on_a_fixed_batch(
@@ -257,20 +308,22 @@ def test_a_photo_that_is_read_once_gets_the_gradients_of_all_its_places(
         torch.testing.assert_close(gradients[0][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize(("image", "kinds"), [(True, 2), (False, 1)])
 def test_the_balance_of_the_experts_is_taken_of_each_kind_of_row(
-    new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
+    image: bool, kinds: int, new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
 ) -> None:
-    """L_aux by hand: of each layer, of joint rows and of text rows apart, then the mean of all four."""
+    """L_aux by hand: of each of two layers, of joint rows and of text rows apart where a batch has both; the mean."""
     encoder = new_encoder()
-    batch = batch_of(encoder, colours())
+    batch = batch_of(encoder, colours(image=image))
     (items,) = batch.chunks
     with torch.no_grad():
         views = encoder.model(items)
         found = loss_of(encoder, batch, small_recipe()).log["load_balance"]
     by_hand = []
     for layer in views.layers.values():
-        for rows in (joint_rows(items), text_rows(items)):
+        for rows in filter(None, (joint_rows(items), text_rows(items))):
             tokens = torch.cat(list(rows.values()))
             share = layer.chosen[tokens].flatten().bincount(minlength=4) / (2 * len(tokens))
             by_hand.append(4 * (share * layer.probabilities[tokens].mean(dim=0)).sum())
+    assert len(by_hand) == 2 * kinds
     torch.testing.assert_close(found, torch.stack(by_hand).mean(), rtol=1e-4, atol=1e-6)

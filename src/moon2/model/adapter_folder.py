@@ -1,7 +1,7 @@
 """The adapter of a LoRA run as a folder in peft's layout, for those who keep one base and many adapters.
 
 It holds all that was trained: adapters, routers and W*. `peft.PeftModel.from_pretrained` puts it on the network that
-the run began with, and so does `load_adapter`.
+the run began with.
 
 peft keeps the pairs of a stack of Z experts in two matrices, A [Z · r, in] and B [out, r · Z], and nests the adapters
 of one module in the order of its weights. It has no place for W*, which no vector needs, and passes over it.
@@ -12,8 +12,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from moon2.model.lora import adapters
@@ -54,14 +53,6 @@ def save_adapter(model: MoonModel, folder: Path, weights: dict[str, Tensor] | No
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1))
 
 
-def load_adapter(model: MoonModel, folder: Path) -> None:
-    """Reads a saved adapter into a network that `add_lora` gave adapters of the same settings, in place."""
-    saved = load_file(folder / WEIGHTS_FILE)
-    with torch.no_grad():
-        for name, weight in _trained(model).items():
-            weight.copy_(_own_layout(name, saved[_peft_name(name)], weight.shape))
-
-
 def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
@@ -80,12 +71,3 @@ def _peft_layout(name: str, weight: Tensor) -> Tensor:
     if weight.dim() < 3:
         return weight
     return weight.flatten(0, 1) if name.endswith(".A") else weight.permute(1, 2, 0).flatten(1)
-
-
-def _own_layout(name: str, weight: Tensor, shape: torch.Size) -> Tensor:
-    """The way back."""
-    if len(shape) < 3:
-        return weight
-    if name.endswith(".A"):
-        return weight.view(shape)
-    return weight.view(shape[1], shape[2], shape[0]).permute(2, 0, 1)

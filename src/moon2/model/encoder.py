@@ -323,7 +323,7 @@ class Encoder:
         # Items of similar length together. Images are opened batch by batch, so memory does not grow with the number of
         # items.
         order = sorted(range(len(sources)), key=lambda index: item_length(sources[index], self.processor.settings))
-        with torch.inference_mode(), progress_bar(total=len(sources), unit="items", disable=not show_progress) as bar:
+        with torch.no_grad(), progress_bar(total=len(sources), unit="items", disable=not show_progress) as bar:
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
                 rows, opened = self._open(sources, batch, views, lacking_is_bad, problems)
@@ -381,7 +381,8 @@ class Encoder:
             batch: of n items, on the network's device, such as `item_batch` makes.
             views: which; the batch has the rows that they need.
         """
-        with torch.inference_mode():
+        # Not `inference_mode`: sharded weights keep what they gather in their first pass, also for training.
+        with torch.no_grad():
             result = self.model(batch, views)
             lacking = {view: ~result.has(view).unsqueeze(1) for view in views}
             return {view: result.vectors[view].masked_fill(lacking[view], np.nan).cpu().numpy() for view in views}

@@ -123,6 +123,8 @@ def adapters(model: nn.Module) -> Iterator[tuple[str, str, Adapter]]:
 def merged(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights of the ordinary network that computes the same, W + α / r · B A; no adapters are left.
 
+    Routers, which are trained in float32, come in the number format of the other weights, as they are read again.
+
     Args:
         model: whose weights they are.
         weights: its state dict, on any device.
@@ -132,4 +134,7 @@ def merged(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         first, second = (result.pop(f"{name}.{factor}").float() for factor in ("A", "B"))
         weight = result[weight_name]
         result[weight_name] = (weight.float() + adapter.scale * second @ first).to(weight.dtype)
+        router = f"{weight_name.rpartition('.experts.')[0]}.router.weight"
+        if router in result:
+            result[router] = result[router].to(weight.dtype)
     return result

@@ -86,7 +86,8 @@ def objective_shares(omega: Tensor, present: Tensor, settings: AlignmentSettings
         return shares if settings.balance == "guarded" else 2 * shares.detach() - shares
     if settings.balance == "fixed":
         chosen = settings.shares
-        shares = omega.new_tensor([chosen.get(objective, 0.0) for objective in OBJECTIVES]) * present
+        # One by one: a list would be copied from the host, and the device waited for.
+        shares = torch.stack([omega.new_full((), chosen.get(objective, 0.0)) for objective in OBJECTIVES]) * present
         return shares / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny)
     return omega * present
 

@@ -77,7 +77,7 @@ def add_gradients(
 
     # 2. The loss, and how it changes with each of them.
     share = _joined(parts[: len(batch.chunks)])
-    gathered = processes.gather(share, batch.counts, batch.order)
+    gathered = processes.gather(share, batch.counts, batch.order.to(processes.device, non_blocking=True))
     result = loss(
         gathered,
         batch.masks.to(processes.device),

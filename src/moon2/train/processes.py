@@ -101,12 +101,12 @@ class Processes:
         Args:
             views: of this process's share.
             counts: how many items each process has.
-            order: as in `TripletBatch`.
+            order: as in `TripletBatch`, on the device of the views.
         """
 
         def rows(values: Tensor) -> Tensor:
             shares = values if self.count == 1 else cast(Tensor, _GatherRows.apply(values, self, tuple(counts)))  # type: ignore[no-untyped-call]
-            return shares.index_select(0, order.to(values.device))
+            return shares.index_select(0, order)
 
         def total(values: Tensor) -> Tensor:
             return values if self.count == 1 else cast(Tensor, _Sum.apply(values, self))  # type: ignore[no-untyped-call]

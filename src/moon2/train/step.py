@@ -72,7 +72,7 @@ def triplet_loss(views: Views, masks: TripletMasks, dual_alignment: Tensor, reci
     # How much each triplet and each objective counts.
     phi = _phi(views.vectors["mm"][:size], candidates, readable[size:], masks, recipe, step)
     weights = sample_weights(phi, recipe.filter.threshold) if recipe.filter.enabled else torch.ones_like(phi)
-    routing = _routing_by_objective(views, valid.keys(), size)
+    routing = _routing_by_objective(views, valid.keys(), size, experts=len(dual_alignment))
     omega = objective_weights(dual_alignment, routing, valid, moves_routing=alignment.balance != "minimax")
 
     # The losses of the vectors cut to each length; all else is decided once, by the whole vectors.
@@ -204,12 +204,14 @@ def _phi(
         return reliability(positive, negative.masked_fill(absent, float("-inf")), margin, settings.sharpness)
 
 
-def _routing_by_objective(views: Views, trained: Collection[Objective], size: int) -> dict[Objective, Tensor]:
+def _routing_by_objective(
+    views: Views, trained: Collection[Objective], size: int, experts: int
+) -> dict[Objective, Tensor]:
     """G̃ of each objective's samples, [B_m, Z]: the mean of both sides' routing, since both are aligned by it."""
     gates = views.routing
     if not gates["mm"].shape[1]:
-        # Without experts the one row of W* speaks for all.
-        even = views.vectors["mm"].new_ones(len(gates["mm"]), 1)
+        # Without experts all rows of W* speak alike; mostly it has one.
+        even = views.vectors["mm"].new_full((len(gates["mm"]), experts), 1 / experts)
         gates = dict.fromkeys(gates, even)
     positives = gates["mm"][size : 2 * size]
     routing = {o: (gates[o.query][:size] + positives) / 2 for o in trained if o.is_inter}

@@ -99,7 +99,10 @@ def train(
     if plan:
         from moon2.train.dry_step import plan_run
 
-        return plan_run(recipe, int(os.environ.get("WORLD_SIZE", "1")))
+        devices = os.environ.get("WORLD_SIZE", "1")
+        if not devices.isdecimal() or int(devices) < 1:
+            raise UserError(f"WORLD_SIZE is {devices!r}; for --plan it is the number of GPUs, 1 or more")
+        return plan_run(recipe, int(devices))
     if data is None or out is None:
         raise UserError("train needs --data and --out; only --plan goes without. See `moon2 train --help`")
     return run_training(recipe, Catalog.open(data), out, resume=resume)
