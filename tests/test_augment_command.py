@@ -34,7 +34,7 @@ def test_a_shop_is_augmented_and_the_counts_are_printed(
 
     before = (out / "README.md").stat().st_mtime_ns
     assert main(["augment", str(shop), "--out", str(out)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "holds a catalog already; choose another folder or add --overwrite" in capsys.readouterr().err
     assert (out / "README.md").stat().st_mtime_ns == before
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,14 @@ def test_what_cannot_be_understood_is_named_with_where_help_is(args: list[str], 
     with pytest.raises(UsageError, match="see `moon2 order --help`") as error:
         order(*args)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_reader_that_has_read_enough_is_no_fault() -> None:
+    command = [sys.executable, "-m", "moon2", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()  # as `| head -0` does
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
 
 
 @pytest.mark.parametrize("place", [0, 1, 3])

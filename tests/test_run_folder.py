@@ -9,7 +9,7 @@ import pytest
 from support.small_recipe import small_recipe
 
 from moon2.recipe import RecipeError, load_recipe
-from moon2.run_folder import RunError, RunFolder, find_model_folder
+from moon2.run_folder import RunError, RunFolder, changed_settings, find_model_folder
 
 
 @pytest.fixture
@@ -26,10 +26,19 @@ def test_a_run_goes_on_only_with_its_own_recipe_and_data(run: RunFolder) -> None
     run.begin(small_recipe(), "data", resume=True)
     with pytest.raises(RecipeError, match="already holds a run; add --resume"):
         run.begin(small_recipe(), "data", resume=False)
-    with pytest.raises(RecipeError, match="was begun with another recipe"):
+    steps = small_recipe().training.steps
+    with pytest.raises(RecipeError, match=rf"was begun with another recipe \(training.steps was {steps}, is 7\); "):
         run.begin(small_recipe("training.steps=7"), "data", resume=True)
     with pytest.raises(RecipeError, match="was begun on other data"):
         run.begin(small_recipe(), "other data", resume=True)
+
+
+def test_of_many_changed_settings_three_are_named() -> None:
+    settings = ("training.steps=7", "training.seed=1", "training.batch_size=2", "backbone.pooling=modalities")
+    assert changed_settings(small_recipe(), small_recipe()) == ""
+    changes = changed_settings(small_recipe(), small_recipe(*settings))
+    assert changes.startswith("backbone.pooling was tokens, is modalities; training.")
+    assert changes.count("; ") == 3 and changes.endswith("; and 1 more")
 
 
 def test_a_run_that_was_refused_before_its_first_step_leaves_the_folder_free(tmp_path: Path) -> None:

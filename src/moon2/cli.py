@@ -97,9 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> None:
     if not args or args[0] in ("-h", "--help", "help"):
-        print(_overview())
+        _print(_overview())
     elif args[0] == "--version":
-        print(f"moon2 {version('moon2')}")
+        _print(f"moon2 {version('moon2')}")
     else:
         command = next((name for name in COMMANDS if args[: len(name.split())] == name.split()), args[0])
         # A function of moon2 is a command too: so `moon2 compare` trains its peers.
@@ -110,7 +110,14 @@ def _run(args: list[str]) -> None:
             raise UsageError(f"there is no {kind} {command!r}{near} see `moon2 --help`")
         result = call(path, args[len(command.split()) :], command)
         if result is not None:
-            print(result)
+            _print(str(result))
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still writes when it ends
 
 
 def call(path: str, args: Sequence[str], command: str) -> object:

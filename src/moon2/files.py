@@ -157,6 +157,8 @@ def exclusive_lock(folder: Path, command: str) -> Iterator[None]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except Timeout:
+        if not path.exists():  # nobody holds it: it cannot be made
+            raise FolderInUseError(f"{folder}: cannot be written; choose another folder") from None
         raise FolderInUseError(
             f"{folder}: another {command} is writing it; wait until that ends, or choose another folder"
         ) from None

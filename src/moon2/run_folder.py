@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from moon2.errors import UserError
@@ -14,6 +15,7 @@ from moon2.meant import did_you_mean_file
 from moon2.recipe import Recipe, RecipeError, load_recipe
 
 KEPT_CHECKPOINTS = 2
+SHOWN_CHANGES = 3
 ADAPTER = "adapter"
 """In a run, and in its best weights: what a LoRA run trained."""
 HARD_NEGATIVES = "hard_negatives.json"
@@ -92,8 +94,11 @@ class RunFolder:
         """
         self.require_free(resume=resume)
         if self.recipe.exists() and self.has_begun:
-            if load_recipe(self.recipe) != recipe:
-                raise RecipeError(f"{self.path}: was begun with another recipe; see {self.recipe}, or give another")
+            if changes := changed_settings(load_recipe(self.recipe), recipe):
+                raise RecipeError(
+                    f"{self.path}: was begun with another recipe ({changes}); go on with its own, {self.recipe}, or "
+                    f"give another folder, where --init {self.path} begins with what was learned"
+                )
             known = self.data_fingerprint
             if known.exists() and known.read_text() != data_fingerprint:
                 raise RecipeError(
@@ -175,10 +180,29 @@ class RunFolder:
         return lines
 
 
+def changed_settings(before: Recipe, now: Recipe) -> str:
+    """How two recipes differ, such as "training.steps was 20, is 40"; "" where they do not."""
+    old, new = (dict(_settings(asdict(recipe))) for recipe in (before, now))
+    changed = [name for name in old | new if old.get(name) != new.get(name)]
+    words = [f"{name} was {old.get(name)}, is {new.get(name)}" for name in changed[:SHOWN_CHANGES]]
+    more = [f"and {len(changed) - SHOWN_CHANGES} more"] if len(changed) > SHOWN_CHANGES else []
+    return "; ".join(words + more)
+
+
 def find_model_folder(source: str | Path) -> Path | None:
     """Where the saved model of a run, or a model's own folder, has its config.json; None if there is none here."""
     folder = Path(source)
     return next((place for place in (folder / "model", folder) if (place / "config.json").is_file()), None)
+
+
+def _settings(section: Mapping[str, object], name: str = "") -> Iterator[tuple[str, object]]:
+    """Each setting of a recipe by its full name, such as "backbone.tiny.width"."""
+    for key, value in section.items():
+        # What maps objectives to shares is one setting, however many keys it has.
+        if isinstance(value, dict) and value and all(part.isidentifier() for part in value):
+            yield from _settings(value, f"{name}{key}.")
+        else:
+            yield f"{name}{key}", value
 
 
 def _steps(folder: Path) -> list[tuple[Path, int]]:

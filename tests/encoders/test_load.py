@@ -82,6 +82,21 @@ def test_an_empty_folder_is_one_line(tmp_path: Path) -> None:
         load_own(tmp_path)
 
 
+def test_a_mistyped_folder_is_not_sought_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network, the hub's library would try for a minute."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: pytest.fail("the hub was asked"))
+    Path("runs/shop").mkdir(parents=True)
+    with pytest.raises(EncoderError, match=r"^runs/shpo: there is no such folder; did you mean 'runs/shop'\?"):
+        load_encoder("runs/shpo")
+
+
+def test_a_run_that_is_not_finished_is_told_from_a_damaged_model(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    with pytest.raises(EncoderError, match="training is not finished; go on with the same `moon2 train` and --resume"):
+        load_encoder(tmp_path)
+
+
 def test_on_the_hub_too_a_moon2_encoder_is_known_by_its_config(
     small_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,7 @@ def test_compare_and_ablate_share_their_runs(
     [
         ("compare", ["--only", "CLIP"], "--only: there is no variant 'CLIP'; there are 'MOON2.0',"),
         ("compare", ["--seeds", "0", "1", "0"], "--seeds is 0 1 0; name each once"),
+        ("compare", ["--seeds"], "--seeds is empty; name one at least, such as 0"),
         ("compare", ["--at_once", "0"], "--at_once is 0; it must be 1 or more"),
         ("compare", ["--experts.active", "9"], "experts.active is 9"),
         ("compare", ["--out", "FILE", "--only", "MOON2.0"], "file: is a file; give a folder with --out"),

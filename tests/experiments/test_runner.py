@@ -204,7 +204,7 @@ def test_negatives_are_mined_as_often_in_however_many_steps_fit(steps: int, mine
 def test_a_folder_with_another_experiment_is_refused(
     rows: list[dict[str, Any]], experiment: Experiment, tmp_path: Path
 ) -> None:
-    with pytest.raises(ExperimentError, match="holds an experiment with another recipe; give another --out"):
+    with pytest.raises(ExperimentError, match=r"with another recipe \(training.steps was 2, is 3; "):
         run_same_steps(replace(experiment, recipe=small_recipe("training.steps=3")), [DENSE])
     with pytest.raises(ExperimentError, match=f"holds runs on {experiment.data}, not {tmp_path}; give another --out"):
         run_same_steps(replace(experiment, data=tmp_path), [DENSE])

@@ -135,6 +135,18 @@ def test_an_empty_table_is_there_and_is_read(tmp_path: Path) -> None:
     assert ids == [] and matrix.shape == (0, 12)
 
 
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_view_that_no_product_has_is_an_empty_matrix(storage: Storage, tmp_path: Path) -> None:
+    """As in a catalog without photos."""
+    info, vectors = info_of(storage), random_vectors(3)
+    vectors["i"][:] = np.nan
+    columns = {"id": ["a", "b", "c"], "split": ["train"] * 3, "key": ["0", "1", "2"]}
+    with VectorWriter(tmp_path / "vectors", info) as writer:
+        writer.write("products", "train", stored_rows(info, "products", vectors, columns))
+    ids, matrix = VectorFolder.open(tmp_path / "vectors").matrix("products", "i")
+    assert (ids, matrix.shape) == ([], (0, 12))
+
+
 def test_what_is_no_folder_of_vectors_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(VectorFolderError, match=r"holds no vectors.*moon2 embed"):
         VectorFolder.open(tmp_path / "none")

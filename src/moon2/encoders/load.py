@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from moon2.encoders.protocol import EncoderAdapter, VectorEncoder
 from moon2.errors import one_line
+from moon2.meant import did_you_mean_file
 from moon2.model.encoder import Encoder
 from moon2.model.encoder_folder import EncoderError
 from moon2.model.moon_model import MoonModel
 from moon2.recipe import InputSettings
-from moon2.run_folder import find_model_folder
+from moon2.run_folder import RunError, RunFolder, find_model_folder
 
 Kind = Literal["moon2", "sentence-transformers", "dual"]
 
@@ -79,11 +80,21 @@ def model_kind(source: str | Path) -> Kind:
     """What a folder or hub id holds.
 
     Raises:
-        EncoderError: there is no such folder, and the hub gives none.
+        EncoderError: there is no such folder, and the hub gives none; or it has no model, as of a run not finished.
     """
+    folder = Path(source)
+    if not folder.is_dir() and folder.parent != Path() and Path(folder.parts[0]).is_dir():
+        # Not on the hub then: without a network, asking takes a minute.
+        near = did_you_mean_file(folder) or "; give the folder of a run or an encoder"
+        raise EncoderError(f"{source}: there is no such folder{near}")
     config = _config_file(source)
-    if Path(source).is_dir():
-        has_modules = (Path(source) / "modules.json").is_file()
+    if folder.is_dir():
+        has_modules = (folder / "modules.json").is_file()
+        if config is None and not has_modules:
+            try:
+                RunFolder(folder).require_model()
+            except RunError as error:
+                raise EncoderError(str(error)) from None
     else:
         has_modules = _from_hub(source, "modules.json") is not None
         if config is None and not has_modules:

@@ -149,6 +149,8 @@ def _experiment(
 ) -> Experiment:
     if not Catalog.open(data).interactions("test"):
         raise ExperimentError(f"{data}: has no test queries to compare by; make some with `moon2 benchmark build`")
+    if not seeds:
+        raise ExperimentError("--seeds is empty; name one at least, such as 0")
     _require_distinct("--seeds", seeds)
     if at_once < 1:
         raise ExperimentError(f"--at_once is {at_once}; it must be 1 or more")

@@ -31,7 +31,7 @@ from moon2.experiments.variants import OURS, SAME_BUDGET, Variant
 from moon2.files import exclusive_lock, write_text_atomic
 from moon2.progress import progress_bar
 from moon2.recipe import Recipe, RecipeError, load_recipe
-from moon2.run_folder import RunFolder
+from moon2.run_folder import RunFolder, changed_settings
 
 logger = logging.getLogger(__name__)
 Row = dict[str, Any]
@@ -280,8 +280,12 @@ def _known_rows(experiment: Experiment) -> list[Row]:
     if experiment.folder.exists() and not experiment.folder.is_dir():
         raise ExperimentError(f"{experiment.folder}: is a file; give a folder with --out")
     recipe, results = experiment.folder / "recipe.yaml", experiment.folder / "results.json"
-    if recipe.exists() and recipe.read_text(encoding="utf-8") != experiment.recipe.to_yaml():
-        raise ExperimentError(f"{experiment.folder}: holds an experiment with another recipe; give another --out")
+    # Before its first run is begun, an experiment may be typed anew.
+    has_begun = recipe.exists() and (results.exists() or (experiment.folder / "runs").exists())
+    if has_begun and (changes := changed_settings(load_recipe(recipe), experiment.recipe)):
+        raise ExperimentError(
+            f"{experiment.folder}: holds an experiment with another recipe ({changes}); give another --out"
+        )
     if not results.exists():
         experiment.folder.mkdir(parents=True, exist_ok=True)
         recipe.write_text(experiment.recipe.to_yaml(), encoding="utf-8")

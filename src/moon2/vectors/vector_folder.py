@@ -169,7 +169,7 @@ class VectorFolder:
         """
         column = batch.column(view)
         rows = np.flatnonzero(np.asarray(column.is_valid()))
-        numbers = column.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), -1)
+        numbers = column.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), column.type.list_size)
         scales = None
         if self.info.storage == "int8":
             scales = batch.column(f"{view}_scale").to_numpy(zero_copy_only=False)[rows].astype(np.float32)
