@@ -52,7 +52,9 @@ def test_train_evaluate_report(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert main(["evaluate", str(run), "--data", str(data_folder), "--attributes", "colour", "material"]) == 0
     printed = capsys.readouterr()
     assert all(direction in printed.out for direction in ("t→mm", "i→mm", "mm→mm", "t→i", "i→t"))
-    assert set(json.loads((run / "evaluation.json").read_text())["zero_shot"]) == {"class", "colour", "material"}
+    tasks = {"class", "colour", "material"}
+    scored = set(json.loads((run / "evaluation.json").read_text())["zero_shot"])
+    assert scored == tasks | {f"{task}, weighed" for task in tasks}
 
     assert main(["report", str(run), "--data", str(data_folder)]) == 0
     assert capsys.readouterr().out.strip() == str(run / "report.html")

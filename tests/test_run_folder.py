@@ -14,14 +14,14 @@ from moon2.run_folder import RunError, RunFolder, changed_settings, find_model_f
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A run that has begun, and made a step."""
+    """A run that has begun."""
     run = RunFolder(tmp_path / "run")
     run.begin(small_recipe(), "data", resume=False)
-    run.history.touch()
     return run
 
 
 def test_a_run_goes_on_only_with_its_own_recipe_and_data(run: RunFolder) -> None:
+    run.save_checkpoint(1, lambda _: None)
     assert load_recipe(run.recipe) == small_recipe()
     run.begin(small_recipe(), "data", resume=True)
     with pytest.raises(RecipeError, match="already holds a run; add --resume"):

@@ -66,8 +66,8 @@ class RunFolder:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a step was made. A run that was refused before, such as for a mistyped setting, leaves a recipe."""
-        return any(path.exists() for path in (self.history, self.checkpoints, self.best, self.model, self.adapter))
+        """Whether there is something to go on from; what was refused, or diverged at once, leaves only a recipe."""
+        return self.model.exists() or any(_newest(folder) for folder in (self.checkpoints, self.best))
 
     def require_free(self, *, resume: bool) -> None:
         """Refuses a folder in which no run can begin, and none can go on; quick, before anything is loaded.
