@@ -17,12 +17,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from moon2.augment.errors import AugmentationError
 from moon2.augment.pipeline import AugmentationResult, fingerprint
 from moon2.augment.pipeline import augment as augment_command
 from moon2.augment.settings import CoAugmentationSettings, ConsistencySettings, ImageSettings
 from moon2.catalog.generated_shop.generate import write_shop
-from moon2.catalog.store import Catalog, write_catalog
+from moon2.catalog.store import Catalog, CatalogError, write_catalog
 from moon2.files import FolderInUseError
 from moon2.images import open_image
 from moon2.jobs.shards import JobError, JobFolder, shards_of
@@ -146,8 +145,14 @@ def test_a_run_is_not_mixed_with_another(shop: Catalog, tmp_path: Path) -> None:
     with pytest.raises(JobError, match="interrupted run with other settings and products"):
         augment(shop.folder, out)
     assert not out.exists()
-    with pytest.raises(AugmentationError, match="the catalog itself"):
-        augment(shop.folder, shop.folder, overwrite=True)
+
+
+def test_what_may_not_be_replaced_is_refused_before_the_work(shop: Catalog, tmp_path: Path) -> None:
+    (tmp_path / "diary").mkdir()
+    (tmp_path / "diary" / "may.txt").touch()
+    for out, why in ((shop.folder, "is its own source"), (tmp_path / "diary", "holds something")):
+        with pytest.raises(CatalogError, match=why):
+            augment(shop.folder, out, overwrite=True)
 
 
 def test_killed_between_its_last_two_steps_the_same_command_still_ends_well(tmp_path: Path) -> None:
@@ -156,7 +161,7 @@ def test_killed_between_its_last_two_steps_the_same_command_still_ends_well(tmp_
     out, settings = tmp_path / "shop+", CoAugmentationSettings()
     augment(shop.folder, out, settings, workers=1)
     before = rows(out)
-    with pytest.raises(AugmentationError, match="exists already"):
+    with pytest.raises(CatalogError, match="holds a catalog already; choose another folder or add --overwrite"):
         augment(shop.folder, out, settings, workers=1)
     job = JobFolder(tmp_path / ".shop+.augmenting")
     job.begin(fingerprint(shop, shards_of(shop, "train"), settings))

@@ -18,7 +18,7 @@ from moon2 import Interaction, Product, Query
 from moon2.catalog import shards, store
 from moon2.catalog.benchmark.card import card_text
 from moon2.catalog.schema import CatalogError, Reject
-from moon2.catalog.store import Catalog, write_catalog
+from moon2.catalog.store import Catalog, require_target, write_catalog
 from moon2.images import open_image
 
 Encode = Callable[..., bytes]
@@ -197,3 +197,17 @@ def test_the_licence_is_read_from_the_header_of_the_card_alone(tmp_path: Path) -
         assert catalog.licence() == "unknown"
     (catalog.folder / "README.md").unlink()
     assert (catalog.licence(), card_text(catalog.folder)) == ("unknown", "")
+
+
+def test_a_new_catalog_never_takes_the_place_of_its_own_source(tmp_path: Path) -> None:
+    shop = write_catalog(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop").folder
+    (tmp_path / "link").symlink_to(shop)
+    for out, source, how in (
+        (shop, shop, "is"),
+        (tmp_path / "link", shop, "is"),
+        (shop, shop / "products/*.parquet", "holds"),
+    ):
+        with pytest.raises(CatalogError, match=f"{out}: {how} its own source, {shop}.*; choose another folder"):
+            require_target(out, overwrite=True, sources=[source])
+    require_target(shop, overwrite=True, sources=["organisation/shop", tmp_path / "nowhere.csv"])
+    require_target(tmp_path / "new", overwrite=False, sources=[tmp_path]), "as in `moon2 import . --out new`"

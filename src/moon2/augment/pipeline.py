@@ -18,7 +18,7 @@ from moon2.augment.errors import AugmentationError
 from moon2.augment.prompts import load_prompts
 from moon2.augment.settings import CoAugmentationSettings
 from moon2.catalog.benchmark.card import DECLARATION, card_text, keep_declaration
-from moon2.catalog.store import Catalog, CatalogError, CatalogWriter
+from moon2.catalog.store import Catalog, CatalogError, CatalogWriter, require_target
 from moon2.files import exclusive_lock, write_text_atomic
 from moon2.jobs.ray_pools import Needs, Stage, run_stages
 from moon2.jobs.shards import JobFolder, Shard, shards_of
@@ -118,22 +118,19 @@ def augment(
         overwrite: replace the catalog at OUT.
 
     Raises:
-        AugmentationError: there is a catalog at `out`, or a provider cannot be used.
+        AugmentationError: a provider cannot be used, or there is nothing to augment.
         JobError: an interrupted run at `out` had other settings or input, or there is no Ray.
         FolderInUseError: another run is writing `out`.
-        CatalogError: there is no such catalog.
+        CatalogError: there is no such catalog, or `out` is in use, or is the catalog itself.
     """
     started = time.monotonic()
     catalog, target = Catalog.open(data), out.absolute()
-    if target == catalog.folder.absolute():
-        raise AugmentationError(f"{out}: is the catalog itself; give another folder")
     shards = shards_of(catalog, SPLIT)
     if not shards:
         raise AugmentationError(f"{data}: has no products of split {SPLIT!r}, so there is nothing to learn from")
     job = JobFolder(target.with_name(f".{target.name}.augmenting"))
     with exclusive_lock(target, "`moon2 augment`"):
-        if _is_in_use(target) and not overwrite and not _was_killed_at_the_end(target, job, catalog):
-            raise AugmentationError(f"{out}: exists already; choose another folder, or ask to overwrite it")
+        require_target(out, overwrite=overwrite or _was_killed_at_the_end(target, job, catalog), sources=[data])
         job.begin(fingerprint(catalog, shards, settings))
         threshold = _threshold(job, catalog, settings)
         finished = job.finished()
@@ -188,10 +185,6 @@ def fingerprint(catalog: Catalog, shards: list[Shard], settings: CoAugmentationS
     prompts = load_prompts(settings.prompts)
     values["prompts"] = [prompts.enrich.text, prompts.main_image.text, *(one.instruction for one in prompts.variants)]
     return {"settings": json.dumps(values), "products": products.hexdigest()}
-
-
-def _is_in_use(target: Path) -> bool:
-    return target.is_file() or (target.is_dir() and any(target.iterdir()))
 
 
 def _was_killed_at_the_end(target: Path, job: JobFolder, catalog: Catalog) -> bool:

@@ -7,6 +7,7 @@ renamed when complete; so a catalog exists as a whole or not at all.
 
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 import shutil
@@ -315,12 +316,24 @@ def read_card(folder: Path) -> tuple[str, str]:
     return header.removeprefix("---\n"), text
 
 
-def require_target(folder: Path, *, overwrite: bool) -> None:
+def require_target(folder: Path, *, overwrite: bool, sources: Iterable[str | Path] = ()) -> None:
     """Refuses a folder where no new catalog may appear; quick, before the long work.
 
+    Args:
+        folder: of the new catalog.
+        overwrite: whether it may replace a catalog.
+        sources: files, folders or globs that it is made of; what is not there, such as a name of the hub, is ignored.
+
     Raises:
-        CatalogError: it holds something else, or holds a catalog and `overwrite` is off.
+        CatalogError: it is a source or holds one; it holds something else, or holds a catalog and `overwrite` is off.
     """
+    target = folder.resolve()
+    for source in map(str, sources):
+        for path in [source] if os.path.exists(source) else glob.iglob(source, recursive=True):
+            whole = Path(path).resolve()
+            if target == whole or target in whole.parents:
+                how = "is" if target == whole else "holds"
+                raise CatalogError(f"{folder}: {how} its own source, {path}; choose another folder")
     if not folder.exists():
         return
     if not folder.is_dir():

@@ -289,3 +289,8 @@ def test_images_are_pairs_when_saved_again_and_not_otherwise(image_bytes: Callab
     # A blank image and bytes that are no image have no fingerprint.
     assert fingerprint(image_bytes("white")) is None
     assert fingerprint(b"broken") is None
+
+
+def test_a_benchmark_is_not_built_in_the_place_of_its_catalog(planted: Path) -> None:
+    with pytest.raises(CatalogError, match=r"is its own source, .*; choose another folder"):
+        build_benchmark(planted, out=planted, overwrite=True)

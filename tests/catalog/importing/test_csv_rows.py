@@ -106,3 +106,29 @@ def test_headers_of_spreadsheets(tmp_path: Path, text: str, columns: list[str], 
 
 def test_columns_have_names_of_their_own() -> None:
     assert name_columns([" a ", None, "a", "b", "", "a", ""]) == ["a", "column 2", "a (2)", "b", "column 5", "a (3)"]
+
+
+@pytest.mark.parametrize(
+    "above", ["Product export 2024-05-01;;\n\n", "Export, all products\nDate;1 May\n", "sep=;\nExport\n\n"]
+)
+def test_what_stands_above_the_header_is_left_out_and_said(
+    tmp_path: Path, above: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mat, bad = rows_of(tmp_path / "a.csv", f"{above}id;title;price\n1;Mat;5\n2;Rug;5;7\n")
+    assert mat == ["1", "Mat", "5"]
+    assert bad.startswith(f"a.csv line {len(above.splitlines()) + 3}: has 4 fields where the header has 3")
+    assert "a.csv: what stands above its header (" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ref;was;wie\n1;id;title\n",  # as long as the first row
+        "ref;was;wie\n1;Mat;A mat, size, colour, brand\n",  # commas of a text
+        'ref;"was\nid;title;price";wie\n1;Mat;5\n',  # a name of several lines
+        "ref;id\n1;2\n",
+    ],
+)
+def test_a_first_row_of_unusual_names_stays_the_header(tmp_path: Path, text: str) -> None:
+    rows_of(tmp_path / "a.csv", text)
+    assert open_csv([tmp_path / "a.csv"]).columns[0] == "ref"

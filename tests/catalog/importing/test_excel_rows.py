@@ -65,7 +65,7 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(CatalogError, match=rf"{name}: cannot be read as an Excel file \(.*\); save it") as refused:
             open_excel([tmp_path / name])
         assert str(refused.value).isprintable()
-    with pytest.raises(CatalogError, match=r"e\.xlsx: no sheet of it \(a\) has a header with rows below"):
+    with pytest.raises(CatalogError, match=r"e\.xlsx: no sheet of it \(a\) begins with a header of two"):
         open_excel([save(tmp_path / "e.xlsx", {"a": [["id", "title"]]})])
 
 
@@ -73,3 +73,10 @@ def test_without_openpyxl_the_line_says_how_to_get_it(tmp_path: Path, monkeypatc
     monkeypatch.setattr(excel_rows, "find_spec", lambda name: None)
     with pytest.raises(CatalogError, match=r"need openpyxl: pip install 'moon2\[excel\]'"):
         open_excel([tmp_path / "p.xlsx"])
+
+
+def test_rows_above_the_header_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = save(tmp_path / "shop.xlsx", {"Artikel": [["Export"], [], *PRODUCTS], "Hinweise": NOTES})
+    table = open_excel([path])
+    assert table.columns == PRODUCTS[0] and len(list(table.rows)) == 2
+    assert caplog.messages == ["shop.xlsx: what stands above its header (Export) is left out"]

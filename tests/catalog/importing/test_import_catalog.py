@@ -16,6 +16,8 @@ from moon2.catalog import shards
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.schema import CatalogError
+from moon2.catalog.store import write_catalog
+from moon2.records import Interaction, Product, Query
 
 Encode = Callable[..., bytes]
 
@@ -171,3 +173,18 @@ def test_a_source_that_cannot_be_imported_is_an_error_of_one_line(
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"nowhere\.csv: there is no such file"):
         run(tmp_path / "nowhere.csv", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("source", "layout"), [("shop/products/*.parquet", "parquet"), ("shop", "hub")])
+def test_a_catalog_is_not_imported_into_its_own_place(tmp_path: Path, source: str, layout: str) -> None:
+    write_catalog(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, title="A shop")
+    with pytest.raises(CatalogError, match=r"its own source, .*; choose another folder"):
+        run(tmp_path / source, tmp_path / "shop", layout=layout, overwrite=True)
+
+
+def test_a_log_is_not_lost_to_the_catalog_made_with_it(tmp_path: Path) -> None:
+    log = {"train": [Interaction(Query("q", "shirt"), ("1",))]}
+    shop = write_catalog(tmp_path / "shop", {"train": [Product("1", "Shirt")]}, log, title="A shop")
+    products = write_csv(tmp_path / "shop.csv", [("id", "title"), ("1", "Shirt")])
+    with pytest.raises(CatalogError, match="holds its own source"):
+        run(products, shop.folder, log=shop.folder / "interactions/train.parquet", overwrite=True)

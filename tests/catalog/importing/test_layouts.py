@@ -71,3 +71,18 @@ def test_the_log_is_read_by_its_ending_too(tmp_path: Path, capsys: pytest.Captur
     options = ["--out", str(tmp_path / "out"), "--log", str(tmp_path / "log.jsonl"), "--encoding", "cp1252"]
     assert main(["import", str(tmp_path / "shop.csv"), *options]) == 0
     assert "2 products, 1 log entries" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--as", "csv"], "pics: the folder holds no *.csv or *.tsv or *.txt or *.tab; name another, or a file"),
+        ([], "pics: the folder holds no .csv, .xlsx, .jsonl or .parquet; name another, or a file"),
+    ],
+)
+def test_a_folder_without_tables_is_said_to_hold_none(
+    tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pics").mkdir()
+    assert main(["import", str(tmp_path / "pics"), *options, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err

@@ -105,3 +105,9 @@ def test_a_file_that_is_no_text_is_refused_in_one_line_of_text(tmp_path: Path, d
 def test_what_python_calls_an_encoding_and_is_none_of_text_is_refused(tmp_path: Path, encoding: str) -> None:
     with pytest.raises(CatalogError, match=f"there is no encoding '{encoding}'"):
         read(tmp_path / "a.csv", b"id,title\n", encoding)
+
+
+def test_a_stray_zero_byte_costs_nothing_but_its_row(tmp_path: Path) -> None:
+    text = "id,title\n" + "".join(f"{n},Title number {n}\n" for n in range(50))
+    stray = text.replace("number 7\n", "number\0 7\n")
+    assert read(tmp_path / "a.csv", stray.encode()) == stray

@@ -26,7 +26,7 @@ from moon2.catalog.benchmark.split import Split, draw, split_nodes
 from moon2.catalog.groups import group_pairs
 from moon2.catalog.near_duplicates import SimilarProducts
 from moon2.catalog.schema import SPLITS, CatalogError, Reject, is_url
-from moon2.catalog.store import Catalog, CatalogWriter
+from moon2.catalog.store import Catalog, CatalogWriter, require_target
 from moon2.catalog.styles import style_of
 from moon2.files import exclusive_lock
 from moon2.progress import progress_bar
@@ -71,9 +71,10 @@ def build_benchmark(
         overwrite: replace the catalog at OUT
 
     Raises:
-        CatalogError: there is no log, too little is left for one of the splits, or OUT is in use.
+        CatalogError: there is no log, too little is left for one of the splits, or OUT is in use, or is DATA.
     """
     catalog = Catalog.open(data)
+    require_target(out, overwrite=overwrite, sources=[data])
     builder = _Builder(catalog, settings)
     if not builder.log and settings.queries == "log":
         raise CatalogError(

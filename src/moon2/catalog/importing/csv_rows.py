@@ -14,17 +14,21 @@ import itertools
 import logging
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from moon2.catalog.importing.sources import BadRow, Source, SplitRows
 from moon2.catalog.importing.text_files import READ_ERRORS, TextFile, cannot_be_read
+from moon2.catalog.importing.usual_names import UsualNames, all_usual_names
 from moon2.catalog.schema import CatalogError
 
 MAX_FIELD_CHARACTERS = 10_000_000
 DELIMITERS = ",\t;|"
 _HEADER_CHARACTERS = 1_000_000
 _HEADER_LINES = 50
+HEADER_ROWS = 10
+"""The header is among so many rows; above it may stand a title or a date."""
+_QUOTED = re.compile(r'"[^"]*"')
 _EXCEL_DELIMITER = re.compile(r'"?sep=(.)"?')
 
 logger = logging.getLogger(__name__)
@@ -58,17 +62,40 @@ def name_columns(header: Iterable[object]) -> list[str]:
     return columns
 
 
+def find_header(rows: Iterable[Sequence[object]]) -> int:
+    """Which of the first rows names the columns: the first with two usual names, if all rows above have fewer cells.
+
+    Where there is none, it is the first row, whatever its names. No row of values is longer than its header.
+    """
+    longest = 0
+    for number, row in enumerate(rows):
+        columns = name_columns(row)
+        filled = sum(cell not in (None, "") for cell in row)
+        if filled > longest and len(UsualNames(columns).find_every(all_usual_names())) > 1:
+            return number
+        longest = max(longest, filled)
+    return 0
+
+
+def say_header(name: str, above: str) -> None:
+    """Says which rows above the header are left out, by the first of them."""
+    logger.warning(f"{name}: what stands above its header ({above:.60}) is left out")
+
+
 class _Table:
     """One file with its columns; its rows can be read once it is opened."""
 
     def __init__(self, file: TextFile) -> None:
         self.file, self.path = file, file.path
         self.columns: list[str] = []
+        self.above = ""
         try:
             with file.open() as text:
                 self._records(text)
         except READ_ERRORS as error:
             raise cannot_be_read(self.path, error) from None
+        if self.above:
+            say_header(self.path.name, self.above)
 
     def rows(self) -> SplitRows:
         """The rows as dictionaries; where one has fewer fields than the header, the others are ""."""
@@ -101,10 +128,17 @@ class _Table:
             first, skipped = next(lines, ""), skipped + 1
         if len(first) > _HEADER_CHARACTERS:
             raise CatalogError(f"{self.path}: is not CSV; its first line has {len(first):,} characters")
-        head = [first]
+        start = [first, *itertools.islice(lines, HEADER_ROWS - 1)]
+        # A name of several lines is quoted, and none of its lines is a header.
+        whole = itertools.takewhile(lambda line: line.count('"') % 2 == 0, start)
+        above = find_header(_cells(line, named[1] if named else "") for line in whole)
+        if above:
+            self.above, skipped = first.strip(f"{DELIMITERS} \r\n"), skipped + above
+        lines = itertools.chain(start[above + 1 :], lines)
+        head = [start[above]]
         while "".join(head).count('"') % 2 and len(head) < _HEADER_LINES and (more := next(lines, "")):
             head.append(more)
-        unquoted = re.sub(r'"[^"]*"', "", "".join(head))
+        unquoted = _QUOTED.sub("", "".join(head))
         delimiter = named[1] if named else max(DELIMITERS, key=unquoted.count)  # the most frequent in the header
         records = _Records(itertools.chain(head, lines), delimiter, skipped)
         self.columns = name_columns(next(iter(records), (0, []))[1])
@@ -112,6 +146,12 @@ class _Table:
             raise CatalogError(f"{self.path}: is empty; its first line must name the columns")
         records.width = len(self.columns)
         return records
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of a line that may be a header; one with two kinds of delimiters is one cell, as text has commas."""
+    used = delimiter or "".join(sign for sign in DELIMITERS if sign in _QUOTED.sub("", line))
+    return [cell.strip(' "\r\n') for cell in (line.split(used) if len(used) == 1 else [line])]
 
 
 class _Lines:

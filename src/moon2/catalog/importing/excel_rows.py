@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from moon2.catalog.importing.csv_rows import name_columns
+from moon2.catalog.importing.csv_rows import HEADER_ROWS, find_header, name_columns, say_header
 from moon2.catalog.importing.sources import Source, SplitRows
 from moon2.catalog.schema import CatalogError
 from moon2.errors import one_line
@@ -50,16 +50,23 @@ def _open_sheet(path: Path, name: str | None) -> tuple[list[str], Iterator[tuple
     tables = {}
     for title in [name] if name is not None else sheets:
         filled = _filled_rows(path, sheets[title])
-        columns = name_columns(next(filled, ()))
-        first = next(filled, None)
+        start = list(itertools.islice(filled, HEADER_ROWS))
+        header = find_header(start)
+        above, columns, first = start[:header], name_columns(next(iter(start[header:]), ())), start[header + 1 :]
         # A sheet of notes has one column; a sheet of charts has none.
-        if first is not None and (len(columns) > 1 or name is not None):
-            tables[title] = columns, itertools.chain([first], filled)
+        if first and (len(columns) > 1 or name is not None):
+            tables[title] = columns, itertools.chain(first, filled), above
     if not tables:
-        raise CatalogError(f"{path}: no sheet of it ({', '.join(sheets)}) has a header with rows below")
+        raise CatalogError(
+            f"{path}: no sheet of it ({', '.join(sheets)}) begins with a header of two columns and has rows below; "
+            f"delete what stands above the header"
+        )
     if len(tables) > 1:
         raise CatalogError(f"{path}: which sheet is the table? Name one with --subset: {', '.join(tables)}")
-    return next(iter(tables.values()))
+    columns, rows, above = next(iter(tables.values()))
+    if above:
+        say_header(path.name, " ".join(name_columns(above[0])))
+    return columns, rows
 
 
 def _read_sheets(path: Path) -> dict[str, Any]:

@@ -141,8 +141,9 @@ def import_catalog(
         dry_run: show what is understood of the columns, three products and three queries; write and download nothing
 
     Raises:
-        CatalogError: the source cannot be read, a column is missing, OUT is in use, no product could be used, or
-            options exclude each other; also, once the products are imported, if no row of `log` could be used.
+        CatalogError: the source cannot be read, a column is missing, OUT is in use or is the source, no product could
+            be used, or options exclude each other; also, once the products are imported, if no row of `log` could be
+            used.
     """
     if max_side and refer:
         raise CatalogError(f"{source}: --max_side stores copies, --refer leaves images outside; choose one")
@@ -162,7 +163,8 @@ def import_catalog(
     if encoding is not None and not {known, "" if log is None else layout_of(log)} & _TEXT:
         raise CatalogError(f"{source}: --encoding is for text files ({', '.join(sorted(_TEXT))}); leave it out here")
     if not dry_run:
-        require_target(out, overwrite=overwrite)  # before the source is opened, which may be a download
+        # Before the source is opened, which may be a download.
+        require_target(out, overwrite=overwrite, sources=filter(None, (source, log)))
     if layout in _FEEDS:
         tables = _FEEDS[layout](source, feed, columns, encoding)
     elif layout in _PUBLIC:

@@ -21,7 +21,7 @@ from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.download import FetchError, ImageFetcher
 from moon2.catalog.importing.image_cells import BadImage, ImageCell, read_images
 from moon2.catalog.importing.small_copies import small_copy
-from moon2.catalog.importing.sources import BadRow, Row, Source
+from moon2.catalog.importing.sources import NUMBER, BadRow, Row, Source
 from moon2.catalog.schema import Dropped, Reject, is_url
 from moon2.catalog.store import CatalogWriter
 from moon2.images import ImageError, open_image
@@ -103,7 +103,8 @@ class Importer:
 
         def rows() -> Iterator[_NumberedRow]:
             for number, (split, row) in zip(row_numbers or itertools.count(1), table.rows, strict=False):
-                yield number, split, row
+                own = row.number if isinstance(row, BadRow) else row.get(NUMBER)
+                yield own or number, split, row
                 bar.update()
 
         def urls(numbered: _NumberedRow) -> list[str]:

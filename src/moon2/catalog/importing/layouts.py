@@ -55,6 +55,8 @@ def layout_of(source: str | Path) -> str:
         raise CatalogError(f"{source}: of XML, feeds for Google Merchant Center are read; name it --as google-merchant")
     if layouts:
         raise CatalogError(f"{source}: holds files of several kinds; name those to read with --as, such as --as csv")
+    if path.is_dir():
+        raise CatalogError(f"{source}: the folder holds no .csv, .xlsx, .jsonl or .parquet; name another, or a file")
     if not path.exists() and not glob.has_magic(str(source)):
         raise CatalogError(f"{source}: there is no such file{did_you_mean_file(path) or ''}")
     raise CatalogError(
@@ -101,12 +103,15 @@ def _find_files(source: str | Path, endings: tuple[str, ...]) -> list[Path]:
         return [path]
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if ending_of(file) in endings)
+        if not files:
+            kinds = " or ".join(f"*.{ending}" for ending in endings)
+            raise CatalogError(f"{source}: the folder holds no {kinds}; name another, or a file")
     else:
         files = sorted(Path(name) for name in glob.glob(str(source), recursive=True))
-    if not files:
-        kinds = " or ".join(f"*.{ending}" for ending in endings[:2])
-        near = did_you_mean_file(path) or f", and no {kinds} in a folder of that name"
-        raise CatalogError(f"{source}: there is no such file{near}")
+        if not files:
+            raise CatalogError(
+                f"{source}: there is no such file{did_you_mean_file(path) or '; name one that is there'}"
+            )
     return files
 
 

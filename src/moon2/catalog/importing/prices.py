@@ -23,6 +23,9 @@ _NUMBER = re.compile(r"(?<![\w.,])[.,]\d+|\d{1,3}(?:[ ']\d{3})+(?:[.,]\d+)?(?!\d
 # A whole price ends in a dash in much of Europe, in "/-" in India.
 _DASH = re.compile(r"(?<=\d)(?:([.,])\s?(?:-{1,2}|–|—)|:-|/-)")
 _FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
+# Hundredths of the currency. Of p, only up to 99: it is roubles, too.
+_CENTS = re.compile(r"(\d+) ?(?:¢|cts?\.?|cents?|pence)|(\d\d?)p", re.IGNORECASE)
+_CENT = re.compile(r"\d ?(?:¢|(?:cts?|cents?|pence)\b)", re.IGNORECASE)
 # The price of a weight or a piece: "/kg", "/ 100 g", "per 2 l".
 _PER_UNIT = re.compile(
     r"(?:/|\bper\b|\bpro\b)\s*\d+(?:[.,]\d+)?\s*(?:kg|g|gr|mg|l|ml|cl|m²|m2|m|cm|oz|lb|szt)\b\.?", re.IGNORECASE
@@ -103,6 +106,10 @@ def _written(text: str, decimal: Decimal, usual: Decimal) -> float | None:
     if re.fullmatch(r"\d+(\.\d{1,2}|\.\d{4,})?([eE]\d+)?", text):
         return float(text)
     plain = _plain(text)
+    if cents := _CENTS.fullmatch(plain):
+        return int(cents[1] or cents[2]) / 100
+    if _CENT.search(plain):  # of "0.99¢" and "50-99¢" it is unclear what is in cents
+        return None
     for dash in _DASH.finditer(plain):
         decimal = _decimal(dash[1]) if dash[1] else decimal
     plain = _DASH.sub("", plain)

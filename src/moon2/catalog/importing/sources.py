@@ -23,12 +23,15 @@ HEAD_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be read; `reason` and `message` as in `Reject`."""
+    """A row that cannot be read; `reason` and `message` as in `Reject`, `number` as in `NUMBER`."""
 
     reason: str
     message: str
+    number: int | None = None
 
 
+NUMBER = "\0number"
+"""The column of a row's number in its file, where rows are read in another order; no file has a column of that name."""
 Row: TypeAlias = dict[str, Any]
 SplitRows: TypeAlias = Iterator[tuple[str | None, Row | BadRow]]
 """For each row, the split that the table states, or None, and the row: its columns, or a `BadRow`."""

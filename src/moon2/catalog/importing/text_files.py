@@ -41,6 +41,8 @@ _OTHER_KINDS = {
     b"%PDF": "is a PDF; a table is needed",
 }
 _HEAD_BYTES = 1 << 14
+# Delimiters and digits are a fifth of most tables, in any language. Fewer zeros are an accident in another encoding.
+_ASCII_SHARE = 0.2
 _PIECE_BYTES = 1 << 20
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b"))
 # Windows-1252 has single letters such as é among ASCII; other code pages have whole words of such bytes.
@@ -147,7 +149,7 @@ def _utf_16_without_mark(head: bytes) -> str | None:
     """UTF-16 has a zero in every ASCII character, always on the same side."""
     even, odd = head[0::2].count(0), head[1::2].count(0)
     for encoding, zeros, others in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
-        if zeros > 4 * others:
+        if zeros > max(4 * others, _ASCII_SHARE * len(head) / 2):
             text = head[: len(head) // 2 * 2].decode(encoding, "replace")
             if not re.search("[\0-\x08\x0e-\x19\ufffd]", text[:-1]):
                 return encoding

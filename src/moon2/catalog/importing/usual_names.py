@@ -66,6 +66,12 @@ def usual_names(section: str) -> dict[str, str]:
 
 
 @cache
+def all_usual_names() -> str:
+    """The plain names of every field of products and logs, separated by spaces."""
+    return " ".join(names for section in _table() for names in usual_names(section).values())
+
+
+@cache
 def attribute_names() -> dict[str, str]:
     """Plain name of a column → the attribute's name, for the languages other than English."""
     return {

@@ -84,3 +84,9 @@ def test_xml_is_read_in_bounded_memory(tmp_path: Path) -> None:
     count = sum(1 for _ in _xml_rows(tmp_path / "feed.xml", None))
     assert count == 3_000 and tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
+
+
+def test_a_sale_price_of_zero_is_none(tmp_path: Path) -> None:
+    (tmp_path / "feed.txt").write_text("id\ttitle\tprice\tsale price\n1\tMat\t10.00 EUR\t0 EUR\n2\tGift\t0 EUR\t\n")
+    catalog = import_catalog(str(tmp_path / "feed.txt"), layout="google-merchant", out=tmp_path / "out").catalog
+    assert [product.price for product in catalog.products()] == [10, 0]

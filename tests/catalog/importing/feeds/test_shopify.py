@@ -101,3 +101,13 @@ def test_each_variant_may_be_a_product(tmp_path: Path) -> None:
     assert (blue.title, blue.price, blue.attributes["Colour"]) == ("Linen Shirt", 35.5, "Blue")
     assert blue.attributes["item_group_id"] == "shirt"
     assert blue.images == ("https://cdn.example/b.jpg", FIRST, LAST)
+
+
+def test_what_is_left_out_is_listed_by_its_row_in_the_export(tmp_path: Path) -> None:
+    text = "Handle,Title,Variant Price\nshirt,Shirt,5\nshirt,,7\ncap,Cap,free\n,Orphan,\n"
+    (tmp_path / "shop.csv").write_text(text)
+    catalog = import_catalog(str(tmp_path / "shop.csv"), layout="shopify", out=tmp_path / "out").catalog
+    orphan, cap = catalog.rejects()
+    assert orphan.row == 4
+    assert orphan.message == "shop.csv row 4: has no handle; give it that of its product in the column 'Handle'"
+    assert (cap.row, cap.id, cap.reason) == (3, "cap", "bad_price") and cap.message.startswith("shop.csv row 3: ")

@@ -84,3 +84,11 @@ def test_each_variation_may_be_a_product(tmp_path: Path) -> None:
 
 def test_columns_of_the_export_may_be_named(tmp_path: Path) -> None:
     assert shop(tmp_path / "shop.csv", columns=ColumnMapping(id="ID")).ids() == ["105", "101", "104"]
+
+
+def test_what_is_left_out_is_listed_by_its_row_in_the_export(tmp_path: Path) -> None:
+    text = "ID,Type,SKU,Name,Parent,Sale price,Regular price\n1,simple,cap,Cap,,0,free\n2,variation,tee,Tee,shirt,0,9\n"
+    (tmp_path / "shop.csv").write_text(text + "3,simple\n4,simple,a,b,c,1,2,3\n")
+    catalog = import_catalog(str(tmp_path / "shop.csv"), layout="woocommerce", out=tmp_path / "out").catalog
+    assert [(reject.row, reject.id) for reject in catalog.rejects()] == [(4, ""), (1, "cap"), (3, "3")]
+    assert catalog.product("tee").price == 9  # a sale price of 0 is none

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moon2.catalog.importing.columns import FIELDS, ColumnMapping, as_names, fill_mapping
 from moon2.catalog.importing.layouts import layout_of, open_source
 from moon2.catalog.importing.prices import to_price
-from moon2.catalog.importing.sources import ShopTables, Source, SplitRows
+from moon2.catalog.importing.sources import NUMBER, BadRow, ShopTables, Source, SplitRows
 from moon2.catalog.importing.usual_names import UsualNames
 from moon2.catalog.schema import CatalogError
 
@@ -52,12 +52,18 @@ def feed_of(columns: Sequence[str]) -> str | None:
 
 
 def open_table(source: str, encoding: str | None) -> Source:
-    """The table of an export: what its ending says, or else CSV."""
+    """The table of an export: what its ending says, or else CSV. Its rows have their numbers, as feeds gather them."""
     try:
         layout = layout_of(source)
     except CatalogError:
         layout = "csv"
-    return open_source(source, layout, encoding=encoding)
+    table = open_source(source, layout, encoding=encoding)
+    return replace(table, rows=_numbered(table.rows))
+
+
+def _numbered(rows: SplitRows) -> SplitRows:
+    for number, (split, row) in enumerate(rows, start=1):
+        yield split, replace(row, number=number) if isinstance(row, BadRow) else {**row, NUMBER: number}
 
 
 def find_columns(table: Source, system: str, names: Mapping[str, str], needed: str) -> dict[str, str]:
@@ -128,6 +134,15 @@ def lowest_price(prices: Iterable[Any]) -> Any:
             continue
     priced = [(price, cell) for price, cell in readable if price is not None]
     return min(priced, key=lambda pair: pair[0])[1] if priced else next(iter(cells), None)
+
+
+def sale_price(sale: Any, price: Any) -> Any:
+    """The lower of both cells; many exports write a sale price of 0 where there is none."""
+    try:
+        is_none = bool(price) and to_price(sale) == 0
+    except ValueError:
+        is_none = False
+    return lowest_price([price] if is_none else [sale, price])
 
 
 def path_of(category: str) -> list[str]:

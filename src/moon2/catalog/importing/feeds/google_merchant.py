@@ -25,8 +25,8 @@ from moon2.catalog.importing.feeds.feed import (
     FeedSettings,
     category_fields,
     find_columns,
-    lowest_price,
     open_table,
+    sale_price,
     shop_tables,
     split_addresses,
 )
@@ -76,7 +76,7 @@ def open_google_merchant(
             CATEGORY: category,
             ATTRIBUTES: {**attributes, **others},
             IMAGES: list(dict.fromkeys(addresses)),
-            PRICE: lowest_price(_one(row.get(names[name])) for name in ("sale", "price")),
+            PRICE: sale_price(_one(row.get(names["sale"])), _one(row.get(names["price"]))),
         }
 
     rows = ((split, row if isinstance(row, BadRow) else product(row)) for split, row in table.rows)

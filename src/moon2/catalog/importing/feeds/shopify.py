@@ -28,7 +28,7 @@ from moon2.catalog.importing.feeds.feed import (
     path_of,
     shop_tables,
 )
-from moon2.catalog.importing.sources import BadRow, Row, ShopTables, Source, SplitRows
+from moon2.catalog.importing.sources import NUMBER, BadRow, Row, ShopTables, Source, SplitRows
 
 _NAMES = {
     "handle": "handle urlhandle",
@@ -69,7 +69,7 @@ def open_shopify(source: str, settings: FeedSettings, columns: ColumnMapping, en
 
 class _Export:
     def __init__(self, table: Source, settings: FeedSettings) -> None:
-        self.settings = settings
+        self.table, self.settings = table, settings
         self.names = find_columns(table, "Shopify", _NAMES, "handle title")
         self.metafields = {name: match[1] for name in table.columns if (match := _METAFIELD.fullmatch(name))}
 
@@ -96,7 +96,9 @@ class _Export:
                 # Most cells of an export are empty.
                 of_handle.setdefault(handle, []).append({name: cell for name, cell in row.items() if cell})
             else:
-                yield split, BadRow("no_id", "a row of the export has no handle")
+                where, column = f"{self.table.name} row {row[NUMBER]}", self.names["handle"]
+                message = f"{where}: has no handle; give it that of its product in the column {column!r}"
+                yield split, BadRow("no_id", message, row[NUMBER])
         skus = Counter(self._text(row, "sku") for group in of_handle.values() for row in group)
         for handle, group in of_handle.items():
             product = self._product(handle, group)

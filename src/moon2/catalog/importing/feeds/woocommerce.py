@@ -23,6 +23,7 @@ from moon2.catalog.importing.feeds.feed import (
     find_columns,
     lowest_price,
     open_table,
+    sale_price,
     shop_tables,
     split_addresses,
 )
@@ -140,7 +141,7 @@ class _Export:
             CATEGORY: category,
             ATTRIBUTES: {name: text for name, text in {**attributes, **others}.items() if text},
             IMAGES: split_addresses(self._text(row, "images")),
-            PRICE: lowest_price([row.get(self.names["sale"]), row.get(self.names["price"])]),
+            PRICE: sale_price(row.get(self.names["sale"]), row.get(self.names["price"])),
         }
 
     def _joined(self, product: Row, variations: list[Row]) -> Row:
