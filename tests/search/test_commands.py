@@ -70,6 +70,10 @@ def test_a_search_prints_a_table_json_or_a_page(made: Path, tmp_path: Path, caps
     assert len(found) == 3
     assert {"id", "title", "category", "price", "score", "cosine", "vector_rank", "word_rank"} <= found[0].keys()
 
+    assert run("search", made / "index", "lamp", "--limit", 2, "--offset", 2) == 0
+    first, *hits = capsys.readouterr().out.splitlines()
+    assert first == "“lamp” · from hit 3" and [hit.split()[0] for hit in hits[::3]] == ["3", "4"]
+
     page = tmp_path / "a" / "new" / "folder" / "hits.html"
     assert run("search", made / "index", "green lamp", "--html", page) == 0
     assert capsys.readouterr().out.strip() == f"{page}: 9 hits"
@@ -82,7 +86,10 @@ def test_a_search_prints_a_table_json_or_a_page(made: Path, tmp_path: Path, caps
 def test_what_cannot_be_searched_ends_in_one_line(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    cut = tmp_path / "cut.png"
+    cut.write_bytes((made / "photo.png").read_bytes()[:90])
     for arguments, message in (
+        ([made / "index", "--image", cut], f"moon2: photo ({cut}): cannot be read as an image ("),
         ([tmp_path / "none", "shirt"], "there is no such index; make one with `moon2 index`"),
         ([made / "index"], "nothing to search for"),
         ([made / "index", "a", "--where", "prize < 3"], "cannot be used"),
@@ -91,7 +98,7 @@ def test_what_cannot_be_searched_ends_in_one_line(
     ):
         assert run("search", *arguments) == 2
         error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
+        assert message in error and error.count("\n") == 1 and "skip_bad" not in error
 
 
 def test_products_are_written_deleted_and_the_rest_told(

@@ -72,7 +72,18 @@ def test_what_is_listed_twice_is_found_by_photo_and_text(vectors: Path, shop: Ca
     result = duplicates(vectors, out=tmp_path / "d.csv", at_least=1)  # hash and words find these without vectors
     assert sorted(groups_of(tmp_path / "d.csv").values()) == sorted([ids[n], f"{ids[n]}-2"] for n in TWICE)
     assert "3 groups of 6 products are nearly the same by photo and text, of 44 compared" in str(result)
-    assert "1 products lack photo and text" in str(result)
+    assert "not compared: 1 (1 without a photo)" in str(result)
+
+
+def test_what_lacks_a_photo_and_what_lacks_a_text_are_told_apart(
+    small_encoder_folder: Path, generated_shop: Catalog, tmp_path: Path
+) -> None:
+    whole = [product for product in generated_shop.products() if product.images and product.title][:8]
+    lacking = [*(replace(one, title="") for one in whole[:3]), *(replace(one, images=()) for one in whole[3:5])]
+    write_catalog(tmp_path / "shop", {"train": [*lacking, *whole[5:]]}, title="shop")
+    embed(str(small_encoder_folder), data=tmp_path / "shop", out=tmp_path / "v", what="products", views=("t", "i"))
+    result = duplicates(tmp_path / "v", out=tmp_path / "d.csv", at_least=1)
+    assert "not compared: 5 (2 without a photo, 3 without a text)" in str(result)
 
 
 def test_by_text_alone_photos_are_not_needed(vectors: Path, shop: Catalog, tmp_path: Path) -> None:

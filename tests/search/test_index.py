@@ -106,6 +106,23 @@ def test_like_leaves_the_product_itself_out(built: Path, generated_shop: Catalog
     assert sorted(hit.id for hit in hits) == sorted(ids[1:])
 
 
+@pytest.mark.parametrize("where", [None, "price > 40"])
+def test_pages_put_together_are_the_long_list(built: Path, generated_shop: Catalog, where: str | None) -> None:
+    index = Index.open(built)
+    photo = next(product for product in generated_shop.products() if product.images).images[0]
+    for asked in (
+        {"text": "navy shirt"},
+        {"text": "navy shirt", "hybrid": False},
+        {"image": photo},
+        {"text": "in red", "image": photo},
+        {"like": generated_shop.ids()[2]},
+    ):
+        whole = index.search(**asked, where=where, limit=1000)
+        pages = [index.search(**asked, where=where, limit=7, offset=offset) for offset in range(0, len(whole) + 7, 7)]
+        assert len(whole) > 20 and not pages[-1]
+        assert [hit for page in pages for hit in page] == whole, asked
+
+
 def test_changes_are_there_at_once_and_after_opening_again(index: Index, generated_shop: Catalog) -> None:
     first, second, *_ = generated_shop.products()
     dearer = Product(first.id, first.title, first.description, first.category, first.attributes, first.images, 9999.0)
@@ -156,6 +173,18 @@ def test_a_product_that_could_not_be_embedded_takes_nothing_from_those_after_it(
     table = build_index(tmp_path / "v", out=str(tmp_path / "index")).table
     vectors = table.all_vectors([product.id for product in products])
     assert {id: sorted(of) for id, of in vectors.items()} == {id: [-1, 0, 1] for id in ("p0", "p2", "p3")}
+
+
+def test_an_image_more_than_the_encoder_reads_counts_too(
+    small_encoder_folder: Path, image: Callable[..., Image.Image], tmp_path: Path
+) -> None:
+    product = Product("p", "shirt", images=[png(image(colour)) for colour in ("red", "navy", "green", "black")])
+    write_catalog(tmp_path / "data", {"train": [product]}, title="shop")
+    embed(str(small_encoder_folder), data=tmp_path / "data", out=tmp_path / "v", what="products")
+    index = build_index(tmp_path / "v", out=str(tmp_path / "index"))
+    assert index.upsert([product]).unchanged == 1
+    assert index.upsert([replace(product, images=[*product.images, png(image("white"))])]).written == 1
+    assert [hit.id for hit in index.search("shirt", where="images = 5")] == ["p"]
 
 
 def test_changed_products_are_rounded_like_the_vectors_of_the_index(
@@ -215,6 +244,8 @@ def test_bad_requests_are_one_line(built: Path, vectors: Path, tmp_path: Path) -
     index = Index.open(built)
     for options in (
         {"limit": 0, "text": "a"},
+        {"offset": -1, "text": "a"},
+        {"offset": 1001, "text": "a"},
         {"text": " "},
         {"like": "no such"},
         {"like": "a", "text": "b"},

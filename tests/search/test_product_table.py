@@ -88,9 +88,12 @@ def test_words_are_scored_by_bm25_and_filtered(table: ProductTable) -> None:
 
 
 def test_equal_products_stand_in_the_order_of_the_catalog(tmp_path: Path) -> None:
+    """Also those of a shorter list, though LanceDB gives any of equal rows; so pages put together are the long list."""
     same = np.repeat(unit(1), 20, axis=0)
-    table = ProductTable.create(str(tmp_path / "index"), MAKER.schema, rows(some_products(20), same).to_batches())
-    assert table.nearest(same[0], 20).ids == [f"p{i}" for i in range(20)]
+    backwards = rows(some_products(20), same).take(list(range(19, -1, -1)))
+    table = ProductTable.create(str(tmp_path / "index"), MAKER.schema, backwards.to_batches(max_chunksize=7))
+    for limit in (1, 5, 20):
+        assert table.nearest(same[0], limit).ids == [f"p{i}" for i in range(limit)]
 
 
 def test_an_upsert_replaces_and_adds_and_is_found_before_the_indexes_know_it(table: ProductTable) -> None:
@@ -139,12 +142,19 @@ def test_a_bad_filter_is_one_line_that_names_the_columns(table: ProductTable) ->
     hidden = ("vector = 1", "thumbnail = 'a'", "words < 3 AND", "_distance < 1")
     bad = ("", "prize < 5", "price <", "price < 'a' AND", "price < 'a'", "price < 5; DROP TABLE products", *hidden)
     for where in bad:
-        with pytest.raises(FilterError, match=r"filter .*: cannot be used .* price, .*colour") as error:
+        with pytest.raises(FilterError, match=r"filter .*: cannot be used.* price, .*colour") as error:
             table.nearest(unit(1)[0], 3, where=where)
         with pytest.raises(FilterError, match=re.escape(f"filter {where!r}: cannot be used")):
             table.same("p3", where)
         assert "\n" not in str(error.value)
         assert "/" not in str(error.value)  # where LanceDB's own code lies says nothing to anyone
+
+
+def test_a_column_that_is_none_is_named_and_so_is_the_one_that_was_meant(table: ProductTable) -> None:
+    shown = "id, title, description, category, category_path, price, attributes, colour, base_material, images"
+    message = "'prise' is no column and no word of a filter; columns are " + shown + "; did you mean 'price'?"
+    with pytest.raises(FilterError, match=re.escape(f"filter 'prise < 20': cannot be used: {message}")):
+        table.nearest(unit(1)[0], 3, where="prise < 20")
 
 
 def test_a_hidden_column_can_be_filtered_by(table: ProductTable) -> None:

@@ -133,7 +133,14 @@ def test_a_bad_item_is_named_and_its_neighbours_requests_are_answered(
     assert (status, param) == (422, "input") and "token ids" in message
     assert refused("/v1/embeddings", input="a", dimension=8)[1:] == (
         "dimension",
-        "dimension: there is no key 'dimension' here",
+        "dimension: there is no key 'dimension' here; did you mean 'dimensions'?",
+    )
+    # Pydantic's own places name the kinds of a union, too, such as "input.str".
+    assert refused("/v1/embeddings", input=["a", None])[1:] == ("input[1]", "input[1]: Input should be a valid string")
+    content = [{"type": "text", "text": "a"}, {"type": "text", "text": 5}]
+    assert refused("/v1/embeddings", messages=[{"content": content}])[1] == "messages[0].content[1].text"
+    assert refused("/v2/embed", inputs=[{"content": content[:1]}, {"content": [{"type": "text"}]}])[1] == (
+        "inputs[1].content[0].text"
     )
     status, param, message = refused("/v2/embed", texts=["x" * 9000], truncate="NONE")
     assert (status, param) == (422, "texts[0]")

@@ -77,6 +77,17 @@ def test_metrics_tell_of_requests_batches_and_the_index(server: RunningServer) -
     assert server.metric("moon2_batch_items_count") == 1
 
 
+def test_head_is_answered_as_get_without_a_body(server: RunningServer) -> None:
+    for path in ("/healthz", "/readyz", "/", "/v1/products/p00001/photo", "/docs"):
+        head, whole = server.client.head(path), server.client.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(whole.content))
+    assert server.client.head("/v1/products/none").status_code == 404
+    assert 'moon2_request_seconds_count{method="HEAD",route="/healthz",status="200"} 1.0' in (
+        server.client.get("/metrics").text
+    )
+
+
 def test_a_wrong_method_is_told_the_right_one(server: RunningServer) -> None:
     answer = server.client.put("/healthz")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")

@@ -61,6 +61,16 @@ def test_search_finds_what_the_library_finds(
     assert Image.open(io.BytesIO(server.client.get(photos[0]).content)).format == "JPEG"
 
 
+def test_pages_put_together_are_one_long_list(server: RunningServer, generated_shop: Catalog) -> None:
+    like, shirt = generated_shop.ids()[2], {"text": "navy shirt"}
+    for asked in (shirt, {**shirt, "hybrid": False, "where": "price > 40"}, {"like": like}):
+        whole = found(server.ask("/v1/search", **asked, limit=200))
+        pages = [found(server.ask("/v1/search", **asked, limit=9, offset=at)) for at in range(0, len(whole) + 9, 9)]
+        assert len(whole) > 20 and not pages[-1] and [hit for page in pages for hit in page] == whole
+    assert found(server.get(f"/v1/products/{like}/similar?limit=5&offset=5")) == whole[5:10]
+    assert server.client.post("/v1/search", json={"text": "a", "offset": 1001}).json()["error"]["param"] == "offset"
+
+
 def test_threads_search_one_index_at_once(server: RunningServer) -> None:
     words = ("navy shirt", "red bag", "boots", "lamp for the table")
     alone = {text: found(server.ask("/v1/search", text=text)) for text in words}
@@ -137,8 +147,10 @@ def test_a_form_holds_numbers_and_lists_as_json_and_texts_as_they_are(
 
 
 def test_photos_are_those_that_the_catalog_has_now(
-    small_encoder_folder: Path, photo: Callable[..., bytes], tmp_path: Path
+    small_encoder_folder: Path, photo: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("moon2.serve.served.WATCH_SECONDS", 0.2)
+
     def write_shop(colours: dict[str, str]) -> None:
         products = [Product(id, f"{colour} {id}", images=(photo(colour),)) for id, colour in colours.items()]
         write_catalog(tmp_path / "shop", {"train": products}, title="shop", overwrite=True)
@@ -154,13 +166,42 @@ def test_photos_are_those_that_the_catalog_has_now(
 
         assert shown("shirt")[0] < 50
         write_shop({"shirt": "white", "dress": "red"})
+        assert server.get("/v1/products/shirt")["images"] == []  # the index has the navy one still
         upsert(index, tmp_path / "shop")
+        assert _until(lambda: server.client.get("/v1/products/dress").is_success)
         assert min(shown("shirt")) > 200 and shown("dress")[0] > 200 > shown("dress")[1]
         assert server.client.post("/v1/heatmap", json={"product": "dress"}).status_code == 200
         maps = Path("/proc/self/maps").read_text().splitlines()
         assert not [line for line in maps if str(tmp_path) in line and "(deleted)" in line], "the old files are closed"
         shutil.rmtree(tmp_path / "shop")
         assert server.client.get("/v1/products/shirt/images/0").status_code == 404
+
+
+def test_a_product_that_was_put_is_shown_and_explained_as_it_is_now(
+    own_index: Path, generated_shop: Catalog, photo: Callable[..., bytes], uri: Callable
+) -> None:
+    first, second, third = [product for product in generated_shop.products() if product.images and product.title][:3]
+    body = [
+        {"id": first.id, "title": "Only words now"},
+        {"id": second.id, "title": second.title, "images": [uri(photo("red"))] * len(second.images)},
+        {"id": "new", "images": [uri(photo("red"))]},
+    ]
+    with running_server(own_index) as server:
+
+        def drawn(**asked: str) -> bytes:
+            return server.client.post("/v1/heatmap", json=asked).content
+
+        assert server.client.put("/v1/products", json=body).json()["written"] == 3
+        told = [server.get(f"/v1/products/{id}") for id in (first.id, second.id, "new", third.id)]
+        assert [len(each["images"]) for each in told] == [0, 0, 0, len(third.images)]
+        assert told[0]["photo"] is None
+        assert server.client.get(f"/v1/products/{second.id}/images/0").status_code == 404
+        small = server.client.get(told[1]["photo"]).content
+        assert drawn(product=first.id) == drawn(text="Only words now")
+        assert drawn(product=second.id) == drawn(text=second.title, image=uri(small))
+        assert drawn(product="new") == drawn(image=uri(small))
+        assert server.client.delete(f"/v1/products/{third.id}").is_success
+        assert server.client.post("/v1/heatmap", json={"product": third.id}).status_code == 404
 
 
 def test_changes_are_on_disk_and_found_when_they_are_acknowledged(

@@ -149,6 +149,12 @@ def test_an_image_is_never_fetched_and_a_bad_one_is_refused(server: RunningServe
         assert answer.json()["error"]["param"] in ("image", "images[0]")
 
 
+@pytest.mark.parametrize("side", [2001, 20_000])
+def test_an_image_of_too_many_pixels_is_told_so(server: RunningServer, side: int) -> None:
+    error = server.client.post("/v1/search", json={"image": uri(png(side, side))}).json()["error"]
+    assert error["message"].endswith("pixels are more than 4,000,000"), "also where Pillow itself refuses it"
+
+
 @pytest.mark.parametrize("name", BODIES)
 def test_a_request_that_makes_no_sense_is_refused_in_a_line(server: RunningServer, name: str) -> None:
     method, path, body, headers = BODIES[name]
@@ -157,6 +163,20 @@ def test_a_request_that_makes_no_sense_is_refused_in_a_line(server: RunningServe
     error = answer.json()["error"]
     assert error["message"] and "\n" not in error["message"] and len(error["message"]) < 700
     assert "Traceback" not in answer.text and str(Path(__file__).parents[2]) not in answer.text
+
+
+def test_a_key_that_is_none_is_named_and_so_is_the_one_that_was_meant(server: RunningServer) -> None:
+    def refused(path: str, method: str = "POST", **body: Any) -> tuple[str, str]:
+        error = server.client.request(method, path, json=body or None).json()["error"]
+        return error["param"], error["message"].partition(": ")[2]
+
+    for name, meant in (("query", "text"), ("q", "text"), ("top_k", "limit"), ("wehre", "where"), ("body", "")):
+        end = f"; did you mean {meant!r}?" if meant else ""
+        assert refused("/v1/search", **{name: "navy"}) == (name, f"there is no key {name!r} here{end}")
+    assert refused("/v1/facets?wehre=1", "GET") == ("wehre", "there is no key 'wehre' here; did you mean 'where'?")
+    assert refused("/v1/heatmap", txet="navy", query="red")[0] == "txet"
+    put = server.client.put("/v1/products", json=[{"id": "a", "query": 1}]).json()["error"]["message"]
+    assert put == "[0]: query: there is no key 'query' here"
 
 
 @pytest.mark.parametrize("where", FILTERS, ids=range(len(FILTERS)))

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from moon2.catalog.schema import pairs_to_dict
+from moon2.encoders.protocol import VectorEncoder
+from moon2.model.encoder import Encoder
 from moon2.records import Product
 from moon2.search.info import IndexInfo
 from moon2.search.product_table import MERGE_PRODUCTS, ProductTable
@@ -70,7 +72,7 @@ class ProductWriter:
         while chunk := list(islice(iterator, MERGE_PRODUCTS)):
             latest = {product.id: product for product in chunk}
             there = self._table.fetch(list(latest), ["position", "key", *SHOWN])
-            keys = {id: self._key(product) for id, product in latest.items()}
+            keys = {id: key_of(product, self._info, self._items.encoder) for id, product in latest.items()}
             known = {id for id, row in there.items() if row["key"] == keys[id]}
             unchanged = {id for id in known if _says_the_same(latest[id], there[id])}
             changes.unchanged += len(unchanged)
@@ -123,14 +125,16 @@ class ProductWriter:
         places, alone = self._items.embed_images(products)
         return whole, dict(zip(places, alone.vectors["i"], strict=True))
 
-    def _key(self, product: Product) -> str:
-        """As `moon2 embed` makes it."""
-        images = product.images if self._info.per_image else self._items.images_read(product, ("mm",))
-        return row_key(self._info.made_by, self._items.text_read(product), images)
+
+def key_of(product: Product, info: IndexInfo, encoder: VectorEncoder) -> str:
+    """As `moon2 embed` makes it: of the text and the images that the encoder reads."""
+    most = encoder.processor.settings.max_images if isinstance(encoder, Encoder) else 1
+    images = product.images if info.per_image else product.images[:most]
+    return row_key(info.made_by, encoder.product_text(product), images)
 
 
 def _says_the_same(product: Product, row: Mapping[str, Any]) -> bool:
-    """Whether a row holds all that a hit says of a product."""
-    says = (product.title, product.description, list(product.category), product.price, dict(product.attributes))
-    attributes = pairs_to_dict(row["attributes"])
-    return says == (row["title"], row["description"], row["category_path"], row["price"], attributes)
+    """Whether a row holds all that a hit says of a product, and as many images."""
+    says = (product.title, product.description, list(product.category), product.price, len(product.images))
+    columns = (row[name] for name in ("title", "description", "category_path", "price", "images"))
+    return says == tuple(columns) and dict(product.attributes) == pairs_to_dict(row["attributes"])

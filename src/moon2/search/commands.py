@@ -69,6 +69,7 @@ def search(
     like: str | None = None,
     where: str | None = None,
     limit: int = 10,
+    offset: int = 0,
     hybrid: bool = True,
     exact: bool = False,
     json: bool = False,
@@ -97,6 +98,7 @@ def search(
         like: id of a product; finds others like it
         where: filter that a product must pass, in SQL
         limit: number of hits
+        offset: number of hits to pass over; with --limit, the next page
         hybrid: rank by vectors and by words together; false for vectors alone
         exact: compare with every vector, even if there is an approximate index
         json: print JSON
@@ -104,8 +106,8 @@ def search(
         model: where the encoder is now, if it moved
 
     Raises:
-        ProductIndexError: there is no such index, the filter cannot be used, or nothing was asked
-        EncoderError: the photo or the encoder cannot be read
+        ProductIndexError: there is no such index, the photo or the filter cannot be used, or nothing was asked
+        EncoderError: the encoder cannot be read
         OutputError: the page cannot be written
     """
     from moon2.search.index import Index
@@ -116,10 +118,10 @@ def search(
     if html is not None:
         require_writable(html, "--html")
     opened = Index.open(index, model=model)
-    hits = opened.search(text, image, like=like, where=where, limit=limit, hybrid=hybrid, exact=exact)
+    hits = opened.search(text, image, like=like, where=where, limit=limit, offset=offset, hybrid=hybrid, exact=exact)
     in_colour = sys.stdout.isatty() and os.environ.get("COLORTERM") in ("truecolor", "24bit")
     photos = opened.photos([hit.id for hit in hits]) if html or (in_colour and not json) else {}
-    found = Found(_asked(text, image, like, where), hits, photos, in_colour)
+    found = Found(_asked(text, image, like, where, offset), hits, photos, in_colour, offset)
     if html:
         write_text_atomic(html, found.to_html())
         return f"{html}: {len(hits)} hits"
@@ -229,8 +231,9 @@ def _opened(place: str, command: str, model: Path | None = None) -> Iterator[Ind
         yield Index.open(place, model=model)
 
 
-def _asked(text: str, image: Path | None, like: str | None, where: str | None) -> str:
+def _asked(text: str, image: Path | None, like: str | None, where: str | None, offset: int) -> str:
     parts = [text and f"“{text}”", image and f"photo {image}", like and f"like {like}", where and f"where {where}"]
+    parts.append(f"from hit {offset + 1:,}" if offset else "")
     return " · ".join(str(part) for part in parts if part)
 
 

@@ -52,6 +52,7 @@ class Duplicates:
         thresholds: by view, the lowest cosine of a pair.
         products: how many there are.
         compared: how many of them have the vectors.
+        lacking: by view, how many of them lack its vector.
     """
 
     out: Path
@@ -60,6 +61,7 @@ class Duplicates:
     thresholds: dict[View, Threshold]
     products: int
     compared: int
+    lacking: dict[View, int]
 
     def __str__(self) -> str:
         members = sum(len(group.members) for group in self.groups)
@@ -72,7 +74,8 @@ class Duplicates:
         if self.groups:
             lines.append(f"largest group: {max(len(group.members) for group in self.groups):,} products")
         if self.products > self.compared:
-            lines.append(f"{self.products - self.compared:,} products lack {by}, and were not compared")
+            lacking = (f"{count:,} without a {WORDS[view]}" for view, count in self.lacking.items() if count)
+            lines.append(f"not compared: {self.products - self.compared:,} ({', '.join(lacking)})")
         lines.append(f"{self.out}: one row per product of a group")
         return "\n".join(lines + ([f"{self.html}: contact sheet"] if self.html else []))
 
@@ -125,7 +128,7 @@ def duplicates(
     if folder.info.fingerprint != catalog_fingerprint(catalog):
         remedy = f"run `moon2 embed {folder.info.model} --data {catalog.folder} --out {vectors}`"
         raise DuplicatesError(f"{vectors}: was made of another catalog than {catalog.folder} is now; {remedy}")
-    numbers, tables = _tables(folder, VIEWS_OF[by], catalog.ids())
+    numbers, tables, lacking = _tables(folder, VIEWS_OF[by], catalog.ids())
     if len(numbers) < 2:
         raise DuplicatesError(f"{vectors}: fewer than two products have what is compared; choose another --by")
     shop = _read(catalog, VIEWS_OF[by])
@@ -135,7 +138,7 @@ def duplicates(
         from moon2.search.contact_sheet import contact_sheet
 
         write_text_atomic(html, contact_sheet(catalog, groups, str(out)))
-    return Duplicates(out, html, groups, thresholds, len(catalog), len(numbers))
+    return Duplicates(out, html, groups, thresholds, len(catalog), len(numbers), lacking)
 
 
 @dataclass(frozen=True)
@@ -169,8 +172,10 @@ def _read(catalog: Catalog, views: Sequence[View]) -> _Shop:
 
 def _tables(
     folder: VectorFolder, views: Sequence[View], ids: Sequence[str]
-) -> tuple[list[int], dict[View, np.ndarray]]:
-    """Numbers of the products that have all views, ascending, and each view's vectors, [n, D] float32."""
+) -> tuple[list[int], dict[View, np.ndarray], dict[View, int]]:
+    """Numbers of the products that have all views, ascending; by view, their vectors, [n, D] float32, and how many
+    products lack it.
+    """
     number_of = {id: number for number, id in enumerate(ids)}
     matrices = {view: folder.matrix("products", view) for view in views}
     rows = {view: {number_of[id]: row for row, id in enumerate(of)} for view, (of, _) in matrices.items()}
@@ -179,7 +184,7 @@ def _tables(
     for view, (of, matrix) in matrices.items():
         is_whole = len(of) == len(numbers)  # no copy of a large table
         tables[view] = matrix if is_whole else matrix[[rows[view][number] for number in numbers]]
-    return numbers, tables
+    return numbers, tables, {view: len(ids) - len(of) for view, of in rows.items()}
 
 
 def _find(

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from moon2.catalog.schema import pairs_to_dict
-from moon2.images import ImageSource
+from moon2.errors import UserError
+from moon2.images import ImageError, ImageSource, open_image
 from moon2.records import Product, Query
-from moon2.search.changes import Changes, ProductWriter
+from moon2.search.changes import Changes, ProductWriter, key_of
 from moon2.search.errors import ProductIndexError
 from moon2.search.info import IndexInfo
 from moon2.search.product_table import EXACT_BELOW, ProductTable
@@ -22,6 +23,7 @@ from moon2.search.ranking import Ranked, rank_by_both, rank_by_vector, rank_by_w
 from moon2.search.recall import QUERIES, choose_probes
 from moon2.search.table_schema import SHOWN, WHOLE
 from moon2.search.versions import tables_of
+from moon2.vectors.fusion import CANDIDATES
 from moon2.vectors.product_texts import TextFields
 from moon2.views import View
 
@@ -170,6 +172,16 @@ class Index:
         """Whether a search may miss what an exact one finds."""
         return bool(self.info.probes)
 
+    def holds(self, product: Product) -> bool:
+        """Whether its row was made of this title and these images, as far as the encoder reads them.
+
+        By the id of a catalog's product another one may have been written since.
+        """
+        row = self.table.fetch([product.id], ["title", "images", "key"]).get(product.id)
+        if row is None or (row["title"], row["images"]) != (product.title, len(product.images)):
+            return False
+        return bool(row["key"] == key_of(product, self.info, self.encoder))
+
     def ids(self) -> list[str]:
         """Of all products."""
         return self.table.scan(["id"])["id"].to_pylist()
@@ -178,10 +190,17 @@ class Index:
         """[D] float32 of unit length, of the words, the photo, or both.
 
         Raises:
-            EncoderError: the photo cannot be read.
+            ProductIndexError: the photo cannot be read.
+            EncoderError: the encoder cannot be loaded.
             RecordError: there is neither.
         """
-        vector = self.encoder.encode([Query("search", text, image)])[0, : self.info.dimension]
+        encoder, query = self.encoder, Query("search", text, image)
+        try:
+            vector = encoder.encode([query])[0, : self.info.dimension]
+        except UserError:
+            # An encoder speaks of the item of a list, and of options that a search has not.
+            _require_readable(image)
+            raise
         return vector / np.linalg.norm(vector)
 
     def search(
@@ -192,6 +211,7 @@ class Index:
         like: str | None = None,
         where: str | None = None,
         limit: int = 10,
+        offset: int = 0,
         hybrid: bool = True,
         exact: bool = False,
     ) -> list[Hit]:
@@ -203,26 +223,30 @@ class Index:
             like: id of a product instead; it is not among the hits.
             where: SQL over the columns of the index, such as "price < 50 AND category = 'Shoes'".
             limit: at most so many.
+            offset: how many to pass over. Pages together are the list that one longer search gives, up to the 1,000th.
             hybrid: rank by vectors and by words together; a photo alone is ranked by vectors in any case.
             exact: compare with every vector, whatever index there is.
 
         Raises:
-            ProductIndexError: the filter cannot be used, there is no such product, or nothing is asked.
-            EncoderError: the photo cannot be read, or the encoder cannot be loaded.
+            ProductIndexError: the photo cannot be read, the filter cannot be used, there is no such product, or nothing
+                is asked.
+            EncoderError: the encoder cannot be loaded.
         """
         if limit < 1:
             raise ProductIndexError(f"limit is {limit}; it must be 1 or more")
+        if not 0 <= offset <= CANDIDATES:
+            raise ProductIndexError(
+                f"offset is {offset}; pages go up to the {CANDIDATES:,}th hit, so give 0 to {CANDIDATES}"
+            )
         if like is not None:
             if text or image is not None:
                 raise ProductIndexError("give words and a photo, or a product to find others like it, not both")
-            vector = self._vector_of(like)
-            hits = self.rank(vector, where=where, limit=limit + 1, exact=exact)
-            return [hit for hit in hits if hit.id != like][:limit]
+            return self.rank_like(like, self._vector_of(like), where=where, limit=limit, offset=offset, exact=exact)
         if not text.strip() and image is None:
             raise ProductIndexError("nothing to search for; give words, a photo, or a product to find others like it")
         vector = self.encode(text, image)
         view: View = "t" if image is None else "mm"
-        return self.rank(vector, text if hybrid else "", view, where=where, limit=limit, exact=exact)
+        return self.rank(vector, text if hybrid else "", view, where=where, limit=limit, offset=offset, exact=exact)
 
     def rank(
         self,
@@ -232,6 +256,7 @@ class Index:
         *,
         where: str | None = None,
         limit: int = 10,
+        offset: int = 0,
         exact: bool = False,
     ) -> list[Hit]:
         """As `search`, for a query that is encoded already; without words by the vector alone, or the other way round.
@@ -240,17 +265,34 @@ class Index:
             vector: [D] float32, unit length.
             text: the words of the query.
             view: of the query, t or mm; words and vector are weighed accordingly.
-            where, limit, exact: as of `search`.
+            where, limit, offset, exact: as of `search`.
         """
+        last = min(offset + limit, CANDIDATES) if offset else limit
         if vector is None:
-            ranked = rank_by_words(self.table, text, self.known_words(), where, limit)
+            ranked = rank_by_words(self.table, text, self.known_words(), where, last)
         elif text.strip():
             known, fusion = self.known_words(), self.info.fusions[view]
-            ranked = rank_by_both(self.table, self.info, vector, text, known, fusion, where, limit, exact)
+            ranked = rank_by_both(self.table, self.info, vector, text, known, fusion, where, last, exact)
         else:
-            ranked = rank_by_vector(self.table, self.info, vector, where, limit, exact)
+            ranked = rank_by_vector(self.table, self.info, vector, where, last, exact)
+        ranked = ranked[offset:]
         shown = self.table.fetch([one.id for one in ranked], SHOWN)
         return [_hit(one, shown[one.id]) for one in ranked if one.id in shown]
+
+    def rank_like(
+        self, id: str, vector: np.ndarray, *, where: str | None, limit: int, offset: int, exact: bool = False
+    ) -> list[Hit]:
+        """The products that are nearest to one, without it; ranks are those among the others.
+
+        Args:
+            id: of the product.
+            vector: [D] float32, its own.
+            where, limit, offset, exact: as of `search`.
+        """
+        last = min(offset + limit, CANDIDATES) if offset else limit
+        hits = self.rank(vector, where=where, limit=last + 1, exact=exact)
+        others = [hit for hit in hits if hit.id != id][:last]
+        return [replace(hit, vector_rank=rank) for rank, hit in enumerate(others, 1)][offset:]
 
     def photos(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Product → its thumbnail as JPEG, of those that have one."""
@@ -322,6 +364,15 @@ class Index:
         if row is None:
             raise ProductIndexError(f"{self.place}: there is no product {id!r}")
         return np.array(row["vector"], np.float32)
+
+
+def _require_readable(image: ImageSource | None) -> None:
+    try:
+        if image is not None:
+            open_image(image, "photo")
+    except ImageError as error:
+        remedy = "" if ";" in str(error) else "; give another photo"
+        raise ProductIndexError(f"{error}{remedy}") from None
 
 
 def _hit(ranked: Ranked, row: Mapping[str, Any]) -> Hit:

@@ -25,8 +25,8 @@ import pyarrow.compute as pc
 from lancedb.index import FTS, BTree, IvfSq
 from lancedb.query import MatchQuery
 
-from moon2.search.errors import FilterError, ProductIndexError, reason_of
-from moon2.search.table_schema import HIDDEN, WHOLE, literal
+from moon2.search.errors import ProductIndexError, filter_or_index_error, reason_of
+from moon2.search.table_schema import WHOLE, literal
 from moon2.vectors.lexical import K1
 
 TABLE = "products"
@@ -195,17 +195,17 @@ class ProductTable:
             if where is not None:
                 search = search.where(f"({where})", prefilter=True)
             search = search.select(["id", "image", "position", "_distance"])
-            rows = limit
+            rows = limit + 1
             while True:
                 found = search.limit(rows).to_arrow()
-                products = len(pc.unique(found["id"]))
-                if products >= limit or len(found) < rows:
-                    break
-                # Products with many images took the places of others.
+                best = _best_of_each(found, limit)
+                farthest = 1 - found["_distance"].to_numpy().max(initial=-np.inf)
+                if len(found) < rows or (len(best.ids) == limit and best.cosines[-1] > farthest):
+                    return best
+                # Products with many images took the places of others, or of equal ones not all are here.
                 rows *= 4
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._unreadable(where, error) from None
-        return _best_of_each(found, limit)
+            raise filter_or_index_error(self.place, self.columns, where, error) from None
 
     def matching(self, words: Sequence[str], limit: int, *, where: str | None = None) -> Matches:
         """The products that hold any of these words, by BM25.
@@ -220,7 +220,7 @@ class ProductTable:
                 search = search.where(f"({where})", prefilter=True)
             found = search.select(["id", "position", "_score"]).limit(limit).to_arrow()
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._unreadable(where, error) from None
+            raise filter_or_index_error(self.place, self.columns, where, error) from None
         # LanceDB's form has a constant factor more.
         scores = found["_score"].to_numpy() / (K1 + 1)
         positions = found["position"].to_numpy()
@@ -336,26 +336,14 @@ class ProductTable:
         try:
             return int(self._table.count_rows(condition))
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._unreadable(where, error) from None
+            raise filter_or_index_error(self.place, self.columns, where, error) from None
 
     def _select(self, condition: str, columns: Sequence[str], where: str | None = None) -> pa.Table:
         """These columns of the rows that meet a condition, which may have a filter in it."""
         try:
             return self._table.search().where(condition).select(list(columns)).to_arrow()
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._unreadable(where, error) from None
-
-    def _unreadable(self, where: str | None, error: Exception) -> ProductIndexError:
-        """With a filter it is that which cannot be used; without one, the files are damaged."""
-        if where is None:
-            return ProductIndexError(
-                f"{self.place}: the index cannot be read ({reason_of(error)}); build it anew with `moon2 index`"
-            )
-        columns = ", ".join(name for name in self.columns if name not in HIDDEN)
-        return FilterError(
-            f'filter {where!r:.200}: cannot be used ({reason_of(error)}); write SQL such as "price < 50 AND category = '
-            f"'Shoes'\" over {columns}"
-        )
+            raise filter_or_index_error(self.place, self.columns, where, error) from None
 
 
 def _and(condition: str, where: str | None) -> str:

@@ -49,8 +49,9 @@ def rank_by_words(
     table: ProductTable, text: str, known_words: Collection[str], where: str | None, limit: int
 ) -> list[Ranked]:
     """The products that hold the words, by BM25 alone, best first; see `Index.rank`."""
-    found = table.matching(searched_words(text, known_words), limit, where=where)
-    scored = zip(found.ids, found.scores.tolist(), strict=True)
+    # Of equal scores LanceDB gives any: a longer list begins as a shorter one only where both are cut from one.
+    found = table.matching(searched_words(text, known_words), max(CANDIDATES, limit), where=where)
+    scored = zip(found.ids[:limit], found.scores[:limit].tolist(), strict=True)
     return [Ranked(id, score, np.nan, 0, rank, WHOLE, 0) for rank, (id, score) in enumerate(scored, start=1)]
 
 

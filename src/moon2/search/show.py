@@ -29,20 +29,21 @@ class Found:
         hits: best first.
         photos: product → JPEG, of those that have one.
         in_colour: whether the terminal shows 24-bit colours, and so small photos.
+        offset: how many hits come before these.
     """
 
     asked: str
     hits: Sequence[Hit]
     photos: Mapping[str, bytes]
     in_colour: bool = False
+    offset: int = 0
 
     def __str__(self) -> str:
         if not self.hits:
             return f"{self.asked}: nothing was found"
         width = shutil.get_terminal_size((100, 24)).columns
-        return "\n".join(
-            [self.asked, *(line for rank, hit in enumerate(self.hits, 1) for line in self._lines(rank, hit, width))]
-        )
+        numbered = enumerate(self.hits, self.offset + 1)
+        return "\n".join([self.asked, *(line for rank, hit in numbered for line in self._lines(rank, hit, width))])
 
     def _lines(self, rank: int, hit: Hit, width: int) -> list[str]:
         photo = _blocks(self.photos[hit.id]) if self.in_colour and hit.id in self.photos else []

@@ -66,9 +66,8 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def does_not_fit(request: Request, error: RequestValidationError) -> Response:
-        problems = error.errors()
-        message, param = first_problem(problems)
-        status = 400 if problems[0]["type"] == "json_invalid" else 422
+        message, param = first_problem(error)
+        status = 400 if error.errors()[0]["type"] == "json_invalid" else 422
         return Refusal(status, f"{param}: {message}" if param else message, param or None).response()
 
     @app.exception_handler(HTTPException)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from fastapi import Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
 
-from moon2.meant import did_you_mean
 from moon2.serve.refusals import Refusal
-from moon2.serve.schemas import Asked
+from moon2.serve.schemas import Asked, Body
 from moon2.serve.security import checked_image, image_of
 from moon2.serve.state import state_of
 
 Form = TypeVar("Form", bound=Asked)
+Schema = TypeVar("Schema", bound=Body)
 MOST_FIELDS = 16
 
 
@@ -70,7 +69,7 @@ async def read(request: Request, schema: type[Form]) -> tuple[Form, bytes | None
     return asked, image
 
 
-def validated(schema: type[Form], body: Any) -> Form:
+def validated(schema: type[Schema], body: Any) -> Schema:
     """A body as its schema.
 
     Raises:
@@ -79,7 +78,8 @@ def validated(schema: type[Form], body: Any) -> Form:
     try:
         return schema.model_validate(body)
     except ValidationError as error:
-        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None
+        problems = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(problems, body=body) from None
 
 
 def _value(schema: type[Asked], name: str, value: str) -> Any:
@@ -120,16 +120,31 @@ async def _json(request: Request) -> Any:
         raise Refusal(400, f"the body is no JSON ({error!s:.100})") from None
 
 
-def first_problem(errors: Sequence[Any], schema: type[BaseModel] | None = None) -> tuple[str, str]:
-    """Of pydantic's errors the first, in a line, and where it is, such as "input[3]"."""
-    error = errors[0]
-    steps = [step for step in error["loc"] if step not in ("body", "query", "path")]
-    # A union names the kinds that it tried; they are no part of the request.
-    steps = [step for step in steps if isinstance(step, int) or re.fullmatch(r"[\w-]+", step)]
+def first_problem(error: RequestValidationError) -> tuple[str, str]:
+    """Of all that does not fit the first, in a line, and where it is, such as "input[3]"."""
+    (problem, steps), *others = ((each, _steps(each, error.body)) for each in error.errors())
+    for other, deeper in others:
+        # A union tells what is wrong for each of its kinds; the one that was meant is looked into deepest.
+        if len(deeper) > len(steps) and deeper[: len(steps)] == steps:
+            problem, steps = other, deeper
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")[:200]
-    message = " ".join(str(error["msg"]).removeprefix("Value error, ").split())[:300]
-    if error["type"] == "extra_forbidden":
-        name = str(steps[-1])[:60] if steps else ""
-        known = schema.model_fields if schema is not None and len(steps) == 1 else ()
-        message = f"there is no key {name!r} here{did_you_mean(name, known).rstrip('?')}"
-    return message, where
+    return " ".join(str(problem["msg"]).removeprefix("Value error, ").split())[:300], where
+
+
+def _steps(problem: Mapping[str, Any], body: Any) -> list[Any]:
+    """The place of a problem, without the kinds of a union that pydantic tried, which are no part of the request."""
+    steps = [*problem["loc"][1:]]  # the first says whether it is the body, or parameters of the address
+    found = _path(steps, body, problem) if problem["loc"][0] == "body" else None
+    return steps if found is None else found
+
+
+def _path(steps: Sequence[Any], at: Any, problem: Mapping[str, Any]) -> list[Any] | None:
+    """Those of the steps that lead from a part of the body to what the problem is about; None if none do."""
+    if at is problem["input"] and len(steps) == (problem["type"] == "missing"):
+        return [*steps]
+    if not steps:
+        return None
+    step, *rest = steps
+    is_there = step in at if isinstance(at, dict) else isinstance(at, list) and step in range(len(at))
+    found = _path(rest, at[step], problem) if is_there else None
+    return _path(rest, at, problem) if found is None else [step, *found]

@@ -20,7 +20,10 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
 
 class Watch:
-    """Times each request, counts it, and writes a line about it; a fault of the server's own is answered with 500."""
+    """Times each request, counts it, and writes a line about it; a fault of the server's own is answered with 500.
+
+    HEAD is answered as GET, which load balancers ask for: the HTTP server, which knows the method, leaves the body out.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -30,7 +33,8 @@ class Watch:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 0
+        started, status, method = time.perf_counter(), 0, scope["method"]
+        scope = {**scope, "method": "GET" if method == "HEAD" else method}
 
         async def remember(message: Message) -> None:
             nonlocal status
@@ -45,10 +49,10 @@ class Watch:
             if not status:
                 await Refusal(500, "the server failed; its log says why").response()(scope, receive, remember)
         finally:
-            self._tell(scope, status, time.perf_counter() - started)
+            self._tell(scope, method, status, time.perf_counter() - started)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        route, method = _route(scope), scope["method"] if scope["method"] in METHODS else OTHER
+    def _tell(self, scope: Scope, method: str, status: int, seconds: float) -> None:
+        route, method = _route(scope), method if method in METHODS else OTHER
         self._metrics.seconds.labels(route, method, str(status)).observe(seconds)
         if status >= 400:
             self._metrics.rejected.labels(str(status)).inc()

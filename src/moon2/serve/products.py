@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import ValidationError
+from fastapi.exceptions import RequestValidationError
 
 from moon2.catalog.schema import is_url, pairs_to_dict
 from moon2.errors import UserError
-from moon2.images import ImageError, ImageSource
+from moon2.images import ImageError
 from moon2.model.encoder import Encoder
+from moon2.model.items import ItemSource
 from moon2.records import Product, RecordError
 from moon2.search.table_schema import SHOWN
 from moon2.serve import forms
@@ -33,8 +33,11 @@ from moon2.serve.schemas import (
     SimilarParameters,
 )
 from moon2.serve.searching import (
+    Page,
     about,
     address,
+    catalog_entry,
+    drawn_product,
     facets,
     find,
     find_like,
@@ -68,11 +71,13 @@ async def search(request: Request) -> Response:
     if asked.like is not None and (text or image is not None):
         raise Refusal(422, "give words and a photo, or a product to find others like it, not both", "like")
 
+    page = Page(where=asked.where, limit=asked.limit, offset=asked.offset)
+
     async def work(opened: Opened) -> dict[str, Any]:
         if asked.like is not None:
-            hits = await find_like(opened, asked.like, asked.where, asked.limit)
+            hits = await find_like(opened, asked.like, **page)
         else:
-            hits = await find(opened, text, image, asked.where, asked.limit, asked.hybrid)
+            hits = await find(opened, text, image, asked.hybrid, **page)
         answer: dict[str, Any] = {"hits": await shown(opened, hits, asked.index)}
         if asked.facets:
             answer["facets"] = await facets(opened, asked.where)
@@ -112,11 +117,11 @@ async def put_products(request: Request, parameters: Annotated[IndexParameter, Q
     numbers: dict[str, int] = {}
     for number, body in enumerate(bodies):
         try:
-            product = await in_thread(_product, ProductBody.model_validate(body), number, state.settings.limits)
+            product = await in_thread(_product, forms.validated(ProductBody, body), number, state.settings.limits)
             products.append(product)
             numbers[product.id] = number
-        except ValidationError as error:
-            message, param = forms.first_problem(error.errors(), ProductBody)
+        except RequestValidationError as error:
+            message, param = forms.first_problem(error)
             id = body.get("id") if isinstance(body, dict) else None
             problems.append(
                 {"index": number, "id": id if isinstance(id, str) else None, "message": f"{param}: {message}"}
@@ -180,7 +185,8 @@ async def similar(request: Request, id: str, parameters: Annotated[SimilarParame
     served = state_of(request).served.index(parameters.index)
 
     async def work(opened: Opened) -> dict[str, Any]:
-        hits = await find_like(opened, id, parameters.where, parameters.limit)
+        page = Page(where=parameters.where, limit=parameters.limit, offset=parameters.offset)
+        hits = await find_like(opened, id, **page)
         return {"hits": await shown(opened, hits, parameters.index), "index": about(served, opened)}
 
     return json_response(await with_index(served, work, parameters.where))
@@ -196,7 +202,7 @@ async def product(request: Request, id: str, parameters: Annotated[ProductParame
         if id not in rows:
             raise no_product(id)
         row = rows[id]
-        original = await served.catalog_product(id)
+        entry = await catalog_entry(served, opened, id)
         answer: dict[str, Any] = {
             "id": id,
             "title": row["title"],
@@ -205,15 +211,15 @@ async def product(request: Request, id: str, parameters: Annotated[ProductParame
             "attributes": pairs_to_dict(row["attributes"]),
             "price": row["price"],
             "photo": address(id, "photo", number) if row["thumbnail"] is not None else None,
-            "images": _addresses(original, "images", number),
+            "images": _addresses(entry, "images", number),
             "augmentations": None,
             "index": about(served, opened),
         }
-        if original is not None and (original.enriched_title or original.expanded_images):
+        if entry is not None and (entry.enriched_title or entry.expanded_images):
             answer["augmentations"] = {
-                "enriched_title": original.enriched_title,
-                "images": _addresses(original, "expanded_images", number),
-                "provenance": dict(original.provenance),
+                "enriched_title": entry.enriched_title,
+                "images": _addresses(entry, "expanded_images", number),
+                "provenance": dict(entry.provenance),
             }
         if parameters.predict:
             vector = normalised(np.array(row["vector"], np.float32), opened.index.info.dimension)
@@ -262,27 +268,24 @@ async def heatmap(request: Request) -> Response:
         encoder = opened.encoding.encoder
         if not isinstance(encoder, Encoder):
             raise Refusal(422, "heatmaps are drawn of moon2's own encoders only", "index")
-        title, images = asked.text, list[ImageSource]([image] if image is not None else [])
+        item: ItemSource = {"text": asked.text, "image": [image] if image is not None else []}
         if asked.product is not None:
-            original = await served.catalog_product(asked.product)
-            if original is None:
-                raise no_product(asked.product)
-            title, images = original.title, [each for each in original.images if not is_url(each)]
+            item = await drawn_product(served, opened, asked.product)
         query = (asked.query or "").strip() or None
         thread, loop = state_of(request).heatmaps, asyncio.get_running_loop()
-        return await loop.run_in_executor(thread, _drawn, encoder, title, images, query, asked.layer)
+        return await loop.run_in_executor(thread, _drawn, encoder, item, query, asked.layer)
 
     return Response(await with_index(served, work), media_type="image/png")
 
 
-def _drawn(encoder: Encoder, title: str, images: Sequence[ImageSource], query: str | None, layer: int | None) -> bytes:
+def _drawn(encoder: Encoder, item: ItemSource, query: str | None, layer: int | None) -> bytes:
     from moon2.explain.draw.png import draw_png
     from moon2.explain.explain import explain
 
     try:
-        explanation = explain(encoder, Product("shown", title, images=tuple(images)), query, layer)
+        explanation = explain(encoder, item, query, layer)
     except UserError as error:
-        raise Refusal(422, str(error)) from None
+        raise Refusal(422, str(error).removeprefix("item: ")) from None
     written = io.BytesIO()
     draw_png(explanation).save(written, "PNG")
     return written.getvalue()
@@ -293,22 +296,23 @@ def _product(body: ProductBody, number: int, limits: Limits) -> Product:
     return Product(body.id, body.title, body.description, tuple(body.category), body.attributes, images, body.price)
 
 
-def _addresses(original: Product | None, kind: str, number: int) -> list[str]:
-    images = getattr(original, kind) if original is not None else ()
+def _addresses(entry: Product | None, kind: str, number: int) -> list[str]:
+    if entry is None:
+        return []
     part = "images" if kind == "images" else "expanded"
     return [
-        address(original.id, f"{part}/{place}", number)
-        for place, image in enumerate(images)
-        if original is not None and not is_url(image)
+        address(entry.id, f"{part}/{place}", number)
+        for place, image in enumerate(getattr(entry, kind))
+        if not is_url(image)
     ]
 
 
 async def _catalog_image(request: Request, id: str, number: int, index: int, kind: str) -> Response:
     served = state_of(request).served.index(index)
-    original = await served.catalog_product(id)
-    images = getattr(original, kind) if original is not None else ()
+    entry = await with_index(served, lambda opened: catalog_entry(served, opened, id))
+    images = getattr(entry, kind) if entry is not None else ()
     if not 0 <= number < len(images):
-        raise Refusal(404, f"the catalog has no image {number} of {id[:200]!r}", "number")
+        raise Refusal(404, f"the catalog has no image {number} of {id[:200]!r} as it is now", "number")
 
     def encoded() -> bytes:
         written = io.BytesIO()

@@ -5,9 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from moon2.meant import did_you_mean
 from moon2.search.index import Hit
+from moon2.vectors.fusion import CANDIDATES
 
 EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
 MOST_HITS = 200
@@ -23,10 +37,34 @@ Where = Annotated[
 """A filter; a blank one is none."""
 
 
+MEANT = {
+    **dict.fromkeys(("query", "q"), "text"),
+    **dict.fromkeys(("filter", "filters"), "where"),
+    **dict.fromkeys(("top_k", "k", "size", "n"), "limit"),
+    **dict.fromkeys(("skip", "from"), "offset"),
+    "name": "title",
+}
+"""What other servers call it → our own name."""
+
+
 class Body(BaseModel):
     """A body, or a part of one."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, body: Any) -> Any:
+        """Before all else: what is said of the others may follow from a misspelt one."""
+        for name in body if isinstance(body, dict) else ():
+            if name not in cls.model_fields:
+                word, known = str(name)[:60], [*cls.model_fields]
+                meant = f"; did you mean {MEANT[name]!r}?" if MEANT.get(name) in known else did_you_mean(word, known)
+                line = {"line": f"there is no key {word!r} here{meant}"}
+                problem = PydanticCustomError("extra_forbidden", "{line}", line)
+                found = InitErrorDetails(type=problem, loc=(name,), input=body[name])
+                raise ValidationError.from_exception_data(cls.__name__, [found])
+        return body
 
 
 class ImageUrl(Body):
@@ -146,6 +184,7 @@ class SearchRequest(Asked):
     )
     where: Where = None
     limit: StrictInt = Field(20, ge=1, le=MOST_HITS)
+    offset: StrictInt = Field(0, ge=0, le=CANDIDATES, description="Hits to pass over, for the next page.")
     hybrid: StrictBool = Field(True, description="Rank by vectors and by words together.")
     facets: StrictBool = Field(False, description="Tell the facets of the filter too.")
 
@@ -211,6 +250,7 @@ class SimilarParameters(FacetParameters):
     """Of `/v1/products/{id}/similar`."""
 
     limit: int = Field(20, ge=1, le=MOST_HITS)
+    offset: int = Field(0, ge=0, le=CANDIDATES)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from dataclasses import asdict
+from typing import Any, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 import numpy as np
 import pyarrow.compute as pc
 
+from moon2.catalog.schema import is_url, pairs_to_dict
+from moon2.images import ImageSource
+from moon2.records import Product
 from moon2.search.errors import FilterError, ProductIndexError
 from moon2.search.index import Hit, Index
-from moon2.search.table_schema import literal
+from moon2.search.table_schema import SHOWN, literal
 from moon2.serve.encoding import Asked
 from moon2.serve.refusals import Refusal
 from moon2.serve.schemas import ShownHit
@@ -27,6 +30,14 @@ NEIGHBOURS = 20
 """Products whose labels are counted."""
 MOST_LABELS = 5
 FIRST_COLUMNS = ("category", "brand", "colour", "color")
+
+
+class Page(TypedDict):
+    """Which hits of a search are wanted: those that pass a filter, after the first `offset`, at most `limit`."""
+
+    where: str | None
+    limit: int
+    offset: int
 
 
 async def with_index(served: ServedIndex, work: Callable[[Opened], Awaitable[T]], where: str | None = None) -> T:
@@ -54,13 +65,11 @@ async def with_index(served: ServedIndex, work: Callable[[Opened], Awaitable[T]]
     raise Refusal(503, f"the index cannot be read now ({problem})", retry_after=2)
 
 
-async def find(
-    opened: Opened, text: str, image: bytes | None, where: str | None, limit: int, hybrid: bool
-) -> list[Hit]:
+async def find(opened: Opened, text: str, image: bytes | None, hybrid: bool, **page: Unpack[Page]) -> list[Hit]:
     """Hits of words, a photo, or both."""
     vector = await query_vector(opened, text, image)
     view: View = "t" if image is None else "mm"
-    return await in_thread(lambda: _rank(opened.index, vector, text if hybrid else "", view, where, limit))
+    return await in_thread(lambda: opened.index.rank(vector, text if hybrid else "", view, **page))
 
 
 async def query_vector(opened: Opened, text: str, image: bytes | None) -> np.ndarray:
@@ -71,7 +80,7 @@ async def query_vector(opened: Opened, text: str, image: bytes | None) -> np.nda
     return vector
 
 
-async def find_like(opened: Opened, id: str, where: str | None, limit: int) -> list[Hit]:
+async def find_like(opened: Opened, id: str, **page: Unpack[Page]) -> list[Hit]:
     """Hits that are nearest to a product, without it.
 
     Raises:
@@ -81,13 +90,32 @@ async def find_like(opened: Opened, id: str, where: str | None, limit: int) -> l
     if row is None:
         raise no_product(id)
     vector = np.array(row["vector"], np.float32)
-    hits = await in_thread(lambda: _rank(opened.index, vector, "", "t", where, limit + 1))
-    others = [hit for hit in hits if hit.id != id][:limit]
-    return [replace(hit, vector_rank=rank) for rank, hit in enumerate(others, 1)]
+    return await in_thread(lambda: opened.index.rank_like(id, vector, **page))
 
 
-def _rank(index: Index, vector: np.ndarray, text: str, view: View, where: str | None, limit: int) -> list[Hit]:
-    return index.rank(vector, text, view, where=where, limit=limit)
+async def catalog_entry(served: ServedIndex, opened: Opened, id: str) -> Product | None:
+    """A product as the catalog has it; None where it is not there, or the index has another one by this id."""
+    entry = await served.catalog_product(id)
+    return entry if entry is not None and await in_thread(opened.index.holds, entry) else None
+
+
+async def drawn_product(served: ServedIndex, opened: Opened, id: str) -> Product:
+    """A product to explain: with the catalog's images or, where the catalog has none or another, its small photo.
+
+    Raises:
+        Refusal: there is no such product, or nothing of it to draw.
+    """
+    row = (await in_thread(opened.index.table.fetch, [id], [*SHOWN, "thumbnail"])).get(id)
+    if row is None:
+        raise no_product(id)
+    entry = await catalog_entry(served, opened, id)
+    images: Sequence[ImageSource] = [row["thumbnail"]] if row["thumbnail"] is not None else []
+    if entry is not None:
+        images = [image for image in entry.images if not is_url(image)]
+    if not row["title"].strip() and not images:
+        raise Refusal(422, f"the index keeps neither a title nor a photo of {id[:200]!r} to draw", "product")
+    attributes = pairs_to_dict(row["attributes"])
+    return Product(id, row["title"], row["description"], tuple(row["category_path"]), attributes, tuple(images))
 
 
 def no_product(id: str) -> Refusal:
@@ -150,7 +178,7 @@ async def predicted(opened: Opened, vector: np.ndarray, without: str | None = No
         vector: [D] float32 of what is labelled.
         without: id of a product that has no vote.
     """
-    hits = await in_thread(lambda: _rank(opened.index, vector, "", "t", None, NEIGHBOURS + 1))
+    hits = await in_thread(lambda: opened.index.rank(vector, limit=NEIGHBOURS + 1))
     voters = [hit for hit in hits if hit.id != without][:NEIGHBOURS]
     votes: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for hit in voters:

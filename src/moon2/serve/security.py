@@ -21,6 +21,7 @@ from PIL import Image
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moon2.images import FORMATS
+from moon2.search.errors import unknown_word
 from moon2.search.table_schema import HIDDEN
 from moon2.serve.refusals import Refusal
 from moon2.serve.settings import Limits, ServeError
@@ -200,6 +201,9 @@ def checked_image(data: bytes, where: str, limits: Limits) -> bytes:
             Image.preinit()
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
+    except Image.DecompressionBombError as error:  # Pillow has a limit of its own, and tells the product of the sides
+        pixels = int(re.sub(r"\D*(\d+).*", r"\1", str(error)))
+        raise Refusal(422, f"{where}: {pixels:,} pixels are more than {limits.pixels:,}", where) from None
     except Exception:  # damaged files take Pillow's readers anywhere
         raise Refusal(422, f"{where}: cannot be read as an image; send {', '.join(FORMATS)}", where) from None
     if width * height > limits.pixels:
@@ -238,7 +242,4 @@ def check_filter(where: str, columns: Collection[str]) -> None:
             continue
         word = part.strip("`")
         if word in HIDDEN or (word not in columns and word.lower() not in _FILTER_WORDS):
-            shown = ", ".join(name for name in columns if name not in HIDDEN)
-            raise Refusal(
-                422, f"where: {word[:40]!r} is no column and no word of a filter; columns are {shown}", "where"
-            )
+            raise Refusal(422, f"where: {unknown_word(word, columns)}", "where")

@@ -267,7 +267,9 @@ class ServedIndex:
             return changes
 
     def _open(self, index: Index) -> Opened:
-        return Opened(index, self._encoders.acquire(index.info.encoder, lambda: (index.encoder, index.model)))
+        encoding = self._encoders.acquire(index.info.encoder, lambda: (index.encoder, index.model))
+        index.encoder = encoding.encoder  # another index may have loaded it
+        return Opened(index, encoding)
 
     def _reopened(self) -> Opened:
         return self._open(self._current.index.reopened())

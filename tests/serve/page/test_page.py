@@ -96,6 +96,21 @@ def test_results_follow_while_typing_and_back_leads_to_the_search_before(page: P
     expect(page.get_by_role("heading", name="What are you looking for?")).to_be_visible()
 
 
+def test_more_is_asked_for_page_by_page_and_two_quick_clicks_leave_nothing_out(page: Page, address: str) -> None:
+    asked: list[dict[str, int]] = []
+    page.on("request", lambda sent: asked.append(sent.post_data_json) if "v1/search" in sent.url else None)
+    search(page, "dress")
+    expect(cards(page)).to_have_count(24)
+    page.get_by_role("button", name="Show more").dblclick()
+    expect(cards(page)).to_have_count(48)
+    page.get_by_role("button", name="Show more").click()
+    expect(cards(page)).to_have_count(82)
+    expect(page.get_by_role("status")).to_have_text(re.compile(r"^82 products of 82"))
+    assert [(each["offset"], each["limit"]) for each in (asked[-3], asked[-1])] == [(24, 24), (48, 48)]
+    whole = page.request.post(f"{address}/v1/search", data={"text": "dress", "limit": 200}).json()["hits"]
+    assert shown_ids(page) == [hit["id"] for hit in whole]
+
+
 def test_an_answer_that_comes_too_late_is_dropped_and_a_slow_one_announced(page: Page) -> None:
     held: list[Route] = []
     page.route(
@@ -338,6 +353,9 @@ def test_a_phone_shows_all_of_it_in_its_width(browser: Browser, address: str) ->
         page.get_by_role("searchbox").fill("shoes")
         expect(cards(page)).to_have_count(24)
         expect(page.get_by_role("group", name="brand")).to_be_hidden()
+        page.get_by_role("button", name="Show more").tap()
+        expect(cards(page)).to_have_count(48)
+        assert page.evaluate("document.documentElement.scrollWidth") == 420
         page.get_by_role("button", name="Filters").tap()
         page.get_by_role("group", name="brand").get_by_role("checkbox").first.tap()
         page.get_by_role("button", name="Filters (1)").tap()

@@ -9,7 +9,9 @@ import { photoOf } from "./search_box.js";
 import { leaveStart, showStart } from "./start.js";
 
 const PAGE = 24;
+/** Hits of one request, and the last hit that a search can be paged to. */
 const MOST = 192;
+const LAST = 1000;
 /** An answer that takes longer is announced by skeletons, in milliseconds. */
 const SLOW = 150;
 
@@ -19,7 +21,8 @@ const name = document.title;
 const latest = new Latest();
 const titles = new Map();
 let shownKey = null;
-let limit = PAGE;
+/** Hits of the search that is shown that were asked for and answered. */
+let reached = 0;
 
 /** The hit of a product in the results of an index, if it is among them. */
 export const hitOf = (index, id) => galleries[Number(index)]?.hits.find((hit) => hit.id === id);
@@ -34,7 +37,7 @@ export async function showResults(state) {
   const key = searchKey(state);
   if (key === shownKey) return;
   shownKey = key;
-  limit = PAGE;
+  reached = 0;
   const words = wordsOf(state);
   const isAsked = Boolean(words || state.photo || state.like);
   showHead(state, words, titles.get(state.like) ?? state.like);
@@ -77,8 +80,11 @@ function empty(message, said = "") {
   status.textContent = said;
 }
 
-async function ask(state, words) {
+/** Asks for the first hits, or for those that come after `from`, and shows them after the others. */
+async function ask(state, words, from = 0) {
   const shown = galleriesOf(state);
+  const limit = from ? Math.min(from, MOST, LAST - from) : PAGE;
+  const page = ({ index }) => ({ limit, offset: from, index: Number(index) });
   const slow = setTimeout(() => {
     shown.forEach((gallery) => gallery.wait());
     status.textContent = "Searching…";
@@ -86,38 +92,45 @@ async function ask(state, words) {
   let answers;
   try {
     answers = await latest.run((signal) =>
-      Promise.all(shown.map((gallery) => call("v1/search", { ...bodyOf(state, words, gallery.index), signal }))),
+      Promise.all(shown.map((gallery) => call("v1/search", { ...bodyOf(state, words, page(gallery)), signal }))),
     );
   } catch (error) {
-    empty(error.message);
+    if (from) {
+      shown.forEach((gallery) => gallery.section.removeAttribute("aria-busy"));
+      status.textContent = error.message;
+    } else empty(error.message);
     return;
   } finally {
     clearTimeout(slow);
   }
   if (!answers) return;
-  const ranks = answers.map(({ hits }) => new Map(hits.map((hit, at) => [hit.id, at + 1])));
+  reached = from + limit;
+  const lists = answers.map(({ hits }, at) => (from ? joined(shown[at].hits, hits) : hits));
+  const ranks = lists.map((hits) => new Map(hits.map((hit, at) => [hit.id, at + 1])));
   shown.forEach((gallery, at) => {
     const { hits, took_ms: took, index } = answers[at];
-    gallery.show(hits, {
+    gallery.show(lists[at], {
       none: noneText(state),
-      more: hits.length === limit && limit < MOST,
+      more: hits.length === limit && reached < LAST,
       ranks: shown.length > 1 ? ranks[1 - at] : null,
       note: `${count(index.products, "product")}, ${Math.round(took)} ms`,
     });
   });
-  status.textContent = saidOf(state, answers);
+  status.textContent = saidOf(state, answers, lists[0].length);
 }
 
+/** A page after those before; a product that has moved meanwhile stays where it was. */
+const joined = (before, hits) => [...before, ...hits.filter(({ id }) => !before.some((hit) => hit.id === id))];
+
 /** How many are shown, and of how many; how many pass a filter the search does not tell. */
-function saidOf(state, [{ hits, took_ms: took, index }, ...others]) {
-  const isCut = hits.length === limit && limit < index.products;
-  const found = isCut ? `The first ${count(limit, "product")}` : count(hits.length, "product");
+function saidOf(state, [{ took_ms: took, index }, ...others], shown) {
+  const isCut = shown === reached && reached < index.products;
+  const found = isCut ? `The first ${count(shown, "product")}` : count(shown, "product");
   if (others.length) return `${found} of each index`;
   return `${found}${chosen(state).length ? "" : ` of ${number(index.products)}`}, in ${Math.round(took)} ms`;
 }
 
-function bodyOf(state, words, index) {
-  const asked = { limit, index: Number(index) };
+function bodyOf(state, words, asked) {
   if (state.like) asked.like = state.like;
   else if (words) asked.text = words;
   const where = whereOf(state);
@@ -136,8 +149,5 @@ const noneText = (state) =>
     : "Nothing was found. Try other words, or a photo.";
 
 for (const gallery of galleries) {
-  gallery.more.addEventListener("click", () => {
-    limit = Math.min(limit * 2, MOST);
-    ask(read(), wordsOf(read()));
-  });
+  gallery.more.addEventListener("click", () => ask(read(), wordsOf(read()), reached));
 }
