@@ -256,6 +256,9 @@ def test_huge_image_is_refused_before_it_is_decoded() -> None:
     header = encoded(Image.new("1", (9000, 9000)))
     with pytest.raises(ImageError, match="9000 × 9000 pixels are more than 64000000"):
         open_image(header)
+    bomb = encoded(Image.new("1", (20_000, 20_000)))
+    with pytest.raises(ImageError, match=r"^image: has far more than 64000000 pixels; scale it down$"):
+        open_image(bomb)
 
 
 def test_a_contact_sheet_shows_every_image_in_its_own_square() -> None:

@@ -140,12 +140,13 @@ def replace_folder(fresh: Path, target: Path) -> None:
 
 
 @contextmanager
-def exclusive_lock(folder: Path, command: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, command: str, wait: float = 0.0) -> Iterator[None]:
     """Lets one process at a time write `folder`. The lock of a killed process is free again.
 
     Args:
         folder: what is written; it need not exist. The lock is a file beside it.
         command: what writes it, such as "`moon2 train`", for the message.
+        wait: so many seconds for the other process to end.
 
     Raises:
         FolderInUseError: another process holds the lock, or nothing can be written there.
@@ -155,7 +156,7 @@ def exclusive_lock(folder: Path, command: str) -> Iterator[None]:
     lock = FileLock(path)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=wait)
     except Timeout:
         if not path.exists():  # nobody holds it: it cannot be made
             raise FolderInUseError(f"{folder}: cannot be written; choose another folder") from None

@@ -177,6 +177,8 @@ def _open_file(file: Any, where: str, read_at: ReadingSize | None) -> Image.Imag
         raise ImageError(f"{where}: is a folder, not an image") from None
     except (ImageError, MemoryError):  # a machine without memory says nothing about the image
         raise
+    except Image.DecompressionBombError:  # Pillow's own limit, above this one
+        raise ImageError(f"{where}: has far more than {MAX_PIXELS} pixels; scale it down") from None
     except UnidentifiedImageError:  # its own message ends in the memory address of what was read
         raise ImageError(f"{where}: cannot be read as an image (of no known format)") from None
     except Exception as error:  # a damaged file takes decoders anywhere: libavif ends in RuntimeError, EXIF in others

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 from moon2 import Product
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.cli import main
+from moon2.files import exclusive_lock
 from moon2.search.index import Index
 
 PRODUCTS = [
@@ -120,6 +122,22 @@ def test_products_are_written_deleted_and_the_rest_told(
     assert capsys.readouterr().out.splitlines() == [f"{index}: deleted 1 of 10 products", "not there: never"]
     assert run("delete", index) == 2
     assert "nothing to delete" in capsys.readouterr().err
+
+
+def test_a_command_waits_for_a_server_that_writes_for_a_moment(
+    index: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with exclusive_lock(index, "server"):
+        monkeypatch.setattr("moon2.search.commands.WAIT_SECONDS", 0.1)
+        assert run("optimize", index) == 2
+        assert "another moon2 command or server is writing it; wait" in capsys.readouterr().err
+        monkeypatch.setattr("moon2.search.commands.WAIT_SECONDS", 30)
+        waiting = threading.Thread(target=run, args=("optimize", index))
+        waiting.start()
+        time.sleep(0.5)
+        assert waiting.is_alive()
+    waiting.join(30)
+    assert "9 products" in capsys.readouterr().out
 
 
 def test_what_a_catalog_has_no_more_is_deleted_unless_it_is_most_of_it(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from moon2.search.index import Index
 
 SHOWN_PROBLEMS = 10
+WAIT_SECONDS = 30.0
 
 
 def build_index(
@@ -151,7 +152,7 @@ def upsert(index: str, data: Path, *, model: Path | None = None) -> str:
     """
     catalog = Catalog.open(data)
     with (
-        _opened(index, "`moon2 upsert`", model) as opened,
+        _opened(index, model) as opened,
         progress_bar(total=len(catalog), desc="upsert", unit="products") as bar,
     ):
         changes = opened.upsert(catalog.products(), bar.update)
@@ -185,7 +186,7 @@ def delete(index: str, ids: tuple[str, ...] = (), *, missing_from: Path | None =
     if not ids and missing_from is None:
         raise ProductIndexError("nothing to delete; give ids, or a catalog with --missing_from")
     catalog = None if missing_from is None else Catalog.open(missing_from)
-    with _opened(index, "`moon2 delete`") as opened:
+    with _opened(index) as opened:
         vanished = [] if catalog is None else sorted(set(opened.ids()) - set(catalog.ids()))
         if 2 * len(vanished) > len(opened):
             raise ProductIndexError(
@@ -214,20 +215,21 @@ def optimize(index: str) -> str:
     Raises:
         ProductIndexError: there is no such index, or it cannot be written
     """
-    with _opened(index, "`moon2 optimize`") as opened:
+    with _opened(index) as opened:
         opened.optimize()
         return str(opened)
 
 
 @contextmanager
-def _opened(place: str, command: str, model: Path | None = None) -> Iterator[Index]:
+def _opened(place: str, model: Path | None = None) -> Iterator[Index]:
     """An index that no other process changes meanwhile."""
     from moon2.search.index import Index
 
     if is_remote(place):  # object storage has no locks; LanceDB refuses one of two conflicting writes
         yield Index.open(place, model=model)
         return
-    with exclusive_lock(Path(place), command):
+    # A server writes for moments, after which a nightly command goes on.
+    with exclusive_lock(Path(place), "moon2 command or server", WAIT_SECONDS):
         yield Index.open(place, model=model)
 
 
