@@ -48,6 +48,9 @@ def test_a_run_that_was_refused_before_its_first_step_leaves_the_folder_free(tmp
     for resume in (False, True):
         run.begin(small_recipe(), "other data", resume=resume)
         assert load_recipe(run.recipe) == small_recipe()
+    run.adapter.mkdir()  # of a finished run whose other files were removed
+    with pytest.raises(RecipeError, match="already holds a run"):
+        run.begin(small_recipe(), "other data", resume=False)
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:

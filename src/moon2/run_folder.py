@@ -66,8 +66,9 @@ class RunFolder:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is something to go on from; what was refused, or diverged at once, leaves only a recipe."""
-        return self.model.exists() or any(_newest(folder) for folder in (self.checkpoints, self.best))
+        """Whether there is something to keep; what was refused, or diverged at once, leaves only a recipe."""
+        results = (self.model, self.adapter, self.evaluation)
+        return any(path.exists() for path in results) or any(map(_newest, (self.checkpoints, self.best)))
 
     def require_free(self, *, resume: bool) -> None:
         """Refuses a folder in which no run can begin, and none can go on; quick, before anything is loaded.

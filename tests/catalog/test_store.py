@@ -210,4 +210,6 @@ def test_a_new_catalog_never_takes_the_place_of_its_own_source(tmp_path: Path) -
         with pytest.raises(CatalogError, match=f"{out}: {how} its own source, {shop}.*; choose another folder"):
             require_target(out, overwrite=True, sources=[source])
     require_target(shop, overwrite=True, sources=["organisation/shop", tmp_path / "nowhere.csv"])
-    require_target(tmp_path / "new", overwrite=False, sources=[tmp_path]), "as in `moon2 import . --out new`"
+    require_target(tmp_path / "new", overwrite=False, sources=[tmp_path])  # as in `moon2 import . --out new`
+    with pytest.raises(CatalogError, match="lies in its own source"):
+        require_target(shop, overwrite=True, sources=[tmp_path])

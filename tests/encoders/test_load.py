@@ -91,6 +91,23 @@ def test_a_mistyped_folder_is_not_sought_on_the_hub(tmp_path: Path, monkeypatch:
         load_encoder("runs/shpo")
 
 
+def test_a_folder_called_as_an_organisation_does_not_hide_its_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("openai/notes").mkdir(parents=True)
+    asked: list[str] = []
+
+    def download(name: str, file: str) -> str:
+        asked.append(name)
+        raise LocalEntryNotFoundError("there is no network")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(EncoderError, match="on the hub no model can be found"):
+        load_encoder("openai/clip-vit-base-patch32")
+    assert "openai/clip-vit-base-patch32" in asked
+
+
 def test_a_run_that_is_not_finished_is_told_from_a_damaged_model(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").touch()
     with pytest.raises(EncoderError, match="training is not finished; go on with the same `moon2 train` and --resume"):

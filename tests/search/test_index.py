@@ -123,6 +123,18 @@ def test_pages_put_together_are_the_long_list(built: Path, generated_shop: Catal
         assert [hit for page in pages for hit in page] == whole, asked
 
 
+def test_an_image_that_could_not_be_read_makes_a_product_no_other(
+    small_encoder_folder: Path, generated_shop: Catalog, tmp_path: Path
+) -> None:
+    good = next(product for product in generated_shop.products() if product.images).images[0]
+    product = Product("a", "navy shirt", images=(good, "https://shop.example/a.jpg"))
+    catalog = write_catalog(tmp_path / "shop", {"train": [product]}, title="Shop")
+    embed(str(small_encoder_folder), data=catalog.folder, out=tmp_path / "vectors")
+    index = build_index(tmp_path / "vectors", out=str(tmp_path / "index"))
+    assert index.holds(catalog.product("a"))
+    assert not index.holds(replace(catalog.product("a"), title="red shirt"))
+
+
 def test_changes_are_there_at_once_and_after_opening_again(index: Index, generated_shop: Catalog) -> None:
     first, second, *_ = generated_shop.products()
     dearer = Product(first.id, first.title, first.description, first.category, first.attributes, first.images, 9999.0)

@@ -325,14 +325,15 @@ def require_target(folder: Path, *, overwrite: bool, sources: Iterable[str | Pat
         sources: files, folders or globs that it is made of; what is not there, such as a name of the hub, is ignored.
 
     Raises:
-        CatalogError: it is a source or holds one; it holds something else, or holds a catalog and `overwrite` is off.
+        CatalogError: it is a source, holds one, or is there already and lies in one; it holds something else, or holds
+            a catalog and `overwrite` is off.
     """
     target = folder.resolve()
     for source in map(str, sources):
         for path in [source] if os.path.exists(source) else glob.iglob(source, recursive=True):
             whole = Path(path).resolve()
-            if target == whole or target in whole.parents:
-                how = "is" if target == whole else "holds"
+            if target == whole or target in whole.parents or (whole in target.parents and target.exists()):
+                how = "is" if target == whole else "holds" if target in whole.parents else "lies in"
                 raise CatalogError(f"{folder}: {how} its own source, {path}; choose another folder")
     if not folder.exists():
         return

@@ -83,9 +83,9 @@ def model_kind(source: str | Path) -> Kind:
         EncoderError: there is no such folder, and the hub gives none; or it has no model, as of a run not finished.
     """
     folder = Path(source)
-    if not folder.is_dir() and folder.parent != Path() and Path(folder.parts[0]).is_dir():
-        # Not on the hub then: without a network, asking takes a minute.
-        near = did_you_mean_file(folder) or "; give the folder of a run or an encoder"
+    is_beside = folder.parent != Path() and folder.parent.is_dir() and not folder.is_dir()
+    if is_beside and (near := did_you_mean_file(folder)):
+        # Not sought on the hub then: without a network, that takes a minute.
         raise EncoderError(f"{source}: there is no such folder{near}")
     config = _config_file(source)
     if folder.is_dir():

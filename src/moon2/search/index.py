@@ -180,7 +180,8 @@ class Index:
         row = self.table.fetch([product.id], ["title", "images", "key"]).get(product.id)
         if row is None or (row["title"], row["images"]) != (product.title, len(product.images)):
             return False
-        return bool(row["key"] == key_of(product, self.info, self.encoder))
+        # A row of which something could not be read has no key.
+        return row["key"] in ("", key_of(product, self.info, self.encoder))
 
     def ids(self) -> list[str]:
         """Of all products."""
@@ -223,7 +224,8 @@ class Index:
             like: id of a product instead; it is not among the hits.
             where: SQL over the columns of the index, such as "price < 50 AND category = 'Shoes'".
             limit: at most so many.
-            offset: how many to pass over. Pages together are the list that one longer search gives, up to the 1,000th.
+            offset: how many to pass over. Pages together are the list that one longer search gives, up to the 1,000th;
+                with an approximate index, nearly so.
             hybrid: rank by vectors and by words together; a photo alone is ranked by vectors in any case.
             exact: compare with every vector, whatever index there is.
 
@@ -267,7 +269,8 @@ class Index:
             view: of the query, t or mm; words and vector are weighed accordingly.
             where, limit, offset, exact: as of `search`.
         """
-        last = min(offset + limit, CANDIDATES) if offset else limit
+        # Every further page is cut from one list, since an approximate search for more finds others.
+        last = CANDIDATES if offset else limit
         if vector is None:
             ranked = rank_by_words(self.table, text, self.known_words(), where, last)
         elif text.strip():
@@ -275,7 +278,7 @@ class Index:
             ranked = rank_by_both(self.table, self.info, vector, text, known, fusion, where, last, exact)
         else:
             ranked = rank_by_vector(self.table, self.info, vector, where, last, exact)
-        ranked = ranked[offset:]
+        ranked = ranked[offset : offset + limit]
         shown = self.table.fetch([one.id for one in ranked], SHOWN)
         return [_hit(one, shown[one.id]) for one in ranked if one.id in shown]
 
@@ -289,10 +292,10 @@ class Index:
             vector: [D] float32, its own.
             where, limit, offset, exact: as of `search`.
         """
-        last = min(offset + limit, CANDIDATES) if offset else limit
+        last = CANDIDATES if offset else limit
         hits = self.rank(vector, where=where, limit=last + 1, exact=exact)
         others = [hit for hit in hits if hit.id != id][:last]
-        return [replace(hit, vector_rank=rank) for rank, hit in enumerate(others, 1)][offset:]
+        return [replace(hit, vector_rank=rank) for rank, hit in enumerate(others, 1)][offset : offset + limit]
 
     def photos(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Product → its thumbnail as JPEG, of those that have one."""

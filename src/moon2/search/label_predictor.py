@@ -132,7 +132,7 @@ class LabelPredictor:
 
     def predict(self) -> Predicted:
         """Fits the rule, and predicts every product."""
-        fitted = self.calibration[:: max(1, len(self.calibration) // MOST_FITTED)]
+        fitted = self.calibration[:: max(1, -(-len(self.calibration) // MOST_FITTED))]
         rule = fit_label_rule(*self._seen(fitted), self.truth[fitted]) if len(fitted) else DEFAULT_RULE
         figures = {}
         ways = {"label text": replace(rule, weight=0), "neighbours": replace(rule, weight=1), "both": rule}

@@ -40,6 +40,8 @@ MERGE_PRODUCTS = 1024
 """Products of one transaction: enough to make its cost small, few enough to hold in memory with their thumbnails."""
 _LITERAL_IDS = 1000
 REFINE = 2
+MOST_TIED = 4_000
+"""Rows read to tell equal vectors apart by their place in the catalog; of more, any come first."""
 """So many times the wanted number of vectors are compared again with all their bits."""
 _WORDS = FTS(
     base_tokenizer="whitespace",  # the column holds our own words, joined by spaces
@@ -200,7 +202,9 @@ class ProductTable:
                 found = search.limit(rows).to_arrow()
                 best = _best_of_each(found, limit)
                 farthest = 1 - found["_distance"].to_numpy().max(initial=-np.inf)
-                if len(found) < rows or (len(best.ids) == limit and best.cosines[-1] > farthest):
+                if len(found) < rows:
+                    return best
+                if len(best.ids) == limit and (best.cosines[-1] > farthest or rows > MOST_TIED):
                     return best
                 # Products with many images took the places of others, or of equal ones not all are here.
                 rows *= 4

@@ -65,7 +65,7 @@ def weighed_label(
     predicted = np.zeros(len(chosen), np.int64)
     for half in (0, 1):
         other = np.arange(1 - half, len(chosen), 2)
-        fitted = other[:: max(1, len(other) // MOST_FITTED)]
+        fitted = other[:: max(1, -(-len(other) // MOST_FITTED))]
         sharpness = _text_sharpness(items[chosen[fitted]] @ labels.T, shares, truth[fitted])
         predicted[half::2] = nearest_label(items, labels, chosen[half::2], np.log(shares) / sharpness)
     return predicted

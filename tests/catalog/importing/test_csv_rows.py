@@ -127,6 +127,8 @@ def test_what_stands_above_the_header_is_left_out_and_said(
         "ref;was;wie\n1;Mat;A mat, size, colour, brand\n",  # commas of a text
         'ref;"was\nid;title;price";wie\n1;Mat;5\n',  # a name of several lines
         "ref;id\n1;2\n",
+        "ref;was;kg (netto, ca.);m 1;w 1;m 2;w 2\n1;Mat;2;colour;red;size;M\n",  # a comma in a name; attributes in rows
+        "ref,was,kost,,\n1,Mat,9,color,size\n",  # columns without names
     ],
 )
 def test_a_first_row_of_unusual_names_stays_the_header(tmp_path: Path, text: str) -> None:

@@ -107,6 +107,12 @@ def test_what_python_calls_an_encoding_and_is_none_of_text_is_refused(tmp_path: 
         read(tmp_path / "a.csv", b"id,title\n", encoding)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_known_where_few_characters_are_ascii(tmp_path: Path, encoding: str) -> None:
+    text = "编号,标题,描述\n" + "".join(f"{n},衬衫,{'纯棉长袖翻领商务休闲衬衫男士春秋款' * 3}\n" for n in range(30))
+    assert read(tmp_path / "a.csv", text.encode(encoding)) == text
+
+
 def test_a_stray_zero_byte_costs_nothing_but_its_row(tmp_path: Path) -> None:
     text = "id,title\n" + "".join(f"{n},Title number {n}\n" for n in range(50))
     stray = text.replace("number 7\n", "number\0 7\n")

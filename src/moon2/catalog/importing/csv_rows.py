@@ -28,6 +28,8 @@ _HEADER_CHARACTERS = 1_000_000
 _HEADER_LINES = 50
 HEADER_ROWS = 10
 """The header is among so many rows; above it may stand a title or a date."""
+MOST_ABOVE = 2
+"""Cells of a row above the header, such as "Date;1 May". A header of unusual names has more."""
 _QUOTED = re.compile(r'"[^"]*"')
 _EXCEL_DELIMITER = re.compile(r'"?sep=(.)"?')
 
@@ -65,15 +67,16 @@ def name_columns(header: Iterable[object]) -> list[str]:
 def find_header(rows: Iterable[Sequence[object]]) -> int:
     """Which of the first rows names the columns: the first with two usual names, if all rows above have fewer cells.
 
-    Where there is none, it is the first row, whatever its names. No row of values is longer than its header.
+    It is the first row, whatever its names, where that has more than two cells, or where there is no such row.
     """
     longest = 0
     for number, row in enumerate(rows):
-        columns = name_columns(row)
         filled = sum(cell not in (None, "") for cell in row)
-        if filled > longest and len(UsualNames(columns).find_every(all_usual_names())) > 1:
+        if filled > longest and len(UsualNames(name_columns(row)).find_every(all_usual_names())) > 1:
             return number
         longest = max(longest, filled)
+        if longest > MOST_ABOVE:
+            break
     return 0
 
 
@@ -149,9 +152,9 @@ class _Table:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    """The cells of a line that may be a header; one with two kinds of delimiters is one cell, as text has commas."""
-    used = delimiter or "".join(sign for sign in DELIMITERS if sign in _QUOTED.sub("", line))
-    return [cell.strip(' "\r\n') for cell in (line.split(used) if len(used) == 1 else [line])]
+    """The cells of a line that may be a header, by its most frequent delimiter."""
+    used = delimiter or max(DELIMITERS, key=_QUOTED.sub("", line).count)
+    return [cell.strip(' "\r\n') for cell in line.split(used)]
 
 
 class _Lines:

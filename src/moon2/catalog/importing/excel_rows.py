@@ -58,8 +58,8 @@ def _open_sheet(path: Path, name: str | None) -> tuple[list[str], Iterator[tuple
             tables[title] = columns, itertools.chain(first, filled), above
     if not tables:
         raise CatalogError(
-            f"{path}: no sheet of it ({', '.join(sheets)}) begins with a header of two columns and has rows below; "
-            f"delete what stands above the header"
+            f"{path}: no sheet of it ({', '.join(sheets)}) has a header of several columns and rows below; add rows, "
+            f"or delete what stands above the header"
         )
     if len(tables) > 1:
         raise CatalogError(f"{path}: which sheet is the table? Name one with --subset: {', '.join(tables)}")

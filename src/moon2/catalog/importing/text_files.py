@@ -41,8 +41,9 @@ _OTHER_KINDS = {
     b"%PDF": "is a PDF; a table is needed",
 }
 _HEAD_BYTES = 1 << 14
-# Delimiters and digits are a fifth of most tables, in any language. Fewer zeros are an accident in another encoding.
-_ASCII_SHARE = 0.2
+# Of a table in any language, at least so many characters are delimiters, digits and line ends. Fewer zeros are an
+# accident in another encoding.
+_ASCII_SHARE = 0.02
 _PIECE_BYTES = 1 << 20
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b"))
 # Windows-1252 has single letters such as é among ASCII; other code pages have whole words of such bytes.
