@@ -40,15 +40,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                with outer._lock:
-                    outer.busy += 1
-                    outer.most_busy = max(outer.most_busy, outer.busy)
-                try:
-                    outer.answer(self, body)
-                finally:
-                    with outer._lock:
-                        outer.busy -= 1
+                outer.answer(self, self.rfile.read(int(self.headers["Content-Length"])))
 
             def do_GET(self) -> None:
                 outer.send(self, 200, outer.stored, "image/png")
@@ -70,9 +62,13 @@ class Server:
         before = self.requests.count(str(rgb))
         with self._lock:
             self.requests.append(str(rgb))
+            self.busy += 1
+            self.most_busy = max(self.most_busy, self.busy)
         wrong = self.fault(rgb, prompt, before)
         if isinstance(wrong, float):
             time.sleep(wrong)
+        with self._lock:
+            self.busy -= 1  # before the answer, after which the client may ask again at once
         if isinstance(wrong, int) and not isinstance(wrong, bool):
             error = json.dumps({"error": {"message": "no"}}).encode()
             return self.send(handler, wrong, error, headers={"Retry-After": "0.01"})
