@@ -143,7 +143,7 @@ def ungroup_experts(model: MoonModel) -> None:
     """Lets experts compute one after another."""
     for module in model.modules():
         if isinstance(module, Experts):
-            module.forward = MethodType(one_expert_after_another, module)  # type: ignore[method-assign]  # on purpose
+            module.forward = MethodType(one_expert_after_another, module)  # type: ignore[method-assign]  # as it was then
 
 
 def one_expert_after_another(self: Experts, tokens: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:

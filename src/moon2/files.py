@@ -156,10 +156,9 @@ def exclusive_lock(folder: Path, command: str, wait: float = 0.0) -> Iterator[No
     lock = FileLock(path)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()  # where it cannot be made, the library would say that somebody holds it
         lock.acquire(timeout=wait)
     except Timeout:
-        if not path.exists():  # nobody holds it: it cannot be made
-            raise FolderInUseError(f"{folder}: cannot be written; choose another folder") from None
         raise FolderInUseError(
             f"{folder}: another {command} is writing it; wait until that ends, or choose another folder"
         ) from None

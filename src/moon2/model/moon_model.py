@@ -146,8 +146,8 @@ class MoonModel(nn.Module):
         blocks = cast(nn.ModuleList, self.backbone.get_submodule(self.family.vision_blocks))
         for block in (*blocks, *decoder_of(self.backbone, self.family).layers):
             if isinstance(block, ExpertDecoderLayer):
-                block.attend = torch.compile(block.attend, **settings)  # type: ignore[method-assign]  # on purpose
-                block.mix = torch.compile(block.mix, **settings)  # type: ignore[method-assign]  # on purpose
+                block.attend = torch.compile(block.attend, **settings)  # type: ignore[method-assign]  # in its place
+                block.mix = torch.compile(block.mix, **settings)  # type: ignore[method-assign]  # in its place
             else:
                 block.compile(**settings)
 

@@ -250,7 +250,7 @@ def _gpu_kernels(model: MoonModel) -> Iterator[None]:
     """Takes the kernels that a GPU has and a CPU lacks, where they keep other tensors: RMSNorm, attention of images."""
     for module in model.modules():
         if isinstance(module, FusedRMSNorm):
-            module.forward = MethodType(_normed, module)  # type: ignore[method-assign]  # on purpose
+            module.forward = MethodType(_normed, module)  # type: ignore[method-assign]  # as a GPU has it
     # Where the network asks which kernel can take a tensor; PyTorch itself does not see the answer.
     FakeTensor.is_cuda = True
     try:

@@ -59,7 +59,7 @@ class MemoryMeter(TorchDispatchMode):
                 self._set_size(storage._cdata, size)
             return self._resize(storage, size)
 
-        torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign, assignment]  # on purpose
+        torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign, assignment]  # to be counted
         return super().__enter__()  # type: ignore[no-untyped-call]  # torch has no types
 
     def __exit__(self, *error: Any) -> None:
