@@ -280,6 +280,24 @@ def test_all_can_be_done_by_keyboard(page: Page) -> None:
     assert page.evaluate(NAMELESS) == []
 
 
+def test_a_closed_product_does_not_take_back_the_focus(page: Page) -> None:
+    search(page, "shoes")
+    cards(page).first.get_by_role("link").click()
+    expect(page.get_by_role("dialog").get_by_role("heading", level=2)).to_be_focused()
+    # The browser tells that a dialog has closed a little later. A quick user is elsewhere by then.
+    focused = page.evaluate(
+        """async () => {
+            const dialog = document.querySelector("dialog[open]");
+            const told = new Promise((tell) => dialog.addEventListener("close", tell, { once: true }));
+            dialog.close();
+            document.querySelector("#words").focus();
+            await told;
+            return document.activeElement.id;
+        }"""
+    )
+    assert focused == "words"
+
+
 def test_two_indexes_stand_side_by_side(page: Page) -> None:
     search(page, "cotton")
     page.get_by_text("Side by side").click()

@@ -13,7 +13,6 @@ const body = find("#inspector-body");
 const title = find("#inspector-title");
 const latest = new Latest();
 let shown = "";
-let cameFrom = null;
 
 /** Opens the product of a state, or closes what is open. `hitOf(index, id)` is the hit of a search, if there is one. */
 export async function showProduct(state, hitOf) {
@@ -25,16 +24,15 @@ export async function showProduct(state, hitOf) {
   shown = wanted;
   latest.cancel();
   if (!wanted) {
+    // The browser gives the focus back to where it was. A listener of "close" would do so too late: it would take the
+    // focus from where a quick user has gone since.
     if (dialog.open) dialog.close();
     return;
   }
   title.textContent = "…";
   body.replaceChildren();
   body.setAttribute("aria-busy", "true");
-  if (!dialog.open) {
-    cameFrom = document.activeElement;
-    dialog.showModal();
-  }
+  if (!dialog.open) dialog.showModal();
   title.focus();
   dialog.scrollTop = 0;
   const address = `v1/products/${encodeURIComponent(state.product)}`;
@@ -172,8 +170,4 @@ dialog.addEventListener("cancel", (event) => {
 });
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog) leaveProduct();
-});
-dialog.addEventListener("close", () => {
-  if (cameFrom?.isConnected) cameFrom.focus();
-  cameFrom = null;
 });
