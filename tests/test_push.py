@@ -15,7 +15,7 @@ from moon2 import Encoder
 from moon2.catalog.store import Catalog
 from moon2.cli import main
 from moon2.evaluate.result import Evaluation
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 from moon2.push import hub_card, push
 from moon2.recipe import Recipe
 from moon2.run_folder import RunError

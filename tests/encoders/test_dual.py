@@ -10,7 +10,7 @@ from PIL import Image
 from support.dual_checkpoints import KINDS, LENGTH
 
 from moon2.encoders.dual import DualEncoder
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 
 TEXTS = ["red women shoes", "navy men casual shirt with a very long and wordy title " * 3, "bag"]
 IMAGES = [

@@ -10,7 +10,7 @@ import torch
 
 from moon2 import Encoder
 from moon2.encoders.identity import encoder_identity
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 
 
 def test_a_copy_is_the_same_and_a_trained_one_is_not(small_encoder_folder: Path, tmp_path: Path) -> None:

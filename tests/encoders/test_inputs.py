@@ -17,7 +17,7 @@ from moon2 import Encoder
 from moon2.encoders.dual import DualEncoder
 from moon2.encoders.protocol import VectorEncoder
 from moon2.images import open_image
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 from moon2.records import Product, Query
 
 HALF_AN_EMOJI = "red shoes \ud83d"

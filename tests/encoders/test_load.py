@@ -15,7 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from moon2.encoders.dual import DualEncoder
 from moon2.encoders.load import load_encoder, load_own, model_kind
 from moon2.model.encoder import Encoder
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 
 
 def test_a_folder_of_moon2_and_a_run_that_holds_one_give_its_encoder(
@@ -85,7 +85,7 @@ def test_an_empty_folder_is_one_line(tmp_path: Path) -> None:
 def test_a_mistyped_folder_is_not_sought_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a network, the hub's library would try for a minute."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("moon2.model.hub.hf_hub_download", lambda *_: pytest.fail("the hub was asked"))
     Path("runs/shop").mkdir(parents=True)
     with pytest.raises(EncoderError, match=r"^runs/shpo: there is no such folder; did you mean 'runs/shop'\?"):
         load_encoder("runs/shpo")
@@ -102,7 +102,7 @@ def test_a_folder_called_as_an_organisation_does_not_hide_its_models(
         asked.append(name)
         raise LocalEntryNotFoundError("there is no network")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("moon2.model.hub.hf_hub_download", download)
     with pytest.raises(EncoderError, match="on the hub no model can be found"):
         load_encoder("openai/clip-vit-base-patch32")
     assert "openai/clip-vit-base-patch32" in asked
@@ -118,7 +118,7 @@ def test_on_the_hub_too_a_moon2_encoder_is_known_by_its_config(
     small_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has a modules.json too, by which sentence-transformers opens it."""
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda source, name: str(small_encoder_folder / name))
+    monkeypatch.setattr("moon2.model.hub.hf_hub_download", lambda source, name: str(small_encoder_folder / name))
     assert model_kind("organisation/encoder") == "moon2"
 
 
@@ -127,7 +127,7 @@ def test_without_a_network_it_is_one_line(error: Exception, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    monkeypatch.setattr("moon2.model.hub.hf_hub_download", fail)
     with pytest.raises(EncoderError, match="organisation/encoder: is no folder here") as refusal:
         model_kind("organisation/encoder")
     assert "\n" not in str(refusal.value)

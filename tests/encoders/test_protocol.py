@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from moon2.encoders.dual import DualEncoder
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 from moon2.records import Product, Query
 from moon2.views import VIEWS
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from moon2.encoders.load import load_encoder, model_kind
 from moon2.encoders.protocol import EncoderAdapter
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 from moon2.records import Product, Query
 
 sentence_transformers = pytest.importorskip("sentence_transformers")

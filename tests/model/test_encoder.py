@@ -15,7 +15,7 @@ from PIL import Image
 from support.some_items import records
 
 from moon2 import Encoder, Product, Query
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 from moon2.model.items import Item
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from moon2 import Encoder
 from moon2.encoders.load import load_encoder
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 from moon2.model.finite import first_not_finite
 
 

@@ -12,7 +12,7 @@ from support.small_recipe import small_recipe
 from moon2 import Encoder
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.cli import main
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 from moon2.records import Interaction, Product, Query
 from moon2.run_folder import RunFolder
 from moon2.train.divergence import DivergenceError, require_finite_steps

@@ -87,7 +87,7 @@ def test_it_can_be_started_from_again(trained: Path, shop: Catalog, another_shop
 def test_it_may_come_from_the_hub(
     trained: Path, shop: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moon2.model.encoder_folder.snapshot_download", {"shop/encoder": trained / "model"}.__getitem__)
+    monkeypatch.setattr("moon2.model.hub.snapshot_download", {"shop/encoder": trained / "model"}.__getitem__)
     run = run_training(start(Path("shop/encoder"), "training.steps=1"), shop, tmp_path / "run").folder
     assert load_recipe(run / "recipe.yaml").init == "shop/encoder"
     assert load_recipe(run / "recipe.yaml").experts.count == 3

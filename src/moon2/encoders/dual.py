@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenize
 from moon2.encoders.protocol import EncoderAdapter
 from moon2.errors import one_line
 from moon2.model.encoder import Vectors
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 from moon2.model.finite import first_not_finite
 from moon2.model.reading_size import ShorterSideReadingSize
 

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 from moon2.encoders.load import model_kind
-from moon2.errors import one_line
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
+from moon2.model.hub import fetch_model
 from moon2.run_folder import find_model_folder
 
 _CHUNK = 2**22
@@ -29,7 +29,7 @@ def encoder_identity(source: str | Path) -> str:
     model_kind(source)  # says what is wrong with a folder that is none
     folder = find_model_folder(source) or Path(source)
     if not folder.is_dir():
-        folder = _hub_snapshot(str(source))
+        folder = fetch_model(source)
     if not any((folder / name).is_file() for name in ("config.json", "modules.json")):
         raise EncoderError(f"{source}: holds no encoder; give the folder of a model or of a run")
     digest = hashlib.blake2b(digest_size=16)
@@ -42,13 +42,3 @@ def encoder_identity(source: str | Path) -> str:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def _hub_snapshot(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name))
-    except Exception as error:  # whatever the hub's library and its HTTP library raise
-        reason = one_line(error)
-        raise EncoderError(f"{name}: is no folder here, and the hub gives none ({reason})") from None

@@ -9,10 +9,10 @@ from pkgutil import resolve_name
 from typing import Any, Literal
 
 from moon2.encoders.protocol import EncoderAdapter, VectorEncoder
-from moon2.errors import one_line
 from moon2.meant import did_you_mean_file
 from moon2.model.encoder import Encoder
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
+from moon2.model.hub import fetch_file
 from moon2.model.moon_model import MoonModel
 from moon2.recipe import InputSettings
 from moon2.run_folder import RunError, RunFolder, find_model_folder
@@ -96,7 +96,7 @@ def model_kind(source: str | Path) -> Kind:
             except RunError as error:
                 raise EncoderError(str(error)) from None
     else:
-        has_modules = _from_hub(source, "modules.json") is not None
+        has_modules = fetch_file(source, "modules.json") is not None
         if config is None and not has_modules:
             raise EncoderError(
                 f"{source}: is no folder here, and on the hub no model can be found or reached by that name"
@@ -109,7 +109,7 @@ def model_kind(source: str | Path) -> Kind:
 
 def _config_file(source: str | Path) -> Path | None:
     if not Path(source).is_dir():
-        return _from_hub(source, "config.json")
+        return fetch_file(source, "config.json")
     folder = find_model_folder(source)
     return folder and folder / "config.json"
 
@@ -133,21 +133,3 @@ def _read_config(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise EncoderError(f"{path}: is damaged ({error}); save or download the model again") from None
     return config
-
-
-def _from_hub(source: str | Path, name: str) -> Path | None:
-    """A file of a model on the hub, downloaded or kept from before; None where the model has no such file."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-
-    try:
-        return Path(hf_hub_download(str(source), name))
-    except EntryNotFoundError:  # also when there is no network, and nothing was kept
-        return None
-    except Exception as error:
-        # Without a network, the hub's library raises what its HTTP library does, httpx or httpx2 by its version.
-        of_http = type(error).__module__.partition(".")[0] in ("httpx", "httpx2")
-        if not of_http and not isinstance(error, HfHubHTTPError | HFValidationError | OSError):
-            raise
-        reason = one_line(error)
-        raise EncoderError(f"{source}: is no folder here, and the hub gives none ({reason})") from None

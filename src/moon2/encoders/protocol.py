@@ -12,7 +12,7 @@ from PIL import Image
 from moon2.errors import UserError
 from moon2.images import ImageError, ImageSource, ReadingSize, open_image
 from moon2.model.encoder import Vectors, logger
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 from moon2.model.item_checks import require_items
 from moon2.model.items import ItemError, ItemSource, text_and_images
 from moon2.model.product_text import product_text

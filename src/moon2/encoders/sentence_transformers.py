@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from moon2.encoders.protocol import EncoderAdapter
 from moon2.errors import one_line
 from moon2.model.encoder import Vectors
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 from moon2.model.finite import first_not_finite
 
 

@@ -28,7 +28,8 @@ from transformers.initialization import no_init_weights
 from moon2.errors import UserError, one_line
 from moon2.files import files_replaced
 from moon2.model.backbone import build_backbone
-from moon2.model.encoder_folder import EncoderError, class_path, network_of, read_encoder_config, read_origin
+from moon2.model.encoder_folder import class_path, network_of, read_encoder_config, read_origin
+from moon2.model.errors import EncoderError
 from moon2.model.families import family_of
 from moon2.model.finite import first_not_finite
 from moon2.model.hub import push_folder

@@ -6,17 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-from moon2.errors import UserError, one_line
+from moon2.model.errors import EncoderError
+from moon2.model.hub import fetch_model
 from moon2.model.moon_model import MoonModel
 from moon2.recipe import BackboneSettings, TinySettings
 from moon2.run_folder import find_model_folder
-
-
-class EncoderError(UserError):
-    """An encoder cannot be loaded, or cannot embed an item; the message says which, why, and what to do."""
 
 
 def network_of(model: MoonModel) -> type[MoonModel]:
@@ -60,8 +54,4 @@ def _local_folder(source: str | Path) -> Path:
         raise EncoderError(
             f"{source}: holds no encoder (no config.json); give the folder that training wrote as RUN/model"
         )
-    try:
-        return Path(snapshot_download(str(source)))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = one_line(error)
-        raise EncoderError(f"{source}: is no folder here, and the hub gives none ({reason})") from None
+    return fetch_model(source)

@@ -14,7 +14,7 @@ from moon2 import Encoder, Product
 from moon2.catalog.store import Catalog
 from moon2.encoders.load import load_encoder, load_own
 from moon2.experiments.peers.two_towers import TwoTowers, train
-from moon2.model.encoder_folder import EncoderError
+from moon2.model.errors import EncoderError
 from moon2.recipe import BackboneSettings, ExpertSettings, Recipe, RecipeError
 
 TEXTS = ["a navy shirt", "red women shoes"]
