@@ -19,11 +19,11 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class FolderInUseError(UserError):
-    """Another process is writing the same folder, or nothing can be written there."""
+    """Another process is writing the same folder."""
 
 
 class OutputError(UserError):
-    """A file cannot be written where it is asked for; one line."""
+    """Nothing can be written where it is asked for; one line."""
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -149,7 +149,8 @@ def exclusive_lock(folder: Path, command: str, wait: float = 0.0) -> Iterator[No
         wait: so many seconds for the other process to end.
 
     Raises:
-        FolderInUseError: another process holds the lock, or nothing can be written there.
+        FolderInUseError: another process holds the lock.
+        OutputError: nothing can be written there.
     """
     folder = folder.absolute()
     path = folder.with_name(f".{folder.name}.lock")
@@ -163,7 +164,7 @@ def exclusive_lock(folder: Path, command: str, wait: float = 0.0) -> Iterator[No
             f"{folder}: another {command} is writing it; wait until that ends, or choose another folder"
         ) from None
     except OSError as error:
-        raise FolderInUseError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from support.drawn_shop import png
 
 from moon2 import Encoder, Product
 from moon2.catalog.store import Catalog, write_catalog
+from moon2.search.build import drawn_vectors
 from moon2.search.commands import build_index
 from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
@@ -27,6 +28,7 @@ from moon2.vectors.embed_catalog import embed
 from moon2.vectors.fusion import CANDIDATES, fuse
 from moon2.vectors.lexical import LexicalIndex, Scored, best
 from moon2.vectors.product_texts import product_texts
+from moon2.vectors.vector_folder import VectorFolder, What
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +280,24 @@ def test_bad_requests_are_one_line(built: Path, vectors: Path, tmp_path: Path) -
     (tmp_path / "something" / "else.txt").write_text("kept")
     with pytest.raises(ProductIndexError, match="something else"):
         build_index(vectors, out=str(tmp_path / "something"), overwrite=True)
+    (tmp_path / "something" / "index.json").write_text('{"pages": [1, 2]}')  # of a web site, say
+    with pytest.raises(ProductIndexError, match="something else"):
+        build_index(vectors, out=str(tmp_path / "something"), overwrite=True)
+    assert (tmp_path / "something" / "else.txt").read_text() == "kept"
+
+
+def test_the_queries_that_scale_it_are_drawn_from_the_whole_table(
+    vectors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moon2.search.build.SAMPLE", 5)
+    folder = VectorFolder.open(vectors)
+    what: What = "queries" if folder.count("queries") else "products"
+    ids, everything = folder.matrix(what, "t")
+    drawn = drawn_vectors(folder, what, "t")
+    rows = [int(np.flatnonzero((everything == vector).all(axis=1))[0]) for vector in drawn]
+    assert len(set(rows)) == 5 and max(rows) > 5
+    monkeypatch.setattr("moon2.search.build.SAMPLE", len(ids) + 1)
+    assert sorted(map(tuple, drawn_vectors(folder, what, "t"))) == sorted(map(tuple, everything))
 
 
 def test_an_index_whose_own_description_is_damaged_is_one_line(tmp_path: Path) -> None:

@@ -255,6 +255,14 @@ def test_searches_go_on_while_products_are_written_and_deleted(own_index: Path) 
         assert not bad
 
 
+def test_an_index_that_cannot_be_written_is_not_said_to_be_written_by_another(own_index: Path) -> None:
+    own_index.with_name(f".{own_index.name}.lock").mkdir()  # no lock can be had there
+    with running_server(own_index) as server:
+        answer = server.client.put("/v1/products", json=[{"id": "n", "title": "gramophone"}])
+        assert answer.status_code == 503 and "cannot be written" in answer.json()["error"]["message"]
+        assert "retry-after" not in answer.headers
+
+
 def test_what_another_process_writes_is_served_and_the_old_version_ends(
     own_index: Path,
     shop_vectors: Path,

@@ -194,7 +194,7 @@ def test_good_requests_are_answered_after_all_that(server: RunningServer) -> Non
 
 
 def test_a_slow_or_broken_sender_holds_nobody_up(shop_index: Path) -> None:
-    with running_server(shop_index, limits=Limits(seconds=1)) as server:
+    with running_server(shop_index, limits=Limits(seconds=3)) as server:
         host, port = server.address.removeprefix("http://").split(":")
         slow = socket.create_connection((host, int(port)))
         begun = b"POST /v1/search HTTP/1.1\r\nhost: localhost\r\n"
@@ -226,7 +226,8 @@ def test_keys_are_asked_for_and_told_from_others(
         assert not accepted.accept(wrong)
     with running_server(shop_index, api_keys=keys) as server:
         for path in ("/v1/facets", "/v1/models", "/metrics", "//v1/facets"):
-            assert server.client.get(path).status_code in (401, 404)
+            answer = server.client.get(path)
+            assert answer.status_code == 404 or answer.headers["www-authenticate"] == "Bearer"
         assert server.client.get("/v1/facets", headers={"Authorization": "Bearer second-key"}).status_code == 200
         assert server.client.get("/healthz").status_code == 200
     for content in ("", "# nothing\n"):
@@ -247,9 +248,16 @@ def test_useful_filters_pass() -> None:
     for where in (
         "price < 50 AND category = 'Shoes'",
         "array_has(category_path, 'Apparel') OR NOT (brand IN ('A''s', 'B'))",
-        "price BETWEEN 1.5 AND 2e3 AND title LIKE '%navy%' AND `brand` IS NOT NULL",
+        "price BETWEEN .5 AND 2e3 AND title LIKE '%navy%' AND `brand` IS NOT NULL",
     ):
         check_filter(where, COLUMNS)
-    for where in ("sleep(9) = 1", "id IN (SELECT 1)", "vector IS NULL", "a::int = 1", 'id = "x"'):
+    for where in (
+        "sleep(9) = 1",
+        "id IN (SELECT 1)",
+        "vector IS NULL",
+        "a::int = 1",
+        'id = "x"',
+        "price < 5) OR (price > 5",
+    ):
         with pytest.raises(Refusal):
             check_filter(where, COLUMNS)

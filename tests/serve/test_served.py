@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
+import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +51,55 @@ def test_each_index_asks_with_the_prompt_that_it_was_made_with(vectors: dict[str
         assert np.allclose(vector, index.encode("navy shirt"), atol=1e-5)
 
     asyncio.run(ask())
+
+
+def test_an_encoder_that_was_exchanged_goes_with_its_last_request(vectors: dict[str, Path], tmp_path: Path) -> None:
+    place = str(tmp_path / "index")
+    build_index(vectors[""], out=place)
+
+    async def exchange() -> None:
+        served = Served(ServeSettings(place), Metrics())
+        encoder = weakref.ref(served.encoders.services()[0].encoder)
+        build_index(vectors["running shoes "], out=place, overwrite=True)
+        gc.disable()  # what a server has loaded is hidden from the collector
+        try:
+            assert await served.index(0).refresh()
+            for thread in threading.enumerate():
+                if thread.name == "moon2-close":
+                    thread.join()
+            assert encoder() is None
+        finally:
+            gc.enable()
+        await served.close()
+
+    asyncio.run(exchange())
+
+
+def test_a_request_out_of_time_while_an_index_opens_leaves_no_encoder_behind(
+    vectors: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = str(tmp_path / "index")
+    build_index(vectors[""], out=place)
+    go_on, reopened = threading.Event(), Index.reopened
+
+    def slowly(index: Index) -> Index:
+        go_on.wait(60)
+        return reopened(index)
+
+    async def hurry() -> None:
+        served = Served(ServeSettings(place), Metrics())
+        index, before = served.index(0), served.index(0).current
+        build_index(vectors[""], out=place, overwrite=True)
+        monkeypatch.setattr(Index, "reopened", slowly)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await index.refresh()
+        go_on.set()
+        deadline = time.monotonic() + 60
+        while index.current is before and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        assert index.current is not before
+        await served.close()
+        assert served.encoders.services() == []
+
+    asyncio.run(hurry())

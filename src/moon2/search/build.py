@@ -37,6 +37,7 @@ from moon2.vectors.product_texts import TextFields, product_text, product_texts
 from moon2.vectors.row_embedder import EmbeddingJob
 from moon2.vectors.vector_folder import VectorFolder, What
 from moon2.vectors.words import words
+from moon2.views import View
 
 CHUNK = 512
 """Products that become rows at a time; their images are in memory meanwhile."""
@@ -196,8 +197,21 @@ def _queries(folder: VectorFolder) -> np.ndarray:
     """[n, D] float32 of what is like shoppers' queries: their own, or else titles."""
     what: What = "queries" if folder.count("queries") else "products"
     for view in ("t", "mm", "i"):
-        if view in folder.info.views:
-            vectors = folder.matrix(what, view)[1]
-            if len(vectors):
-                return np.random.default_rng(0).permutation(vectors)[:SAMPLE]
+        if view in folder.info.columns(what):
+            drawn = drawn_vectors(folder, what, view)
+            if len(drawn):
+                return drawn
     return np.zeros((0, folder.info.dimension), np.float32)
+
+
+def drawn_vectors(folder: VectorFolder, what: What, view: View) -> np.ndarray:
+    """[n, D] float32, `SAMPLE` vectors drawn by chance; a part of the table is in memory at a time."""
+    rng = np.random.default_rng(0)
+    drawn, lots = np.zeros((0, folder.info.dimension), np.float32), np.zeros(0)
+    for batch in folder.batches(what, folder.columns_of(view)):
+        vectors = folder.decode(batch, view)[1]
+        # Each draws a lot, and the lowest stay: so it does not matter how many are still to come.
+        drawn, lots = np.concatenate([drawn, vectors]), np.concatenate([lots, rng.random(len(vectors))])
+        lowest = np.argsort(lots)[:SAMPLE]
+        drawn, lots = drawn[lowest], lots[lowest]
+    return drawn

@@ -74,22 +74,19 @@ class Index:
         table: its products.
     """
 
-    def __init__(
-        self, place: str, info: IndexInfo, table: ProductTable, model: str | Path | None, device: str | None
-    ) -> None:
+    def __init__(self, place: str, info: IndexInfo, table: ProductTable, model: str | Path | None) -> None:
         """Is called by `open`."""
         self.place, self.info, self.table = place, info, table
-        self._model, self._device = model or info.model, device
+        self._model = model or info.model
         self._vocabulary: tuple[int, frozenset[str]] | None = None  # the version of the table, and its words
 
     @classmethod
-    def open(cls, place: str | Path, *, model: str | Path | None = None, device: str | None = None) -> Index:
+    def open(cls, place: str | Path, *, model: str | Path | None = None) -> Index:
         """Opens an index; its encoder is loaded by the first search that needs it.
 
         Args:
             place: its folder, or its address on object storage such as s3://bucket/shop.
             model: where the encoder is now, if it moved.
-            device: of the encoder; the GPU where there is one.
 
         Raises:
             ProductIndexError: there is no whole index.
@@ -98,7 +95,7 @@ class Index:
         while True:
             tables = tables_of(name)
             try:
-                return cls(name, IndexInfo.read(tables), ProductTable.open(tables), model, device)
+                return cls(name, IndexInfo.read(tables), ProductTable.open(tables), model)
             except ProductIndexError:
                 # Built anew twice since its pointer was read, an index has these tables no more.
                 if tables_of(name) == tables:

@@ -40,9 +40,9 @@ MERGE_PRODUCTS = 1024
 """Products of one transaction: enough to make its cost small, few enough to hold in memory with their thumbnails."""
 _LITERAL_IDS = 1000
 REFINE = 2
+"""So many times the wanted number of vectors are compared again with all their bits."""
 MOST_TIED = 4_000
 """Rows read to tell equal vectors apart by their place in the catalog; of more, any come first."""
-"""So many times the wanted number of vectors are compared again with all their bits."""
 _WORDS = FTS(
     base_tokenizer="whitespace",  # the column holds our own words, joined by spaces
     max_token_length=None,

@@ -104,7 +104,8 @@ def check_target(place: str, overwrite: bool) -> None:
     target = Path(place)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if not (target / POINTER).is_file():
+    # The name of the pointer is a common one; folders of tables tell an index whose pointer is damaged.
+    if _read(target).get(OPENED_BY) != OPENER and not any(target.glob("*/*.lance")):
         raise ProductIndexError(f"{target}: holds something else than an index; choose another folder")
     if not overwrite:
         raise ProductIndexError(f"{target}: holds an index already; add --overwrite to replace it")

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -101,7 +102,8 @@ class EncodingService:
         else:
             self.dimension = int(encoder.encode(["a"]).shape[1])
             self.dimensions, tokens = [self.dimension], BATCH_TOKENS["cpu"]
-        self.batcher: Batcher[ReadItem | _AdapterItem] = Batcher(self._compute, tokens, limits.waiting, metrics.batch)
+        compute = partial(_compute, encoder, self.dimension)
+        self.batcher: Batcher[ReadItem | _AdapterItem] = Batcher(compute, tokens, limits.waiting, metrics.batch)
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "moon2-images")
         self._known: OrderedDict[bytes, tuple[np.ndarray, int]] = OrderedDict()
         folder = find_model_folder(source)
@@ -240,29 +242,34 @@ class EncodingService:
         tokens = len(text) // 4 + 1 + (IMAGE_TOKENS if image is not None else 0)
         return Prepared(tokens, _AdapterItem(text, image, asked.role))
 
-    def _compute(self, works: list[ReadItem | _AdapterItem]) -> np.ndarray:
-        if isinstance(self.encoder, Encoder):
-            model, views = self.encoder.model, WHOLE
-            own = [work for work in works if isinstance(work, ReadItem)]
-            joint, text = model.joint_rows(views), model.text_rows(views)
-            batch = self.encoder.processor.pack(own, joint=joint, text=text).to(self.encoder.device)
-            return self.encoder.embed_batch(batch, views)["mm"]
-        assert isinstance(self.encoder, EncoderAdapter)
-        vectors = np.full((len(works), self.dimension), np.nan, np.float32)
-        groups: dict[tuple[bool, bool, Role], list[int]] = {}
-        others = [work for work in works if isinstance(work, _AdapterItem)]
-        for row, work in enumerate(others):
-            groups.setdefault((bool(work.text), work.image is not None, work.role), []).append(row)
-        for (has_text, has_image, role), rows in groups.items():
-            texts = [others[row].text for row in rows]
-            images = [image for row in rows if (image := others[row].image) is not None]
-            if has_text and has_image:
-                vectors[rows] = self.encoder.embed_pairs(texts, images, role=role)
-            elif has_text:
-                vectors[rows] = self.encoder.embed_texts(texts, role=role)
-            else:
-                vectors[rows] = self.encoder.embed_images(images, role=role)
-        return vectors
+
+def _compute(encoder: VectorEncoder, dimension: int, works: list[ReadItem | _AdapterItem]) -> np.ndarray:
+    """[n, D] float32 of a batch.
+
+    No method: the service, its batcher and this would hold each other, and an encoder that was exchanged would stay.
+    """
+    if isinstance(encoder, Encoder):
+        model, views = encoder.model, WHOLE
+        own = [work for work in works if isinstance(work, ReadItem)]
+        joint, text = model.joint_rows(views), model.text_rows(views)
+        batch = encoder.processor.pack(own, joint=joint, text=text).to(encoder.device)
+        return encoder.embed_batch(batch, views)["mm"]
+    assert isinstance(encoder, EncoderAdapter)
+    vectors = np.full((len(works), dimension), np.nan, np.float32)
+    groups: dict[tuple[bool, bool, Role], list[int]] = {}
+    others = [work for work in works if isinstance(work, _AdapterItem)]
+    for row, work in enumerate(others):
+        groups.setdefault((bool(work.text), work.image is not None, work.role), []).append(row)
+    for (has_text, has_image, role), rows in groups.items():
+        texts = [others[row].text for row in rows]
+        images = [image for row in rows if (image := others[row].image) is not None]
+        if has_text and has_image:
+            vectors[rows] = encoder.embed_pairs(texts, images, role=role)
+        elif has_text:
+            vectors[rows] = encoder.embed_texts(texts, role=role)
+        else:
+            vectors[rows] = encoder.embed_images(images, role=role)
+    return vectors
 
 
 def model_names(source: str | Path) -> list[str]:

@@ -40,6 +40,8 @@ class Refusal(Exception):
     def response(self) -> Response:
         """As it is sent."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
         body = {"type": TYPES.get(self.status, "error"), "message": self.message, "param": self.param}
         return json_response({"error": body}, self.status, headers)
 

@@ -212,7 +212,7 @@ def checked_image(data: bytes, where: str, limits: Limits) -> bytes:
 
 
 _FILTER_PARTS = re.compile(
-    r"""\s+|'(?:[^']|'')*'|`[^`]+`|\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\w+|<=|>=|<>|!=|[=<>(),\[\]+*/-]"""
+    r"""\s+|'(?:[^']|'')*'|`[^`]+`|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|\w+|<=|>=|<>|!=|[=<>(),\[\]+*/-]"""
 )
 _FILTER_WORDS = {"and", "or", "not", "in", "like", "ilike", "between", "is", "null", "true", "false"} | {
     *("array_has", "array_has_any", "array_has_all", "array_length"),
@@ -238,6 +238,8 @@ def check_filter(where: str, columns: Collection[str]) -> None:
         depth += (part == "(") - (part == ")")
         if depth > FILTER_DEPTH or parts > FILTER_PARTS:
             raise Refusal(422, "where: the filter is too long or too deeply nested; write a simpler one", "where")
+        if depth < 0:
+            raise Refusal(422, "where: a bracket is closed that was not opened", "where")
         if part in ("(", ")") or not (part[0].isalpha() or part[0] in "_`"):
             continue
         word = part.strip("`")

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ import numpy as np
 from moon2.catalog.store import Catalog, CatalogError
 from moon2.encoders.load import load_encoder
 from moon2.encoders.protocol import VectorEncoder
-from moon2.files import FolderInUseError, exclusive_lock
+from moon2.files import FolderInUseError, OutputError, exclusive_lock
 from moon2.records import Product
 from moon2.run_folder import find_model_folder
 from moon2.search.changes import Changes
@@ -151,7 +151,7 @@ class ServedIndex:
         self._signature = self._look()
         self._current = self._open(Index.open(place, model=model))
         self._turn = asyncio.Lock()
-        self._writes: set[asyncio.Task[Changes]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._catalog: Catalog | None = None
         self._catalog_files: list[tuple[object, ...]] = []
         self._reading = threading.Lock()
@@ -187,20 +187,13 @@ class ServedIndex:
         """Opens another version if there is one; says whether."""
         if await in_thread(self._look) == self._signature:
             return False
-        async with self._turn:
-            signature = await in_thread(self._look)
-            if signature == self._signature:
-                return True  # somebody else was quicker
-            self._exchange(await in_thread(self._reopened))
-            self._signature = signature
-            self._metrics.swaps.labels(self.name).inc()
-            return True
+        return await self._to_its_end(self._refresh_in_turn())
 
     async def upsert(self, products: Sequence[Product]) -> Changes:
         """Writes products; when it returns they are on disk, and found.
 
         Raises:
-            Refusal: another process writes the index.
+            Refusal: another process writes the index, or nothing can be written there.
             ProductIndexError: it cannot be written.
         """
         changes = await self._write(lambda index: index.upsert(products))
@@ -232,19 +225,31 @@ class ServedIndex:
 
     async def close(self) -> None:
         """Lets writes end, and the encoder go."""
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._current.is_retired = True
         self._close_if_unused(self._current)
 
     async def _write(self, change: Callable[[Index], Changes]) -> Changes:
-        if len(self._writes) >= MOST_WRITES:
+        if len(self._tasks) >= MOST_WRITES:
             raise Refusal(429, f"{MOST_WRITES} changes wait already; try again in a moment", retry_after=1)
-        # A task of its own: a request that is out of time goes away, and its change is made as a whole or not at all.
-        task = asyncio.create_task(self._write_in_turn(change))
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        return await self._to_its_end(self._write_in_turn(change))
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does it in a task of its own: a request that is out of time goes away, and leaves nothing half done."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be waiting for it
         return await asyncio.shield(task)
+
+    async def _refresh_in_turn(self) -> bool:
+        async with self._turn:
+            signature = await in_thread(self._look)
+            if signature != self._signature:  # else somebody was quicker
+                self._exchange(await in_thread(self._reopened))
+                self._signature = signature
+                self._metrics.swaps.labels(self.name).inc()
+            return True
 
     async def _write_in_turn(self, change: Callable[[Index], Changes]) -> Changes:
         def write() -> tuple[Changes, Opened, tuple[object, ...]]:
@@ -263,6 +268,8 @@ class ServedIndex:
                 changes, fresh, self._signature = await in_thread(write)
             except FolderInUseError:
                 raise Refusal(503, "another process writes the index; try again later", retry_after=5) from None
+            except OutputError as error:
+                raise Refusal(503, str(error)) from None
             self._exchange(fresh)
             return changes
 
