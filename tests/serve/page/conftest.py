@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from moon2.vectors.embed_catalog import embed
 
 @pytest.fixture(scope="module")
 def page_shop(generated_shop: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    """A generated shop, and products that are hostile or augmented."""
-    products = [*generated_shop.products(), *hostile_products()]
+    """A generated shop, and products that are hostile or augmented; one has an attribute that is no name in SQL."""
+    hostile, augmented = hostile_products()
+    products = [*generated_shop.products(), hostile, replace(augmented, attributes={"3d": "yes"})]
     return write_catalog(tmp_path_factory.mktemp("page") / "shop", {"train": products}, {"train": []}, title="Shop")
 
 

@@ -8,10 +8,10 @@ export const NOTHING = { q: "", photo: "", like: "", filters: {}, min: "", max: 
 
 export function read() {
   const written = new URLSearchParams(location.hash.slice(1));
-  const state = { ...NOTHING, filters: {} };
+  const state = { ...NOTHING, filters: Object.create(null) }; // a column may be called "constructor"
   for (const [name, value] of written) {
     if (name.startsWith(FILTER)) (state.filters[name.slice(FILTER.length)] ??= []).push(value);
-    else if (name in NOTHING && name !== "filters") state[name] = value;
+    else if (Object.hasOwn(NOTHING, name) && name !== "filters") state[name] = value;
   }
   return state;
 }

@@ -34,7 +34,8 @@ async function request(path, { json, body, signal } = {}) {
   }
   if (answer.ok) return answer;
   if (answer.status === 401) {
-    if (!(await askForKey(Boolean(key)))) throw new Error("This server answers with an API key only. Search again to give one.");
+    // Another request may have got one meanwhile.
+    if (sessionStorage.getItem(KEY) === key && !(await askForKey(Boolean(key)))) throw new Error("This server answers with an API key only. Search again to give one.");
     return request(path, { json, body, signal });
   }
   throw new Error(await reason(answer));

@@ -8,6 +8,8 @@ const SHOWN = 7;
 const latest = new Latest();
 const form = find("#filters");
 const open = new Set();
+/** Limits of the price that are typed and not yet in the address. */
+let typed = {};
 
 const literal = (text) => `'${text.replaceAll("'", "''")}'`;
 
@@ -15,7 +17,7 @@ const literal = (text) => `'${text.replaceAll("'", "''")}'`;
 export function whereOf({ filters, min, max }, except = "") {
   const parts = Object.entries(filters)
     .filter(([column]) => column !== except)
-    .map(([column, values]) => `${column} IN (${values.map(literal).join(", ")})`);
+    .map(([column, values]) => `\`${column}\` IN (${values.map(literal).join(", ")})`);
   if (except !== "price") {
     if (isPrice(min)) parts.push(`price >= ${Number(min)}`);
     if (isPrice(max)) parts.push(`price <= ${Number(max)}`);
@@ -66,7 +68,7 @@ function fill(state, values, prices) {
   for (const name of ["min", "max"]) {
     const field = find(`[name=${name}]`, range);
     field.placeholder = prices?.[name] === null || prices?.[name] === undefined ? "" : String(prices[name]);
-    if (document.activeElement !== field) field.value = state[name];
+    if (document.activeElement !== field && !(name in typed)) field.value = state[name];
   }
   // The range stays in place, as it may have the focus; the other sets are drawn anew.
   for (const old of all(".facet:not(.price)", form)) old.remove();
@@ -147,9 +149,20 @@ toggle.addEventListener("click", () => {
 });
 
 let typing;
+function takeTyped() {
+  clearTimeout(typing);
+  const taken = typed;
+  typed = {};
+  if (Object.keys(taken).length) go(taken, { replace: true });
+}
+
 form.addEventListener("input", ({ target }) => {
   if (target.type !== "number") return;
   clearTimeout(typing);
-  typing = setTimeout(() => go({ [target.name]: target.value }, { replace: true }), 300);
+  typed[target.name] = target.value;
+  typing = setTimeout(takeTyped, 300);
 });
+// Before what is clicked changes the address. On blur would be too early: it comes when a button of the mouse goes down,
+// and what is drawn anew before it goes up is not clicked.
+addEventListener("click", takeTyped, true);
 form.addEventListener("submit", (event) => event.preventDefault());

@@ -31,6 +31,7 @@ async function refreshFilters(state) {
     const facets = await showFilters(state);
     if (facets) offer(facets);
   } catch (error) {
+    lastFilters = null;
     find("#status").textContent = error.message;
   }
 }

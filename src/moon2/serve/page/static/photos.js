@@ -3,24 +3,24 @@
 import { callImage, hasKey } from "./api.js";
 import { find } from "./dom.js";
 
-const fetched = new Map();
-
 /** Gives an <img> its address, or what `failed` does. */
 export async function load(image, address, failed = () => {}) {
   if (image.dataset.address === address) return;
   image.dataset.address = address;
-  image.onerror = failed;
+  image.onerror = () => {
+    delete image.dataset.address; // so that it is tried again when it is shown again
+    failed();
+  };
   if (!hasKey()) {
     image.src = address;
     return;
   }
   try {
-    if (!fetched.has(address)) fetched.set(address, callImage(address));
-    const own = await fetched.get(address);
+    const own = await callImage(address);
+    image.addEventListener("load", () => URL.revokeObjectURL(own), { once: true });
     if (image.dataset.address === address) image.src = own;
   } catch {
-    fetched.delete(address);
-    failed();
+    if (image.dataset.address === address) image.onerror();
   }
 }
 

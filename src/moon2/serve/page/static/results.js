@@ -69,8 +69,8 @@ async function nameLiked(state) {
   if (titles.has(state.like)) return;
   const index = galleriesOf(state)[0].index;
   const product = hitOf(index, state.like) ?? (await call(`v1/products/${encodeURIComponent(state.like)}?index=${index}`).catch(() => null));
-  titles.set(state.like, product?.title || state.like);
-  if (searchKey(read()) === searchKey(state)) showHead(state, "", titles.get(state.like));
+  if (product) titles.set(state.like, product.title || state.like);
+  if (searchKey(read()) === searchKey(state)) showHead(state, "", titles.get(state.like) ?? state.like);
 }
 
 function empty(message, said = "") {
@@ -98,7 +98,10 @@ async function ask(state, words, from = 0) {
     if (from) {
       shown.forEach((gallery) => gallery.section.removeAttribute("aria-busy"));
       status.textContent = error.message;
-    } else empty(error.message);
+    } else {
+      shownKey = null; // so that the same search can be asked again
+      empty(error.message);
+    }
     return;
   } finally {
     clearTimeout(slow);

@@ -19,7 +19,8 @@ export const photoOf = ({ photo }) => photos.get(photo)?.file;
 
 /** Shows a state's words and photo in the box. */
 export function showSearch(state) {
-  if (document.activeElement !== words || !typing) words.value = state.q;
+  // What is typed keeps its spaces: one at the end stands before the next word.
+  if (words.value.trim() !== state.q && (document.activeElement !== words || !typing)) words.value = state.q;
   const photo = photos.get(state.photo);
   preview.hidden = remove.hidden = !photo;
   if (photo) preview.src = photo.address;
@@ -57,6 +58,7 @@ words.addEventListener("keydown", (event) => {
 find("#search").addEventListener("submit", (event) => {
   event.preventDefault();
   if (words.value.trim() !== read().q) takeTyped();
+  else go({}, { replace: true }); // asks again for what failed
   stepMade = false;
 });
 

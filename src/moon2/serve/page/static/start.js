@@ -10,10 +10,14 @@ const start = find("#start");
 const list = find("#start-examples");
 const latest = new Latest();
 let facets = null;
+/** Examples that have no photo yet, by what they search for. */
+const waiting = new Map();
 
 export function showStart() {
   start.hidden = false;
-  if (facets && !list.childElementCount) fill();
+  if (!facets) return;
+  if (!list.childElementCount) fill();
+  addPhotos();
 }
 
 export function leaveStart() {
@@ -27,20 +31,25 @@ export function offer(known) {
   if (!start.hidden) showStart();
 }
 
-async function fill() {
+function fill() {
   const values = (facets.columns.find(({ name }) => name === "category") ?? facets.columns[0])?.values ?? [];
-  const examples = values.slice(0, EXAMPLES).map(({ value, count }) => {
+  for (const { value, count } of values.slice(0, EXAMPLES)) {
     const example = part("example");
     find(".example-name", example).textContent = value;
     find("small", example).textContent = number(count);
     find("button", example).addEventListener("click", () => go({ q: value }));
-    return [value, example];
-  });
-  list.replaceChildren(...examples.map(([, example]) => example));
-  for (const [text, example] of examples) {
+    list.append(example);
+    waiting.set(value, example);
+  }
+}
+
+async function addPhotos() {
+  for (const [text, example] of waiting) {
     // One after another, so that a search that somebody types has the server to itself.
     const answer = await latest.run((signal) => call("v1/search", { json: { text, limit: 5 }, signal })).catch(() => null);
-    if (!answer) return;
+    if (answer === undefined) return; // the start page was left; it goes on from here when it is shown again
+    if (!answer) continue;
+    waiting.delete(text);
     showPhoto(find(".picture", example), [answer.hits.find(({ photo }) => photo)?.photo], "");
   }
 }
