@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     encoder, catalog = load_encoder(options.checkpoint), Catalog.open(options.data)
     threshold = calibrated_threshold(encoder, catalog, "train", options.seed)
 
-    pairs = sample_pairs(catalog, "test", options.seed, options.pairs)
+    pairs = list(sample_pairs(catalog, "test", options.seed, options.pairs))
     images, titles = [image for image, _ in pairs], [title for _, title in pairs]
     matched = similarities(encoder, pairs)
     others = [titles[row] for row in shuffled(titles, options.seed)]

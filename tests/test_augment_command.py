@@ -46,6 +46,8 @@ def test_a_shop_is_augmented_and_the_counts_are_printed(
         (["SHOP", "--out", "there", "--text.provider", "openai"], "text.model"),
         (["SHOP", "--out", "there", "--images.count", "-1"], "images.count"),
         (["SHOP", "--out", "there", "--text.provider", "magic"], "text.provider"),
+        (["SHOP", "--out", "there", "--workers", "0"], "--workers is 0; give 1 or more"),
+        (["SHOP", "--out", "there", "--workers", "-1"], "--workers is -1; give 1 or more"),
     ],
 )
 def test_a_users_error_is_one_line(

@@ -42,13 +42,13 @@ class TinySettings:
     vocabulary: int = 6000
     """Entries of the byte-level BPE tokenizer that is trained on the catalog's own products and queries."""
     width: int = 192
-    """Hidden size D of the decoder, which is also the length of the vectors."""
+    """Hidden size D of the decoder, which is also the length of the vectors; a multiple of 8."""
     layers: int = 4
     """Decoder layers."""
     heads: int = 4
     """Attention heads of the decoder and of the vision tower; must divide `width` and `vision_width`."""
     feed_forward: int = 256
-    """Inner size of one expert's (and of the dense model's) gated MLP."""
+    """Inner size of one expert's (and of the dense model's) gated MLP; a multiple of 8."""
     vision_width: int = 192
     """Hidden size of the vision tower."""
     vision_layers: int = 4
@@ -64,6 +64,9 @@ class TinySettings:
         for name in ("width", "vision_width"):
             fits = getattr(self, name) % (4 * self.heads) == 0
             require(fits, f"backbone.tiny.{name}", getattr(self, name), "a multiple of 4 × backbone.tiny.heads")
+        # Grouped products want rows of a multiple of 16 bytes: 8 numbers of bfloat16.
+        for name in ("width", "feed_forward"):
+            require(getattr(self, name) % 8 == 0, f"backbone.tiny.{name}", getattr(self, name), "a multiple of 8")
         # A byte-level tokenizer begins with the 256 bytes and its special tokens.
         require(self.vocabulary >= 300, "backbone.tiny.vocabulary", self.vocabulary, "300 or more")
 
@@ -101,6 +104,8 @@ class ExpertSettings:
     def __post_init__(self) -> None:
         require(1 <= self.active <= self.count, "experts.active", self.active, "1 to experts.count")
         require(self.noise >= 0, "experts.noise", self.noise, "0 or more")
+        layers = self.layers or []
+        require(len(set(layers)) == len(layers), "experts.layers", layers, "numbers that are all different")
 
 
 @dataclass
@@ -309,12 +314,11 @@ class TrainingSettings:
     """Seed of the weights, the order of the triplets and every random draw."""
 
     def __post_init__(self) -> None:
-        share = self.activation_checkpointing
+        share, tokens = self.activation_checkpointing, self.chunk_tokens
         require(0 <= share <= 1, "training.activation_checkpointing", share, "0 to 1")
         require(0 <= self.mined_share < 1, "training.mined_share", self.mined_share, "0 to below 1")
         require(self.teacher_weight > 0, "training.teacher_weight", self.teacher_weight, "above 0")
         require(set(self.freeze) < set(PARTS), "training.freeze", self.freeze, f"some of {', '.join(PARTS)}, not all")
-        tokens = self.chunk_tokens
         require(tokens is None or tokens >= 1, "training.chunk_tokens", tokens, "1 or more")
         for name in ("steps", "batch_size", "save_every", "log_every", "mine_every"):
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
@@ -357,13 +361,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         # Any other optimizer rounds to the nearest bfloat16 number, and that is mostly the weight as it was.
-        require(
-            self.backbone.dtype == "float32" or self.training.optimizer == "adamw_bf16",
-            "training.optimizer",
-            self.training.optimizer,
-            "adamw_bf16 with backbone.dtype: bfloat16, whose small updates it alone does not round away; or train with "
-            "backbone.dtype: float32 and training.bf16: true",
-        )
+        fits = self.backbone.dtype == "float32" or self.training.optimizer == "adamw_bf16"
+        wanted = "adamw_bf16 with backbone.dtype: bfloat16; or set backbone.dtype: float32 and training.bf16: true"
+        require(fits, "training.optimizer", self.training.optimizer, wanted)
 
     def to_yaml(self) -> str:
         """The whole recipe, defaults included, as YAML that `load_recipe` reads back to an equal recipe."""

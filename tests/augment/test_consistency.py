@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from PIL import Image
 from support.dual_checkpoints import write_dual_checkpoint
 
-from moon2.augment.consistency import calibrated_threshold, sample_pairs, similarities
+from moon2.augment import consistency
+from moon2.augment.consistency import PASSING, calibrated_threshold, sample_pairs, similarities
+from moon2.augment.errors import AugmentationError
 from moon2.augment.stages import Batch, JudgeStage
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.encoders.load import load_encoder
@@ -44,6 +47,38 @@ def test_nineteen_in_twenty_of_the_shops_own_pairs_reach_the_threshold(tmp_path:
     catalog = write_catalog(tmp_path / "shop", {"train": products}, title="shop")
     threshold = calibrated_threshold(BrightnessEncoder(), catalog, "train", seed=0)
     assert threshold == pytest.approx(np.cos(95 / 255), abs=0.005)
+
+
+def test_few_images_are_open_at_once_and_the_threshold_is_that_of_all(
+    shop: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Encoder(BrightnessEncoder):
+        def encode(self, items: Sequence[Any], *, view: str) -> np.ndarray:
+            return super().encode(items if view == "i" else [len(item) / 50 for item in items], view=view)
+
+    wanted = np.quantile(similarities(Encoder(), [*sample_pairs(shop, "train", seed=0)]), 1 - PASSING)
+    opened, most = [], 0
+
+    def open_image(*arguments: Any, **options: Any) -> Image.Image:
+        nonlocal most
+        image = consistency_open_image(*arguments, **options)
+        opened.append(weakref.ref(image))
+        most = max(most, sum(one() is not None for one in opened))
+        return image
+
+    consistency_open_image = consistency.open_image
+    monkeypatch.setattr(consistency, "open_image", open_image)
+    monkeypatch.setattr(consistency, "PAIRS_AT_ONCE", 20)
+    assert calibrated_threshold(Encoder(), shop, "train", seed=0) == pytest.approx(wanted, abs=1e-6)
+    assert len(opened) > 200 and most <= 2 * 20 + 1  # the portion before is let go when the next is there
+
+
+def test_a_shop_with_one_title_has_no_threshold(tmp_path: Path) -> None:
+    products = [Product(id=str(number), title="0.5", images=(grey(100),)) for number in range(3)]
+    for some in ([], products):
+        catalog = write_catalog(tmp_path / f"{len(some)}", {"train": [*some, Product("t", "bag")]}, title="shop")
+        with pytest.raises(AugmentationError, match=r"too few products .*; set consistency\.threshold"):
+            calibrated_threshold(BrightnessEncoder(), catalog, "train", seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,13 @@ from moon2.catalog.generated_shop.generate import write_shop
 from moon2.catalog.store import Catalog, CatalogError, write_catalog
 from moon2.files import FolderInUseError
 from moon2.images import open_image
+from moon2.jobs.ray_pools import run_stages
 from moon2.jobs.shards import JobError, JobFolder, shards_of
 from moon2.records import Product
 
 pytestmark = pytest.mark.usefixtures("ray")
+SECONDS = 300
+"""Until a started run is given up; a Ray under load takes its time."""
 
 
 def augment(
@@ -187,6 +190,12 @@ def test_a_damaged_source_ends_the_run_in_one_line_and_what_is_done_stays(shop: 
     assert not (tmp_path / "shop+").exists()
 
 
+@pytest.mark.parametrize("workers", [0, -1])
+def test_fewer_workers_than_one_are_refused_by_every_job(workers: int, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=f"--workers is {workers}; give 1 or more"):
+        list(run_stages([], [], JobFolder(tmp_path), address=None, workers=workers))
+
+
 def test_a_provider_that_cannot_work_ends_the_run_in_one_line(shop: Catalog, tmp_path: Path) -> None:
     images = ImageSettings(provider="diffusers", model=str(tmp_path / "nothing"))
     with pytest.raises(JobError, match="nothing") as stopped:
@@ -199,7 +208,7 @@ def augment_and_kill(data: Path, out: Path, finished: int) -> JobFolder:
     job = JobFolder(out.with_name(f".{out.name}.augmenting"))
     command = [Path(sys.executable).parent / "moon2", "augment", data, "--out", out, "--workers", "1"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SECONDS
     while running.poll() is None and time.monotonic() < deadline:
         if job.is_begun() and len(job.finished()) >= finished:
             break
@@ -239,7 +248,7 @@ def test_two_runs_on_one_target_do_not_mix_and_a_killed_one_is_not_waited_for(tm
     command = [str(Path(sys.executable).parent / "moon2"), "augment", str(shop.folder), "--out", str(out)]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + SECONDS
         while not job.is_begun() and time.monotonic() < deadline:
             time.sleep(0.01)
         os.killpg(first.pid, signal.SIGSTOP)  # however quick it is, it has not ended

@@ -20,6 +20,7 @@ from moon2.recipe import RecipeError
         ({"images": ImageSettings(timeout=0)}, "images.timeout"),
         ({"text": TextSettings(provider="none"), "images": ImageSettings(provider="none")}, "text.provider"),
         ({"consistency": ConsistencySettings(threshold=0.2)}, "consistency.checkpoint"),
+        ({"consistency": ConsistencySettings("judge", threshold=95)}, "consistency.threshold is 95.*-1 to 1"),
         ({"seed": -1}, "seed"),
     ],
 )

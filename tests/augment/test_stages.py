@@ -46,12 +46,15 @@ def test_products_without_a_result_are_asked_for_again() -> None:
 
 def test_results_stay_in_order_and_no_more_calls_are_under_way_than_allowed() -> None:
     lock, under_way, most = threading.Lock(), 0, 0
+    first_three = threading.Barrier(3)
 
     def slow(rows: Sequence[int]) -> list[Enrichment]:
         nonlocal under_way, most
         with lock:
             under_way += 1
             most = max(most, under_way)
+        if rows[0] < 3:
+            first_three.wait(60)
         time.sleep(0.002 * (10 - rows[0]))  # later ones end sooner
         with lock:
             under_way -= 1

@@ -89,7 +89,9 @@ for batch in Loader(SlowNumbers(4, tensors=300), 2, memory=10**9):
     print(batch.size, len(batch.numbers["numbers"]), float(batch.numbers["numbers"][-1].sum()))
 """
     environment = os.environ | {"PYTHONPATH": "tests"}
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=90)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=300
+    )
     assert ended.stdout.splitlines() == [f"4 300 {100.0 * number}" for number in range(4)], ended.stderr
 
 
@@ -102,31 +104,41 @@ def test_memory_bounds_the_batches_that_wait(caplog: pytest.LogCaptureFixture) -
         caplog.clear()
 
 
-def test_waiting_is_counted() -> None:
+def test_waiting_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loader of 0.05 s a batch, without workers: a step of no time waits always, one of 0.1 s a third of it."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    # A slow machine would stretch real time.
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("time.monotonic", lambda: now)
     for step, waiting in ((0.0, 1.0), (0.1, 1 / 3)):
         loader = Loader(SlowNumbers(6, seconds=0.05), 0, memory=PLENTY)
         started = time.monotonic()
         for _ in loader:
             time.sleep(step)
         report = loader.report(time.monotonic() - started)
-        assert report["loader/waiting"] == pytest.approx(waiting, abs=0.1)
-        assert report["loader/triplets_per_second"] == pytest.approx(4 / 0.05, rel=0.2)
+        assert report["loader/waiting"] == pytest.approx(waiting)
+        assert report["loader/triplets_per_second"] == pytest.approx(4 / 0.05)
         assert loader.report(1.0) == {"loader/triplets_per_second": 0.0, "loader/waiting": 0.0}
 
 
 def test_workers_work_during_the_steps() -> None:
-    loader = Loader(SlowNumbers(12, seconds=0.1), 2, memory=PLENTY)
+    loader = Loader(SlowNumbers(12, seconds=0.5), 2, memory=PLENTY)
     batches = iter(loader)
     for _ in range(3):  # the first one is prepared here, and the workers take their time to start
         next(batches)
     loader.report(1.0)
-    time.sleep(1.0)
+    time.sleep(3.0)
     started = time.monotonic()
     for _ in range(4):  # two workers are two batches ahead each
         next(batches)
-    assert time.monotonic() - started < 0.2
-    assert loader.report(1.0)["loader/triplets_per_second"] == pytest.approx(2 * 4 / 0.1, rel=0.2)
+    assert time.monotonic() - started < 0.5, "a batch was not ready"
+    # Up to what two workers can; a slow machine takes longer, but one worker could do half at most.
+    assert 4 / 0.5 < loader.report(1.0)["loader/triplets_per_second"] <= 1.01 * 2 * 4 / 0.5
 
 
 @pytest.mark.parametrize(

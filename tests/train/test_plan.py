@@ -72,7 +72,7 @@ def test_a_step_of_sharded_weights_takes_what_was_planned(
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launcher, TESTS / "support" / "measured_step.py", tmp_path / "recipe.yaml", tmp_path / "peak"]
     paths = f"{TESTS}:{os.environ.get('PYTHONPATH', '')}"
-    subprocess.run(command, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, check=True, timeout=300)
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, check=True, timeout=900)
     found = plan_run(recipe, 2, gpu=False)
     assert found.peak == pytest.approx(int((tmp_path / "peak").read_text()), rel=0.15)
     assert found.weights < 0.6 * plan_run(recipe, gpu=False).weights
@@ -87,6 +87,14 @@ def test_an_h100_took_what_was_planned(small_recipe: Callable[..., Recipe]) -> N
     assert found.parameters == pytest.approx(3.487e9, rel=1e-3)
     # Items have as many words as the benchmark's; 18.8 is what the step must be worth.
     assert found.operations == pytest.approx(18.8e12, abs=0.5e12)
+
+
+@pytest.mark.parametrize(("devices", "setting"), [(3, "backbone.tiny.feed_forward=40"), (16, "lora.rank=8")])
+def test_experts_that_no_side_or_one_side_cuts_evenly_are_shared_too(
+    devices: int, setting: str, small_recipe: Callable[..., Recipe]
+) -> None:
+    recipe = small_recipe("training.shard_weights=true", "training.batch_size=16", setting)
+    assert plan_run(recipe, devices, gpu=False).weights < 0.6 * plan_run(recipe, gpu=False).weights
 
 
 def test_a_batch_of_any_size_takes_little_more_in_chunks(small_recipe: Callable[..., Recipe]) -> None:

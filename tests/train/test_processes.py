@@ -21,7 +21,7 @@ def torchrun(*arguments: str, processes: int = 2) -> subprocess.CompletedProcess
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = os.environ | {"PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*command, *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
+        [*command, *arguments], env=environment, capture_output=True, text=True, timeout=900, check=False
     )
 
 
@@ -41,6 +41,17 @@ def test_two_processes_give_the_gradients_of_one(by_two: Path, case: str) -> Non
     )
     loss, log, of = torch.load(by_two / f"{case}.pt", weights_only=True)
     assert_same(alone, Gradients(loss, log, of))
+
+
+@pytest.mark.long
+def test_three_processes_that_cut_experts_in_every_way_give_the_gradients_of_one(tmp_path: Path) -> None:
+    """A stack is cut along its second side, its third, or, for adapters of rank 8, between experts; one has none."""
+    result = torchrun(str(TESTS / "support" / "distributed_gradients.py"), str(tmp_path), processes=3)
+    assert result.returncode == 0, result.stderr[-3000:]
+    placement, _ = json.loads((tmp_path / "placement-2.json").read_text())
+    assert {place for name, (place, _) in placement.items() if ".experts." in name} == {"S(1)", "S(2)"}
+    for case in CASES:
+        test_two_processes_give_the_gradients_of_one(tmp_path, case)
 
 
 def test_no_process_is_left_without_experts(by_two: Path) -> None:

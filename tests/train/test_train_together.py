@@ -30,7 +30,7 @@ SETTINGS = (
     "training.validation_queries=5",
 )
 SHARDED = ("training.shard_weights=true", "training.chunk_tokens=60", "training.activation_checkpointing=1")
-SECONDS = 300
+SECONDS = 900
 
 
 def start(config: Path, shop: Catalog, out: Path, *arguments: str) -> subprocess.Popen[bytes]:

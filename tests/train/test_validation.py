@@ -69,3 +69,12 @@ def test_few_held_out_queries_are_cautioned_against(caplog: pytest.LogCaptureFix
         assert "100 queries are held out" in caplog.text and "only" not in caplog.text
         hold_out(log(100), [], queries=7, seed=0).announce()
     assert "only 7 queries are held out, under 100; each moves R@10 by 14.3 points" in caplog.text
+
+
+@pytest.mark.parametrize(("asked", "wanted"), [(9, 300), (50, 0)])
+def test_evaluation_without_a_held_out_query_is_said_to_be_left_out(
+    asked: int, wanted: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    hold_out(log(asked), [], queries=wanted, seed=0).announce()
+    assert f"training.evaluate_every: no query can be held out of {asked} " in caplog.text
+    assert "the last weights are kept" in caplog.text

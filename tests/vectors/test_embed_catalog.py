@@ -21,7 +21,7 @@ from moon2 import Encoder
 from moon2.catalog import shards as catalog_shards
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.files import FolderInUseError, exclusive_lock
-from moon2.jobs.shards import JobFolder
+from moon2.jobs.shards import JobError, JobFolder
 from moon2.records import Interaction, Product, Query
 from moon2.vectors import embed_catalog
 from moon2.vectors.embed import product_vectors, query_vectors
@@ -322,6 +322,8 @@ def test_mistakes_are_one_line(
         embed(model, data=data, out=tmp_path / "v")
     with pytest.raises(VectorFolderError, match="--views is t t; give"):
         embed(model, data=data, out=tmp_path / "v", views=("t", "t"))
+    with pytest.raises(JobError, match="--workers is 0; give 1 or more"):
+        embed(model, data=data, out=tmp_path / "v", workers=0)
     write_catalog(tmp_path / "bad", {"train": [Product("p0", images=(b"no image",))]}, title="bad")
     with pytest.raises(VectorFolderError, match="has no queries, so there is nothing to embed"):
         embed(model, data=tmp_path / "bad", out=tmp_path / "v", what="queries")

@@ -6,7 +6,8 @@ from the catalog itself: from its own images with their own titles.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,8 @@ PASSING = 0.95
 """Share of the catalog's own pairs that reach the threshold. An augmentation is dropped where it fits its product worse
 than the worst twentieth of the shop's own images fit theirs."""
 
+PAIRS_AT_ONCE = 64
+"""Images opened at once to be judged: an opened one is a hundred times its file."""
 READ_AT = LongestSide(768)
 """Of images that wait to be judged: more than a judge reads of a photo."""
 
@@ -44,28 +47,33 @@ def calibrated_threshold(encoder: VectorEncoder, catalog: Catalog, split: str, s
     Raises:
         AugmentationError: as `sample_pairs`.
     """
-    return float(np.quantile(similarities(encoder, sample_pairs(catalog, split, seed)), 1 - PASSING))
+    pairs, cosines = sample_pairs(catalog, split, seed), []
+    while some := list(islice(pairs, PAIRS_AT_ONCE)):
+        cosines.append(similarities(encoder, some))
+    return float(np.quantile(np.concatenate(cosines), 1 - PASSING))
 
 
-def sample_pairs(catalog: Catalog, split: str, seed: int, number: int = PAIRS) -> list[Pair]:
-    """Images and titles of `number` products drawn at random, fewer where there are fewer.
+def sample_pairs(catalog: Catalog, split: str, seed: int, number: int = PAIRS) -> Iterator[Pair]:
+    """Images and titles of `number` products drawn at random, fewer where there are fewer; opened one by one.
 
     Raises:
-        AugmentationError: the split has fewer than two products with different titles and a readable image.
+        AugmentationError: the split has fewer than two products with different titles and a readable image; found at
+            the end.
     """
     ids = [row["id"] for row in catalog.rows(split, ["id", "title"]) if (row["title"] or "").strip()]
     order = np.random.default_rng(seed).permutation(len(ids))
-    pairs: list[Pair] = []
+    titles: list[str] = []
     for row in order[: 2 * number]:
         product = catalog.product(ids[row])
-        if product.images and len(pairs) < number:
+        if product.images and len(titles) < number:
             try:
-                pairs.append((open_image(product.images[0], read_at=READ_AT), product.title))
+                image = open_image(product.images[0], read_at=READ_AT)
             except ImageError:
                 continue
-    if len({title for _, title in pairs}) < 2:
+            titles.append(product.title)
+            yield image, product.title
+    if len(set(titles)) < 2:
         raise AugmentationError(
             f"{catalog.folder}: has too few products with title and image to find a threshold; "
             f"set consistency.threshold"
         )
-    return pairs

@@ -20,7 +20,7 @@ from moon2.augment.settings import CoAugmentationSettings
 from moon2.catalog.benchmark.card import DECLARATION, card_text, keep_declaration
 from moon2.catalog.store import Catalog, CatalogError, CatalogWriter, require_target
 from moon2.files import exclusive_lock, write_text_atomic
-from moon2.jobs.ray_pools import Needs, Stage, run_stages
+from moon2.jobs.ray_pools import Needs, Stage, require_workers, run_stages
 from moon2.jobs.shards import JobFolder, Shard, shards_of
 from moon2.progress import progress_bar
 
@@ -119,11 +119,12 @@ def augment(
 
     Raises:
         AugmentationError: a provider cannot be used, or there is nothing to augment.
-        JobError: an interrupted run at `out` had other settings or input, or there is no Ray.
+        JobError: an interrupted run at `out` had other settings or input, `workers` is below 1, or there is no Ray.
         FolderInUseError: another run is writing `out`.
         CatalogError: there is no such catalog, or `out` is in use, or is the catalog itself.
     """
     started = time.monotonic()
+    require_workers(workers)  # before a judge is loaded
     catalog, target = Catalog.open(data), out.absolute()
     shards = shards_of(catalog, SPLIT)
     if not shards:

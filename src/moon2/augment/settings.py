@@ -111,5 +111,8 @@ class CoAugmentationSettings:
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         does_something = self.text.provider != "none" or self.images.provider != "none"
         require(does_something, "text.provider", "none", "another provider where images.provider is none too")
-        has_judge = self.consistency.checkpoint is not None or self.consistency.threshold is None
+        threshold = self.consistency.threshold
+        in_range = threshold is None or -1 <= threshold <= 1
+        require(in_range, "consistency.threshold", threshold, "a cosine, -1 to 1")
+        has_judge = self.consistency.checkpoint is not None or threshold is None
         require(has_judge, "consistency.checkpoint", None, "given with a threshold")

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from moon2.augment.consistency import READ_AT, Pair, similarities
+from moon2.augment.consistency import PAIRS_AT_ONCE, READ_AT, Pair, similarities
 from moon2.augment.errors import AugmentationError, ProductError, ProviderError
 from moon2.augment.images.provider import Expansion, ImageProvider, load_image_provider
 from moon2.augment.prompts import load_prompts
@@ -30,8 +30,6 @@ from moon2.images import ImageError, open_image
 from moon2.jobs.shards import Tables
 from moon2.records import Product
 
-PAIRS_AT_ONCE = 64
-"""Images opened at once to be judged: an opened one is a hundred times its file."""
 PATIENCE = 8
 """Failures in a row after which a provider counts as down; twice `concurrency`, where that is more."""
 

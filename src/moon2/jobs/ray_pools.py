@@ -69,8 +69,10 @@ def run_stages(
         workers: workers of each pool on CPUs; one a CPU when not given.
 
     Raises:
-        JobError: there is no Ray, or a stage raised a `UserError` or an `OSError`; the message is theirs.
+        JobError: as `require_workers`; there is no Ray; or a stage raised a `UserError` or an `OSError`, whose message
+            it has.
     """
+    require_workers(workers)
     with connect(address, workers or os.cpu_count() or 1):
         import ray
         import ray.data
@@ -81,6 +83,16 @@ def run_stages(
         pools = plan_pools(stages, workers or max(int(cpus), 1), cpus, int(resources.get("GPU", 0)))
         for first in range(0, len(shards), SHARDS_AT_ONCE):
             yield from _stream(shards[first : first + SHARDS_AT_ONCE], pools, folder)
+
+
+def require_workers(workers: int | None) -> None:
+    """Refuses a number of workers that is none.
+
+    Raises:
+        JobError: it is below 1.
+    """
+    if workers is not None and workers < 1:
+        raise JobError(f"--workers is {workers}; give 1 or more, or leave it out for one a CPU")
 
 
 @contextmanager

@@ -161,8 +161,9 @@ class Processes:
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32)
 
         def placement(parameter: nn.Parameter) -> Shard:
-            # Along its experts, a stack of 4 would leave half of 8 processes with nothing.
-            return Shard(1 if parameter.dim() == 3 else 0)
+            # Along its experts, a stack of 4 leaves half of 8 processes with nothing; any other cut must be even.
+            sides = (1, 2) if parameter.dim() == 3 else ()
+            return next((Shard(side) for side in sides if parameter.shape[side] % self.count == 0), Shard(0))
 
         backbone = cast(nn.Module, model.backbone)
         blocks = [

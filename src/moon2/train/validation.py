@@ -43,7 +43,7 @@ class HeldOut:
     gallery_ids: list[str]
 
     def announce(self) -> None:
-        """Logs how many queries are held out, and warns where they are few."""
+        """Logs how many queries are held out, and warns where they are few or none."""
         count = len(self.interactions)
         if count >= FEW_QUERIES:
             logger.info(f"validation: {count:,} queries are held out")
@@ -51,6 +51,12 @@ class HeldOut:
             logger.warning(
                 f"validation: only {count:,} queries are held out, under {FEW_QUERIES}; each moves R@10 by "
                 f"{100 / count:.1f} points, so the best checkpoint is chosen by little"
+            )
+        else:
+            asked = len(set(same_queries([triplet.query for triplet in self.training])))
+            logger.warning(
+                f"training.evaluate_every: no query can be held out of {asked:,} (training.validation_queries, and at "
+                "most a tenth); the last weights are kept"
             )
 
 

@@ -26,6 +26,7 @@ from moon2.catalog.fingerprint import catalog_fingerprint
 from moon2.catalog.schema import SPLITS, Reject
 from moon2.catalog.store import Catalog
 from moon2.files import exclusive_lock
+from moon2.jobs.ray_pools import Stage, require_workers, run_stages
 from moon2.jobs.shards import JobFolder, Shard, Table, shards_of
 from moon2.progress import progress_bar
 from moon2.vectors.quantize import Storage
@@ -135,9 +136,10 @@ def embed(
         EncoderError: the model cannot be loaded.
         CatalogError: there is no such catalog.
         FolderInUseError: another run is writing OUT.
-        JobError: there is no Ray at the address.
+        JobError: there is no Ray at the address, or `workers` is below 1.
     """
     started = time.monotonic()
+    require_workers(workers)
     catalog, target = Catalog.open(data), out.absolute()
     check_target(target)
     if not views or len(set(views)) != len(views):
@@ -314,7 +316,6 @@ def _here(todo: Sequence[Shard], job: EmbeddingJob, encoder: VectorEncoder, fold
 def _on_ray(
     todo: Sequence[Shard], job: EmbeddingJob, folder: JobFolder, address: str | None, workers: int | None
 ) -> Iterator[Shard]:
-    from moon2.jobs.ray_pools import Stage, run_stages
     from moon2.vectors.row_embedder import load_embedder
 
     return run_stages(todo, [Stage(partial(load_embedder, job), "gpu")], folder, address=address, workers=workers)

@@ -85,12 +85,12 @@ def test_passing_faults_are_retried_and_cost_no_product() -> None:
             "product 3": richer(request, cut=True),
             "product 4": reply('{"title": "half'),
             "product 5": Answer(b"<html>a proxy's page"),
-            "product 6": richer(request, seconds=4),
+            "product 6": richer(request, seconds=60),
         }
         return richer(request) if request.before or request.title not in faults else faults[request.title]
 
     with FaultyServer(answer) as server:
-        results = enrich(new_provider(server.url, timeout=2), shop(8))
+        results = enrich(new_provider(server.url, timeout=5), shop(8))
     assert [result.text for result in results] == [f"richer product {number}" for number in range(8)]
     assert len(server.requests) == 8 + 6
     assert results[4].tokens_in == 2 * TOKENS_IN, "a reply that could not be used was paid for"
@@ -103,7 +103,7 @@ def test_a_lasting_fault_fails_its_product_with_a_reason_and_no_other() -> None:
     faults = {
         "product 1": lambda _: failing(429, "too many", retry_after="0.01"),
         "product 2": lambda _: failing(500, "broken inside", retry_after="0.01"),
-        "product 3": lambda request: richer(request, seconds=4),
+        "product 3": lambda request: richer(request, seconds=60),
         "product 4": lambda request: richer(request, cut=True),
         "product 5": lambda _: reply("I would rather write about titles."),
         "product 6": lambda _: reply(None, refusal="I can't help with that"),
@@ -112,7 +112,7 @@ def test_a_lasting_fault_fails_its_product_with_a_reason_and_no_other() -> None:
         "product 9": lambda _: failing(400, "filtered", code="content_filter"),
     }
     with FaultyServer(lambda request: faults.get(request.title, richer)(request)) as server:
-        results = enrich(new_provider(server.url, retries=1, timeout=1.5), shop(12))
+        results = enrich(new_provider(server.url, retries=1, timeout=4), shop(12))
     assert [results[row].text for row in (0, 10, 11)] == [f"richer product {row}" for row in (0, 10, 11)]
     reasons = [result.reason if isinstance(result, Enrichment) else str(result) for result in results[1:10]]
     assert [reason.split(":")[0] for reason in reasons] == [
