@@ -127,7 +127,7 @@ def test_the_filter_drops_what_scores_below_and_keeps_it_with_its_score(tmp_path
     write_catalog(tmp_path / "shop", {"train": products}, title="shop")
     judge = str(write_dual_checkpoint("clip", tmp_path / "clip"))
     images = ImageSettings(count=1)
-    for threshold, kept in ((-1.0, 2), (1.1, 0)):
+    for threshold, kept in ((-1.0, 2), (1.0, 0)):
         settings = CoAugmentationSettings(images=images, consistency=ConsistencySettings(judge, threshold))
         out = tmp_path / f"kept-{kept}"
         augment(tmp_path / "shop", out, settings, workers=1)
