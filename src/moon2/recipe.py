@@ -64,9 +64,6 @@ class TinySettings:
         for name in ("width", "vision_width"):
             fits = getattr(self, name) % (4 * self.heads) == 0
             require(fits, f"backbone.tiny.{name}", getattr(self, name), "a multiple of 4 × backbone.tiny.heads")
-        # Grouped products want rows of a multiple of 16 bytes: 8 numbers of bfloat16.
-        for name in ("width", "feed_forward"):
-            require(getattr(self, name) % 8 == 0, f"backbone.tiny.{name}", getattr(self, name), "a multiple of 8")
         # A byte-level tokenizer begins with the 256 bytes and its special tokens.
         require(self.vocabulary >= 300, "backbone.tiny.vocabulary", self.vocabulary, "300 or more")
 
@@ -360,6 +357,9 @@ class Recipe:
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:
+        # Grouped products of experts want rows of a multiple of 16 bytes: 8 numbers of bfloat16.
+        for name, size in (("width", self.backbone.tiny.width), ("feed_forward", self.backbone.tiny.feed_forward)):
+            require(size % 8 == 0, f"backbone.tiny.{name}", size, "a multiple of 8")
         # Any other optimizer rounds to the nearest bfloat16 number, and that is mostly the weight as it was.
         fits = self.backbone.dtype == "float32" or self.training.optimizer == "adamw_bf16"
         wanted = "adamw_bf16 with backbone.dtype: bfloat16; or set backbone.dtype: float32 and training.bf16: true"

@@ -127,27 +127,34 @@ def test_a_request_that_takes_too_long_ends_and_the_others_go_on(
     go_on = threading.Event()
     with running_server(shop_index, limits=Limits(seconds=3)) as server:
         monkeypatch.setattr(Index, "photos", lambda index, ids: go_on.wait(60))
-        answer = server.client.get("/v1/products/p00001/photo")
-        assert answer.status_code == 504 and answer.headers["retry-after"]
-        assert server.ask("/v1/search", text="shirt")["hits"]
-        go_on.set()
+        try:
+            answer = server.client.get("/v1/products/p00001/photo")
+            assert answer.status_code == 504 and answer.headers["retry-after"]
+            assert server.ask("/v1/search", text="shirt")["hits"]
+        finally:
+            go_on.set()
 
 
 def test_one_explanation_is_made_at_a_time_also_when_requests_do_not_wait_for_it(
     shop_index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on = [], threading.Event()
+    times, begun, go_on = [], threading.Event(), threading.Event()
 
     def slow(*asked: object) -> bytes:
-        begun.append(asked)
+        times.append(asked)
+        begun.set()
         go_on.wait(60)
         return b""
 
     monkeypatch.setattr("moon2.serve.products._drawn", slow)
     with running_server(shop_index, limits=Limits(seconds=1)) as server:
-        codes = [server.client.post("/v1/heatmap", json={"text": "shirt"}).status_code for _ in range(3)]
-        assert codes == [504] * 3 and len(begun) == 1
-        go_on.set()
+        try:
+            assert server.client.post("/v1/heatmap", json={"text": "shirt"}).status_code == 504
+            assert begun.wait(60)
+            codes = [server.client.post("/v1/heatmap", json={"text": "shirt"}).status_code for _ in range(2)]
+            assert codes == [504] * 2 and len(times) == 1
+        finally:
+            go_on.set()
 
 
 def test_requests_under_way_are_answered_when_it_stops(shop_index: Path) -> None:

@@ -1,7 +1,7 @@
 """Run by `torchrun`: the gradients of the mixed batch by several processes, saved by the first of them.
 
-Arguments: a folder. For each case NAME.pt is written, `placement-RANK.json` with how the sharded weights lie, and
-`threads-RANK.json` with the names of the threads that are left when Python ends.
+Arguments: a folder. For each case NAME.pt is written, `placement-RANK.json` and `placement-LoRA-RANK.json` with how the
+sharded weights lie, and `threads-RANK.json` with the names of the threads that are left when Python ends.
 """
 
 from __future__ import annotations
@@ -63,14 +63,16 @@ def main(folder: Path) -> None:
             encoder = encoder_for_gradients(lora=lora)
             if sharded:
                 processes.shard(encoder.model, bf16=False)
-            if sharded and not lora:
+            if sharded:
                 placement = {
                     name: (str(weights.placements[0]), weights.to_local().numel())
                     for name, weights in encoder.model.named_parameters()
                     if isinstance(weights, DTensor)
                 }
                 modules = [name for name, module in encoder.model.named_modules() if isinstance(module, FSDPModule)]
-                (folder / f"placement-{processes.rank}.json").write_text(json.dumps([placement, modules]))
+                (folder / f"placement{'-LoRA' * lora}-{processes.rank}.json").write_text(
+                    json.dumps([placement, modules])
+                )
             for name, (is_sharded, tokens, checkpointed, lacking) in CASES.items():
                 if (is_sharded, "LoRA" in name) == (sharded, lora):
                     triplets = mixed_triplets(**lacking)

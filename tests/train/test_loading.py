@@ -137,7 +137,7 @@ def test_workers_work_during_the_steps() -> None:
     for _ in range(4):  # two workers are two batches ahead each
         next(batches)
     assert time.monotonic() - started < 0.5, "a batch was not ready"
-    # Up to what two workers can; a slow machine takes longer, but one worker could do half at most.
+    # A slow machine takes longer, up to twice; a report that forgot that there are two workers would say half at most.
     assert 4 / 0.5 < loader.report(1.0)["loader/triplets_per_second"] <= 1.01 * 2 * 4 / 0.5
 
 

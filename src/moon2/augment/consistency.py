@@ -50,6 +50,7 @@ def calibrated_threshold(encoder: VectorEncoder, catalog: Catalog, split: str, s
     pairs, cosines = sample_pairs(catalog, split, seed), []
     while some := list(islice(pairs, PAIRS_AT_ONCE)):
         cosines.append(similarities(encoder, some))
+        some.clear()  # before the next are opened
     return float(np.quantile(np.concatenate(cosines), 1 - PASSING))
 
 

@@ -121,6 +121,7 @@ def augment(
         AugmentationError: a provider cannot be used, or there is nothing to augment.
         JobError: an interrupted run at `out` had other settings or input, `workers` is below 1, or there is no Ray.
         FolderInUseError: another run is writing `out`.
+        OutputError: nothing can be written at `out`.
         CatalogError: there is no such catalog, or `out` is in use, or is the catalog itself.
     """
     started = time.monotonic()

@@ -372,6 +372,7 @@ def write_catalog(
     Raises:
         CatalogError: the folder holds something else, an id comes twice, or an interaction names an unknown product.
         FolderInUseError: another process is writing the folder.
+        OutputError: nothing can be written at the folder.
     """
     with (
         exclusive_lock(Path(folder), "command"),

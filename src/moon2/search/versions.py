@@ -104,8 +104,9 @@ def check_target(place: str, overwrite: bool) -> None:
     target = Path(place)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    # The name of the pointer is a common one; folders of tables tell an index whose pointer is damaged.
-    if _read(target).get(OPENED_BY) != OPENER and not any(target.glob("*/*.lance")):
+    # The name of the pointer is a common one; where it is damaged, folders of tables tell that it was ours.
+    is_ours = _read(target).get(OPENED_BY) == OPENER or any(target.glob("*/*.lance"))
+    if not (target / POINTER).is_file() or not is_ours:
         raise ProductIndexError(f"{target}: holds something else than an index; choose another folder")
     if not overwrite:
         raise ProductIndexError(f"{target}: holds an index already; add --overwrite to replace it")

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -151,7 +151,8 @@ class ServedIndex:
         self._signature = self._look()
         self._current = self._open(Index.open(place, model=model))
         self._turn = asyncio.Lock()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._writes: set[asyncio.Task[Changes]] = set()
+        self._refreshing: asyncio.Task[bool] | None = None
         self._catalog: Catalog | None = None
         self._catalog_files: list[tuple[object, ...]] = []
         self._reading = threading.Lock()
@@ -187,7 +188,11 @@ class ServedIndex:
         """Opens another version if there is one; says whether."""
         if await in_thread(self._look) == self._signature:
             return False
-        return await self._to_its_end(self._refresh_in_turn())
+        # One for all that ask, and of its own: a request that is out of time would leave the encoder in use.
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh_in_turn())
+            self._refreshing.add_done_callback(_ask_for_its_error)
+        return await asyncio.shield(self._refreshing)
 
     async def upsert(self, products: Sequence[Product]) -> Changes:
         """Writes products; when it returns they are on disk, and found.
@@ -225,21 +230,18 @@ class ServedIndex:
 
     async def close(self) -> None:
         """Lets writes end, and the encoder go."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._writes, *filter(None, [self._refreshing]), return_exceptions=True)
         self._current.is_retired = True
         self._close_if_unused(self._current)
 
     async def _write(self, change: Callable[[Index], Changes]) -> Changes:
-        if len(self._tasks) >= MOST_WRITES:
+        if len(self._writes) >= MOST_WRITES:
             raise Refusal(429, f"{MOST_WRITES} changes wait already; try again in a moment", retry_after=1)
-        return await self._to_its_end(self._write_in_turn(change))
-
-    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Does it in a task of its own: a request that is out of time goes away, and leaves nothing half done."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be waiting for it
+        # A task of its own: a request that is out of time goes away, and its change is made as a whole or not at all.
+        task = asyncio.create_task(self._write_in_turn(change))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        task.add_done_callback(_ask_for_its_error)
         return await asyncio.shield(task)
 
     async def _refresh_in_turn(self) -> bool:
@@ -269,7 +271,8 @@ class ServedIndex:
             except FolderInUseError:
                 raise Refusal(503, "another process writes the index; try again later", retry_after=5) from None
             except OutputError as error:
-                raise Refusal(503, str(error)) from None
+                logger.error("%s", error)
+                raise Refusal(503, "the index cannot be written on the server; its log says why") from None
             self._exchange(fresh)
             return changes
 
@@ -340,6 +343,12 @@ class Served:
             await index.close()
         for service in self.encoders.services():
             await in_thread(service.close)
+
+
+def _ask_for_its_error(task: asyncio.Task[Any]) -> None:
+    """Nobody may be waiting for it; asyncio would warn of an error that is never asked for."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _is_index(source: str) -> bool:

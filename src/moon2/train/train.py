@@ -94,6 +94,7 @@ def train(
             catalog lacks, or a teacher of another catalog; or it contradicts the encoder that it starts from.
         CatalogError, BackboneError, EncoderError, VectorFolderError: what is read cannot be used.
         FolderInUseError: another process is training in `out`.
+        OutputError: nothing can be written at `out`.
         DivergenceError: a loss, a gradient or a weight is no longer a number.
     """
     if plan:

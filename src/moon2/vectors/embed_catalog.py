@@ -136,6 +136,7 @@ def embed(
         EncoderError: the model cannot be loaded.
         CatalogError: there is no such catalog.
         FolderInUseError: another run is writing OUT.
+        OutputError: nothing can be written at OUT.
         JobError: there is no Ray at the address, or `workers` is below 1.
     """
     started = time.monotonic()

@@ -129,6 +129,7 @@ def test_enter_asks_again_for_what_failed(page: Page) -> None:
     page.unroute_all()
     page.get_by_role("searchbox").press("Enter")
     expect(page.get_by_role("group", name="colour")).to_be_visible()
+    expect(page.locator("#status")).to_be_empty()
     page.route("**/v1/search", busy)
     page.get_by_role("searchbox").fill("shirt")
     expect(page.get_by_role("alert")).to_have_text("Busy")

@@ -218,6 +218,7 @@ def import_tables(
     Raises:
         CatalogError: a column is missing, `out` holds something, no product could be used, or the disk is full.
         FolderInUseError: another process is writing `out`.
+        OutputError: nothing can be written at `out`.
     """
     shop = _understand(tables)
     logger.info("\n".join(shop.lines))

@@ -9,6 +9,8 @@ import { showSearch } from "./search_box.js";
 import { offer } from "./start.js";
 
 let lastFilters = null;
+/** What the status says of filters that could not be had. */
+let problem = "";
 
 async function show(state) {
   showSearch(state);
@@ -30,9 +32,13 @@ async function refreshFilters(state) {
   try {
     const facets = await showFilters(state);
     if (facets) offer(facets);
+    const status = find("#status");
+    if (problem && status.textContent === problem) status.textContent = "";
+    problem = "";
   } catch (error) {
     lastFilters = null;
-    find("#status").textContent = error.message;
+    problem = error.message;
+    find("#status").textContent = problem;
   }
 }
 
