@@ -12,9 +12,9 @@ from moon2.cli import COMMANDS, main
 
 
 def test_help_comes_at_once() -> None:
-    """Best of five, since a first start also compiles."""
+    """In 0.25 s here; a slow machine takes longer, and the libraries that must not be loaded some seconds."""
     runs = [run_python("-m", "moon2", "--help") for _ in range(5)]
-    assert min(seconds for seconds, _ in runs) < 0.3
+    assert min(seconds for seconds, _ in runs) < 1
     assert all(f"\n  {command} " in runs[0][1] for command in COMMANDS)
 
 
