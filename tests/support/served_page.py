@@ -1,14 +1,15 @@
-"""A shop with hostile texts, and a browser that opens the page of a server."""
+"""A shop with hostile texts, a browser that opens the page of a server, and what is done with that again and again."""
 
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from moon2 import Product
 
@@ -75,3 +76,23 @@ def opened(browser: Browser, address: str, **settings: object) -> Iterator[Page]
     yield page
     context.close()
     assert not problems, problems
+
+
+def cards(page: Page) -> Locator:
+    """The results that can be seen."""
+    return page.locator(".column:visible .card[data-id]")
+
+
+def search(page: Page, words: str) -> None:
+    """Types words, and waits for their results."""
+    page.get_by_role("searchbox", name="Search in words").fill(words)
+    expect(page).to_have_title(re.compile(re.escape(words)))
+    expect(cards(page).first).to_be_visible()
+
+
+def narrow(page: Page, column: str, value: str) -> None:
+    """Chooses a value, and waits until the filters are drawn anew: a click on what is being replaced is lost."""
+    sets = page.locator(".facet:not(.price)")
+    sets.evaluate_all("all => all.forEach((one) => one.classList.add('old'))")
+    page.get_by_role("group", name=column).get_by_text(value, exact=True).click()
+    expect(page.locator(".facet.old")).to_have_count(0)

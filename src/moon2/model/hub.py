@@ -13,6 +13,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidat
 from moon2.errors import one_line
 from moon2.model.errors import EncoderError
 
+_NONE = "{name}: is no folder here, and the hub gives none ({{}})"
 PLACEHOLDER = '"this folder"'
 """In a model card: where the encoder is loaded from."""
 
@@ -23,7 +24,7 @@ def fetch_model(name: str | Path) -> Path:
     Raises:
         EncoderError: the hub gives none.
     """
-    with _said(f"{name}: is no folder here, and the hub gives none ({{}})"):
+    with _said(_NONE.format(name=name)):
         return Path(snapshot_download(str(name)))
 
 
@@ -35,7 +36,7 @@ def fetch_file(name: str | Path, file: str) -> Path | None:
     Raises:
         EncoderError: there can be no model of that name, or the hub does not give it.
     """
-    with _said(f"{name}: is no folder here, and the hub gives none ({{}})"):
+    with _said(_NONE.format(name=name)):
         try:
             return Path(hf_hub_download(str(name), file))
         except EntryNotFoundError:

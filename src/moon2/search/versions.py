@@ -24,6 +24,8 @@ from moon2.search.errors import ProductIndexError, reason_of
 from moon2.vectors.ranker import OPENED_BY, POINTER
 
 REMOTE_POINTER = "in_use"
+VERSIONS = "????????T??????-??????"
+"""What matches the name of every version."""
 OPENER = "moon2.search.index:Index"
 """By this name `moon2 evaluate` opens an index."""
 
@@ -105,7 +107,7 @@ def check_target(place: str, overwrite: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     # The name of the pointer is a common one; where it is damaged, folders of tables tell that it was ours.
-    is_ours = _read(target).get(OPENED_BY) == OPENER or any(target.glob("*/*.lance"))
+    is_ours = _read(target).get(OPENED_BY) == OPENER or any(target.glob(f"{VERSIONS}/*.lance"))
     if not (target / POINTER).is_file() or not is_ours:
         raise ProductIndexError(f"{target}: holds something else than an index; choose another folder")
     if not overwrite:
