@@ -160,6 +160,27 @@ def test_filters_alone_search_for_what_they_say(page: Page) -> None:
     expect(cards(page).locator(".card-category").filter(has_not_text=category)).to_have_count(0)
 
 
+def test_a_click_counts_though_new_filters_come_while_the_button_is_held(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/v1/facets*", lambda route: held.append(route))
+    colours = page.get_by_role("group", name="colour").locator("li")
+    names = [str(colours.nth(at).locator("span").text_content()) for at in range(2)]
+    colours.nth(0).click()
+    expect(page.get_by_role("list", name="Chosen")).to_contain_text(names[0])
+    second = colours.nth(1).locator("span")
+    second.evaluate("span => span.closest('.facet').classList.add('old')")
+    second.hover()
+    page.mouse.down()
+    while held:
+        with page.expect_response("**/v1/facets*"):
+            held.pop().continue_()
+    page.wait_for_timeout(100)  # in which nothing is to be drawn
+    page.mouse.up()
+    page.unroute_all()
+    expect(page.get_by_role("list", name="Chosen")).to_contain_text(names[1])
+    expect(page.locator(".facet.old")).to_have_count(0)
+
+
 def test_limits_of_the_price_are_kept_however_quickly_one_goes_on(page: Page) -> None:
     search(page, "shirt")
     lowest = page.get_by_role("spinbutton", name="Lowest price")

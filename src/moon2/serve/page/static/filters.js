@@ -10,6 +10,8 @@ const form = find("#filters");
 const open = new Set();
 /** Limits of the price that are typed and not yet in the address. */
 let typed = {};
+/** Settled while no button of a mouse, and no finger, is held on the filters. */
+let released = Promise.resolve();
 
 const literal = (text) => `'${text.replaceAll("'", "''")}'`;
 
@@ -49,9 +51,13 @@ export async function showFilters(state) {
   const index = state.index === "both" ? "0" : state.index;
   const facets = (where, signal) => call(`v1/facets?${new URLSearchParams({ index, ...(where && { where }) })}`, { signal });
   const columns = Object.keys(state.filters);
-  const answers = await latest.run((signal) =>
-    Promise.all([facets(whereOf(state), signal), ...[...columns, "price"].map((column) => facets(whereOf(state, column), signal))]),
-  );
+  const answers = await latest.run(async (signal) => {
+    const wheres = [whereOf(state), ...[...columns, "price"].map((column) => whereOf(state, column))];
+    const found = await Promise.all(wheres.map((where) => facets(where, signal)));
+    // What is drawn anew between the press of a button and its release would lose the click.
+    await released;
+    return found;
+  });
   if (!answers) return null;
   const [general, ...own] = answers;
   const values = new Map(general.columns.map((column) => [column.name, column.values]));
@@ -140,6 +146,14 @@ export function showChips(chips) {
   list.hidden = !chips.length;
   if (at >= 0) (all("button", list)[Math.min(at, chips.length - 1)] ?? find("#words")).focus();
 }
+
+form.addEventListener("pointerdown", ({ button }) => {
+  if (button !== 0) return;
+  released = new Promise((done) => {
+    // The click itself comes after the release.
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(done), { once: true });
+  });
+});
 
 const toggle = find("#filters-toggle");
 toggle.addEventListener("click", () => {
