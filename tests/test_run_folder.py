@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.small_recipe import small_recipe
 
+from moon2.evaluate.per_query import query_scores_beside
 from moon2.recipe import RecipeError, load_recipe
 from moon2.run_folder import RunError, RunFolder, changed_settings, find_model_folder
 
@@ -116,6 +117,7 @@ def test_removing_a_run_leaves_what_is_not_its_own(run: RunFolder) -> None:
     run.save_checkpoint(1, write_weights("at 1"))
     for file in (run.history, run.evaluation, run.baseline, run.report, run.report_markdown, run.path / "notes.txt"):
         file.write_text("x")
+    query_scores_beside(run.evaluation).write_text("x")
     run.model.mkdir()
     run.remove()
     assert [path.name for path in run.path.iterdir()] == ["notes.txt"]

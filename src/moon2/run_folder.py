@@ -127,7 +127,7 @@ class RunFolder:
         for folder in (self.tensorboard, self.checkpoints, self.best, self.model, self.adapter):
             shutil.rmtree(folder, ignore_errors=True)
         files = (self.recipe, self.data_fingerprint, self.history, self.baseline, self.report)
-        for file in (*files, self.evaluation, self.quick_evaluation, self.report_markdown):
+        for file in (*files, self.report_markdown, *self.path.glob("evaluation*")):
             file.unlink(missing_ok=True)
 
     def newest_checkpoint(self) -> tuple[Path, int] | None:

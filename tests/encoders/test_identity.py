@@ -10,7 +10,9 @@ import torch
 
 from moon2 import Encoder
 from moon2.encoders.identity import encoder_identity
+from moon2.evaluate.per_query import query_scores_beside
 from moon2.model.errors import EncoderError
+from moon2.run_folder import RunFolder
 
 
 def test_a_copy_is_the_same_and_a_trained_one_is_not(small_encoder_folder: Path, tmp_path: Path) -> None:
@@ -18,6 +20,10 @@ def test_a_copy_is_the_same_and_a_trained_one_is_not(small_encoder_folder: Path,
     run = tmp_path / "run"
     shutil.copytree(small_encoder_folder, run / "model")
     (run / "model" / "README.md").write_text("A better card.")
+    # `moon2 evaluate` and `moon2 report`, given the encoder's own folder, write there.
+    own = RunFolder(run / "model")
+    for file in (own.evaluation, query_scores_beside(own.quick_evaluation), own.report):
+        file.write_text("figures")
     assert encoder_identity(run) == encoder_identity(run / "model") == identity
 
     encoder = Encoder.from_pretrained(run)

@@ -208,6 +208,12 @@ def test_a_folder_with_another_experiment_is_refused(
         run_same_steps(replace(experiment, recipe=small_recipe("training.steps=3")), [DENSE])
     with pytest.raises(ExperimentError, match=f"holds runs on {experiment.data}, not {tmp_path}; give another --out"):
         run_same_steps(replace(experiment, data=tmp_path), [DENSE])
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    (run / "recipe.yaml").write_text("a trained run's own")
+    with pytest.raises(ExperimentError, match=r"run: holds something else than an experiment \(model\)"):
+        run_same_steps(replace(experiment, folder=run), [DENSE])
+    assert (run / "recipe.yaml").read_text() == "a trained run's own"
     again = tmp_path / "again"
     shutil.copytree(experiment.folder, again)
     (again / "results.json").write_text(json.dumps({**results(again), "catalog": "of yesterday"}))

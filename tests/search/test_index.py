@@ -22,10 +22,11 @@ from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
 from moon2.search.info import FORMAT, IndexInfo
 from moon2.search.product_table import ProductTable
+from moon2.search.recall import QUERIES
 from moon2.search.rows import RowMaker
 from moon2.search.versions import put_in_use, tables_of
 from moon2.vectors.embed_catalog import embed
-from moon2.vectors.fusion import CANDIDATES, fuse
+from moon2.vectors.fusion import CANDIDATES, DEFAULT_WEIGHT, Fusion, fuse, scale_of
 from moon2.vectors.lexical import LexicalIndex, Scored, best
 from moon2.vectors.product_texts import product_texts
 from moon2.vectors.vector_folder import VectorFolder, What
@@ -154,6 +155,22 @@ def test_changes_are_there_at_once_and_after_opening_again(index: Index, generat
     assert index.table.unindexed_rows() == 0
 
 
+def test_words_count_in_an_index_that_was_begun_with_one_product(
+    small_encoder_folder: Path, generated_shop: Catalog, tmp_path: Path
+) -> None:
+    first, *others = generated_shop.products()
+    one = write_catalog(tmp_path / "one", {"train": [first]}, title="One")
+    embed(str(small_encoder_folder), data=one.folder, out=tmp_path / "vectors")
+    index = build_index(tmp_path / "vectors", out=str(tmp_path / "index"))
+    index.upsert([*others, Product("new", title="Ultramarine gramophone")])
+    assert index.search("the gramophone", limit=1)[0].id == "new"
+    index.optimize()
+    fusion = Index.open(index.place).info.fusions["t"]
+    drawn = index.table.sample_vectors(QUERIES)
+    assert fusion == Fusion(*scale_of(drawn, drawn), DEFAULT_WEIGHT)
+    assert index.search("the gramophone", limit=1)[0].id == "new"
+
+
 def test_words_written_are_known_without_reading_all_again(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     index.upsert([Product("de-1", "Garten"), Product("de-2", "Stuhl")])
     index.upsert([Product("de-3", "Gartenstuhl")])
@@ -269,6 +286,8 @@ def test_bad_requests_are_one_line(built: Path, vectors: Path, tmp_path: Path) -
             index.search(**{"text": "" if "like" in options else "a", **options})
     with pytest.raises(ProductIndexError, match="holds an index already"):
         build_index(vectors, out=str(built))
+    with pytest.raises(ProductIndexError, match="--thumbnails is -1; it must be 0 or more"):
+        build_index(vectors, out=str(built), thumbnails=-1)
     with pytest.raises(ProductIndexError, match="there is no such index"):
         Index.open(tmp_path / "none")
     (tmp_path / "damaged").mkdir()

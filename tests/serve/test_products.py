@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -231,6 +232,19 @@ def test_changes_are_on_disk_and_found_when_they_are_acknowledged(
         assert "new/1" not in Index.open(own_index).table.fetch(["new/1"], ["id"])
         assert server.ask("/v1/search", text="gramophone")["index"]["products"] == before["products"]
         assert server.metric("moon2_products_written_total") == 1
+
+
+def test_any_id_can_be_asked_for(own_index: Path) -> None:
+    ids = ["set", "set/photo", "set/similar", "set/images/0", "50% off?", "a%2Fb", "été #1"]
+    with running_server(own_index) as server:
+        server.client.put("/v1/products", json=[{"id": id, "title": id} for id in ids])
+        for id in ids:
+            place = f"/v1/products/{quote(id, safe='')}"
+            assert server.client.get(place).json()["id"] == id
+            assert id not in [hit["id"] for hit in server.client.get(f"{place}/similar").json()["hits"]]
+        assert server.client.get("/v1/products/set/photo").status_code == 404
+        for id in ids:
+            assert server.client.delete(f"/v1/products/{quote(id, safe='')}").json() == {"deleted": id}
 
 
 def test_searches_go_on_while_products_are_written_and_deleted(own_index: Path) -> None:

@@ -9,9 +9,12 @@ import pytest
 
 from moon2.vectors.fusion import (
     CANDIDATES,
+    FEW,
+    UNSCALED,
     Fusion,
     FusionError,
     Hits,
+    default_fusion,
     fit_fusion,
     fuse,
     read_fusions,
@@ -92,6 +95,13 @@ def test_mean_and_spread_are_those_of_random_pairs() -> None:
     cosines = vectors @ vectors.T
     assert mean == pytest.approx(cosines.mean(), abs=0.01) and spread == pytest.approx(cosines.std(), abs=0.01)
     assert scale_of(vectors, vectors) == (mean, spread)
+
+
+def test_a_few_products_do_not_tell_how_cosines_spread() -> None:
+    vectors = np.random.default_rng(0).normal(size=(FEW, 4)).astype(np.float32)
+    assert default_fusion(vectors, vectors[: FEW - 1]) == UNSCALED
+    assert default_fusion(vectors[:0], vectors) == UNSCALED
+    assert default_fusion(vectors, vectors).spread == scale_of(vectors, vectors)[1]
 
 
 def test_the_weight_follows_the_way_that_finds_more() -> None:

@@ -31,6 +31,9 @@ from moon2.records import Interaction, Product, Query
 
 # Of the row groups in memory for random access.
 CACHE_BYTES = 256_000_000
+# All that moon2 itself writes into a catalog's folder; one with anything else in it is not replaced.
+ENTRIES = {"products", "interactions", "rejects.parquet", "rejected_augmentations.parquet", "noise.parquet"}
+ENTRIES |= {"README.md", "benchmark.json", "contamination.json", "contamination.csv"}
 
 __all__ = ["Catalog", "CatalogError", "CatalogWriter", "Reject", "write_catalog"]
 
@@ -325,8 +328,8 @@ def require_target(folder: Path, *, overwrite: bool, sources: Iterable[str | Pat
         sources: files, folders or globs that it is made of; what is not there, such as a name of the hub, is ignored.
 
     Raises:
-        CatalogError: it is a source, holds one, or is there already and lies in one; it holds something else, or holds
-            a catalog and `overwrite` is off.
+        CatalogError: it is a source, holds one, or is there already and lies in one; it holds something else, too, or
+            holds a catalog and `overwrite` is off.
     """
     target = folder.resolve()
     for source in map(str, sources):
@@ -347,6 +350,9 @@ def require_target(folder: Path, *, overwrite: bool, sources: Iterable[str | Pat
         raise CatalogError(f"{folder}: holds something else than a catalog; choose another folder") from None
     if not overwrite:
         raise CatalogError(f"{folder}: holds a catalog already; choose another folder or add --overwrite")
+    others = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")} - ENTRIES
+    if others:
+        raise CatalogError(f"{folder}: holds more than a catalog, {min(others)}; move it elsewhere")
 
 
 def write_catalog(

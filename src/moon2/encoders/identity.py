@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from fnmatch import fnmatch
 from pathlib import Path
 
 from moon2.encoders.load import model_kind
@@ -11,8 +12,10 @@ from moon2.model.hub import fetch_model
 from moon2.run_folder import find_model_folder
 
 _CHUNK = 2**22
-_SAYS_NOTHING = (".md", ".png", ".jpg", ".gitattributes", "fusion.json", "reference.json")
+_SAYS_NOTHING = (".md", ".html", ".png", ".jpg", ".parquet", ".gitattributes", "fusion.json", "reference.json")
 """A model card, how a search weighs words, or a rounded vector may change without a change to the encoder."""
+_FIGURES = "evaluation*.json"
+"""`moon2 evaluate` writes them into the folder that it is given, which may be the encoder's own."""
 
 
 def encoder_identity(source: str | Path) -> str:
@@ -35,7 +38,7 @@ def encoder_identity(source: str | Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        if name.startswith(".") or name.endswith(_SAYS_NOTHING):
+        if name.startswith(".") or name.endswith(_SAYS_NOTHING) or fnmatch(name, _FIGURES):
             continue
         digest.update(f"{name} {path.stat().st_size}\n".encode())
         with path.open("rb") as file:

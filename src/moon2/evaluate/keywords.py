@@ -21,7 +21,7 @@ from moon2.evaluate.test_set import TestSet
 from moon2.train.validation import hold_out
 from moon2.vectors.embed import NO_VECTORS, Vectors, embed_products, embed_queries
 from moon2.vectors.fit_fusions import VIEWS_WITH_WORDS, fit_fusions
-from moon2.vectors.fusion import CANDIDATES, DEFAULT_WEIGHT, Fusion, fuse, scale_of
+from moon2.vectors.fusion import CANDIDATES, Fusion, default_fusion, fuse
 from moon2.vectors.graded import GradedPlaces, gains_by_row
 from moon2.vectors.lexical import LexicalIndex, Scored
 from moon2.vectors.nearest import TIE_TOLERANCE, Ranks, top_k
@@ -67,7 +67,7 @@ def keyword_scores(
             if not any(set(right) - {out} for right, out in zip(relevant, excluded, strict=True)):
                 continue
             fusion = fusions.get(fields, {}).get(view)
-            fusion = fusion or Fusion(*scale_of(asked.matrix, gallery.matrix), DEFAULT_WEIGHT)
+            fusion = fusion or default_fusion(asked.matrix, gallery.matrix)
             rows = {f"hybrid ({FIELD_WORDS[fields]})": _hybrid(index, asked, gallery, texts, excluded, fusion)}
             if view == "t":
                 rows[f"BM25 ({FIELD_WORDS[fields]})"] = (index.scores(text) for text in texts)

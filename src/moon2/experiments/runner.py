@@ -286,6 +286,13 @@ def _known_rows(experiment: Experiment) -> list[Row]:
         raise ExperimentError(
             f"{experiment.folder}: holds an experiment with another recipe ({changes}); give another --out"
         )
+    if not has_begun and experiment.folder.exists():
+        entries = {entry.name for entry in experiment.folder.iterdir() if not entry.name.startswith(".")}
+        # A kill may have come between a log with noise, in data/, and its first run.
+        if others := entries - {recipe.name, "data"}:
+            raise ExperimentError(
+                f"{experiment.folder}: holds something else than an experiment ({min(others)}); give another --out"
+            )
     if not results.exists():
         experiment.folder.mkdir(parents=True, exist_ok=True)
         recipe.write_text(experiment.recipe.to_yaml(), encoding="utf-8")

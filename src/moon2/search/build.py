@@ -31,7 +31,7 @@ from moon2.search.rows import EmbeddedProduct, RowMaker, frequent_attributes
 from moon2.search.table_schema import WHOLE, attribute_columns
 from moon2.search.versions import check_target, is_remote, new_version, put_in_use, put_remote_in_use, tables_at
 from moon2.vectors.fit_fusions import FUSIONS, VIEWS_WITH_WORDS
-from moon2.vectors.fusion import DEFAULT_WEIGHT, Fusion, read_fusions, scale_of
+from moon2.vectors.fusion import default_fusion, read_fusions
 from moon2.vectors.lexical import searched_words
 from moon2.vectors.product_texts import TextFields, product_text, product_texts
 from moon2.vectors.row_embedder import EmbeddingJob
@@ -55,6 +55,8 @@ def build_index(
     overwrite: bool,
 ) -> Index:
     """See `moon2.search.commands.build_index`."""
+    if thumbnails < 0:
+        raise ProductIndexError(f"--thumbnails is {thumbnails}; it must be 0 or more")
     folder = VectorFolder.open(vectors)
     if not folder.info.vectors.get("products", {}).get("mm"):
         raise ProductIndexError(f"{vectors}: has no vectors of whole products; run `moon2 embed` with --views t i mm")
@@ -106,7 +108,7 @@ def _build(
         )
     queries, per_image = _queries(folder), folder.count("images") > 0
     # A model that was not trained on a log has no weights; then the default serves.
-    fusion = Fusion(*scale_of(queries, table.sample_vectors(SAMPLE)), DEFAULT_WEIGHT)
+    fusion = default_fusion(queries, table.sample_vectors(SAMPLE))
     model_folder = find_model_folder(model or folder.info.model)
     fitted = read_fusions(model_folder / FUSIONS).get(text, {}) if model_folder is not None else {}
     fusions = {view: fitted.get(view, fusion) for view in VIEWS_WITH_WORDS}

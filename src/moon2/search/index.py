@@ -23,7 +23,7 @@ from moon2.search.ranking import Ranked, rank_by_both, rank_by_vector, rank_by_w
 from moon2.search.recall import QUERIES, choose_probes
 from moon2.search.table_schema import SHOWN, WHOLE
 from moon2.search.versions import tables_of
-from moon2.vectors.fusion import CANDIDATES
+from moon2.vectors.fusion import CANDIDATES, UNSCALED, default_fusion
 from moon2.vectors.product_texts import TextFields
 from moon2.views import View
 
@@ -335,16 +335,23 @@ class Index:
     def optimize(self) -> None:
         """Adds the rows written since to the indexes, builds one of the vectors above 100,000, and measures recall.
 
+        An index that was begun with a few products learns how its cosines spread, for hybrid search.
+
         Raises:
             ProductIndexError: it cannot be written.
         """
         if not self.table.is_approximate() and self.table.rows() >= EXACT_BELOW:
             self.table.build_approximate()
         self.table.optimize()
+        info, drawn = self.info, self.table.sample_vectors(QUERIES)
         if self.table.is_approximate():
-            probes, recall = choose_probes(self.table, self.table.sample_vectors(QUERIES))
-            self.info = replace(self.info, probes=probes, recall=recall)
-            self.info.write(self.table.place)
+            probes, recall = choose_probes(self.table, drawn)
+            info = replace(info, probes=probes, recall=recall)
+        scaled = default_fusion(drawn, drawn)  # products are their own queries: there are no others
+        info = replace(info, fusions={v: scaled if one == UNSCALED else one for v, one in info.fusions.items()})
+        if info != self.info:
+            self.info = info
+            info.write(self.table.place)
 
     def known_words(self) -> frozenset[str]:
         """All words of all products, by which compounds are taken apart.

@@ -6,10 +6,15 @@ import asyncio
 import io
 import time
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator
+from starlette.routing import Match
+from starlette.types import Scope
 
 from moon2.catalog.schema import is_url, pairs_to_dict
 from moon2.errors import UserError
@@ -53,7 +58,17 @@ from moon2.serve.settings import Limits
 from moon2.serve.state import log, state_of
 from moon2.thumbnails import open_small
 
-router = APIRouter(tags=["search"])
+
+class EncodedPath(APIRoute):
+    """Is found by the path as it was sent. There an encoded "/" of an id, which may end in "/photo", parts nothing."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Of the router."""
+        return super().matches({**scope, "path": scope["raw_path"].decode()})
+
+
+router = APIRouter(tags=["search"], route_class=EncodedPath)
+ProductId = Annotated[str, AfterValidator(unquote)]
 SHOWN_SIDE = 1024
 """Longest side, in pixels, of a product's photo as it is sent."""
 PHOTO_HEADERS = {"Cache-Control": "max-age=300", "X-Content-Type-Options": "nosniff"}
@@ -141,7 +156,7 @@ async def put_products(request: Request, parameters: Annotated[IndexParameter, Q
 
 
 @router.delete("/v1/products/{id:path}")
-async def delete_product(request: Request, id: str, parameters: Annotated[IndexParameter, Query()]) -> Response:
+async def delete_product(request: Request, id: ProductId, parameters: Annotated[IndexParameter, Query()]) -> Response:
     """Deletes a product. The answer comes when it is gone from the disk."""
     changes = await state_of(request).served.index(parameters.index).delete(id)
     if not changes.deleted:
@@ -150,7 +165,7 @@ async def delete_product(request: Request, id: str, parameters: Annotated[IndexP
 
 
 @router.get("/v1/products/{id:path}/photo")
-async def photo(request: Request, id: str, parameters: Annotated[IndexParameter, Query()]) -> Response:
+async def photo(request: Request, id: ProductId, parameters: Annotated[IndexParameter, Query()]) -> Response:
     """A small photo of a product, JPEG."""
     served = state_of(request).served.index(parameters.index)
 
@@ -165,7 +180,7 @@ async def photo(request: Request, id: str, parameters: Annotated[IndexParameter,
 
 @router.get("/v1/products/{id:path}/images/{number}")
 async def image_of_product(
-    request: Request, id: str, number: int, parameters: Annotated[IndexParameter, Query()]
+    request: Request, id: ProductId, number: int, parameters: Annotated[IndexParameter, Query()]
 ) -> Response:
     """An image of a product from its catalog, JPEG of at most 1,024 pixels a side."""
     return await _catalog_image(request, id, number, parameters.index, "images")
@@ -173,14 +188,14 @@ async def image_of_product(
 
 @router.get("/v1/products/{id:path}/expanded/{number}")
 async def expanded_image(
-    request: Request, id: str, number: int, parameters: Annotated[IndexParameter, Query()]
+    request: Request, id: ProductId, number: int, parameters: Annotated[IndexParameter, Query()]
 ) -> Response:
     """An image that augmentation made of a product."""
     return await _catalog_image(request, id, number, parameters.index, "expanded_images")
 
 
 @router.get("/v1/products/{id:path}/similar")
-async def similar(request: Request, id: str, parameters: Annotated[SimilarParameters, Query()]) -> Response:
+async def similar(request: Request, id: ProductId, parameters: Annotated[SimilarParameters, Query()]) -> Response:
     """Products that are nearest to a product."""
     served = state_of(request).served.index(parameters.index)
 
@@ -193,7 +208,7 @@ async def similar(request: Request, id: str, parameters: Annotated[SimilarParame
 
 
 @router.get("/v1/products/{id:path}")
-async def product(request: Request, id: str, parameters: Annotated[ProductParameters, Query()]) -> Response:
+async def product(request: Request, id: ProductId, parameters: Annotated[ProductParameters, Query()]) -> Response:
     """All that is known of a product; with `predict=1` the labels that its neighbours have."""
     served, number = state_of(request).served.index(parameters.index), parameters.index
 

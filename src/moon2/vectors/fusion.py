@@ -31,6 +31,8 @@ WEIGHTS = (0.0, *(round(0.05 * 2 ** (step / 2), 4) for step in range(13)))
 """What `fit_fusion` tries: 0, then 0.05 to 3.2, each √2 of the one before."""
 DEFAULT_WEIGHT = 0.4
 """Where no query was held out. A round guess: it was not fitted."""
+FEW = 20
+"""Products too few to tell how cosines spread: one alone would make words count nothing."""
 
 
 class FusionError(UserError):
@@ -49,6 +51,10 @@ class Fusion:
     mean: float
     spread: float
     weight: float
+
+
+UNSCALED = Fusion(mean=0.0, spread=0.2, weight=DEFAULT_WEIGHT)
+"""Of few products. Round guesses, too."""
 
 
 class Hits(NamedTuple):
@@ -115,6 +121,13 @@ def scale_of(queries: np.ndarray, products: np.ndarray) -> tuple[float, float]:
     pairs = (matrix[random.integers(len(matrix), size=count)] for matrix in (queries, products))
     cosines = np.einsum("nd,nd->n", *pairs).astype(np.float64)
     return float(cosines.mean()), max(float(cosines.std()), 1e-6)
+
+
+def default_fusion(queries: np.ndarray, products: np.ndarray) -> Fusion:
+    """What serves where no weight was fitted; arguments as of `scale_of`."""
+    if len(products) < FEW or not len(queries):
+        return UNSCALED
+    return Fusion(*scale_of(queries, products), DEFAULT_WEIGHT)
 
 
 def fit_fusion(
