@@ -75,8 +75,7 @@ class BackboneSettings:
     name: str = "tiny"
     """`tiny`, or a Qwen2.5-VL, Qwen3-VL or SmolVLM checkpoint: a hub id or a folder."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format in which the weights are held; `bfloat16` is trained by `training.optimizer: adamw_bf16`. For
-    float32 weights with bfloat16 arithmetic see `training.bf16`."""
+    """Number format in which the weights are held; `bfloat16` wants `training.optimizer: adamw_bf16`."""
     tiny: TinySettings = field(default_factory=TinySettings)
     """Sizes of the `tiny` backbone; ignored for any other."""
     pooling: Literal["tokens", "modalities"] = "tokens"
@@ -176,8 +175,9 @@ class AlignmentSettings:
             require(getattr(self, name) > 0, f"alignment.{name}", getattr(self, name), "above 0")
         for name in ("load_balance_weight", "sparsity_weight"):
             require(getattr(self, name) >= 0, f"alignment.{name}", getattr(self, name), "0 or more")
-        for name, share in {"floor_share": self.floor_share, **self.label_shares}.items():
-            require(0 <= share <= 1, f"alignment.{name}", share, "0 to 1")
+        require(0 <= self.floor_share <= 1, "alignment.floor_share", self.floor_share, "0 to 1")
+        usable = all(0 <= share <= 1 for share in self.label_shares.values())
+        require(usable, "alignment.label_shares", self.label_shares, "0 to 1 each")
         try:
             # One that is named in two ways has the share that was given last.
             named = {str(parse_objective(name)): share for name, share in self.objectives.items()}
