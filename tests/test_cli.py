@@ -78,6 +78,12 @@ def test_what_cannot_be_understood_is_named_with_where_help_is(args: list[str], 
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_file_that_leaves_a_value_out_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sizes.yaml").write_text("sizes:\n#  - 3\n")
+    with pytest.raises(UsageError, match="sizes has no value; give one, or leave it out"):
+        order("shirt", "there", "--as", "box", "--config", str(tmp_path / "sizes.yaml"))
+
+
 def test_a_reader_that_has_read_enough_is_no_fault() -> None:
     command = [sys.executable, "-m", "moon2", "--help"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -22,7 +22,7 @@ FLOORS = (  # from the top down; folders and files of one floor do not import ea
     ("records", "run_folder", "image_cache", "thumbnails"),
     ("recipe", "images"),
     ("views", "files", "progress", "templates"),
-    ("errors", "meant"),
+    ("errors", "meant", "options"),
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 LAZY = {"Encoder": "model"}

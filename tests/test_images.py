@@ -37,7 +37,8 @@ def test_arrays_tensors_files_and_data_uris_are_the_same() -> None:
     array, file = np.asarray(image), encoded(image)
     uri = "data:image/png;base64," + base64.b64encode(file).decode()
     tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
-    for source in (array, array / 255.0, tensor, tensor / 255, io.BytesIO(file), uri):
+    shares = tensor / 255
+    for source in (array, array / 255.0, tensor, shares, shares.bfloat16(), io.BytesIO(file), uri):
         opened = open_image(source)
         assert (opened.mode, opened.size, opened.getpixel((2, 3))) == ("RGB", (5, 7), RED)
     grey = np.full((7, 5), 128, np.uint8)
@@ -218,6 +219,7 @@ def test_a_machine_without_memory_is_no_fault_of_the_image(monkeypatch: pytest.M
         (np.zeros((2, 3, 4, 3), np.uint8), "an array of shape (2, 3, 4, 3) is no image"),
         (np.full((4, 4, 3), 2.5), "a float array must hold 0 to 1"),
         (np.zeros((4, 4, 3), np.int64), "an array of int64 is no image"),
+        (Image.new("RGB", (0, 5)), "is empty, 0 × 5 pixels"),
         ("data:image/png,rawtext", "a data URI must look like"),
         ("data:image/png;base64,%%%", "not valid base64"),
     ],
@@ -232,6 +234,7 @@ def test_a_machine_without_memory_is_no_fault_of_the_image(monkeypatch: pytest.M
         "batch",
         "range",
         "dtype",
+        "no pixels",
         "plain URI",
         "base64",
     ],

@@ -28,6 +28,7 @@ from moon2 import progress
 from moon2.errors import UserError
 from moon2.files import is_disk_full
 from moon2.meant import did_you_mean, did_you_mean_option
+from moon2.options import require_values
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -138,7 +139,7 @@ def call(path: str, args: Sequence[str], command: str) -> object:
     parser = make_parser(function, command)
     files, typed = _config_and_typed(args)
     try:
-        values = vars(parser.instantiate(parser.parse_args([*files, *typed])))
+        values = vars(parser.instantiate(require_values(parser, parser.parse_args([*files, *typed]))))
     except ArgumentError as error:
         where = f"{' '.join(files)}: " if files and _fails_alone(parser, files, str(error)) else ""
         near = did_you_mean_option(str(error), (action.dest for action in parser._actions)) or ";"

@@ -199,6 +199,8 @@ def _scaled_jpeg(image: JpegImageFile, read_at: ReadingSize) -> Image.Image:
 
 
 def _decode(image: Image.Image, where: str, read_at: ReadingSize | None = None) -> Image.Image:
+    if not all(image.size):
+        raise ImageError(f"{where}: is empty, {image.width} × {image.height} pixels; give another image")
     try:
         image.load()  # fails here rather than later when the file is cut short
         turn = _turn(image)
@@ -274,7 +276,8 @@ def _from_array(source: NDArray[Any] | Tensor, where: str, read_at: ReadingSize 
     if isinstance(source, np.ndarray):
         array = source
     else:  # a torch tensor has its channels first
-        array = source.detach().cpu().numpy()
+        tensor = source.detach().cpu()
+        array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # numpy has no bfloat16
         array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)) or not array.size:
         raise ImageError(

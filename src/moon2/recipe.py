@@ -15,6 +15,7 @@ import yaml
 
 from moon2.errors import UserError, one_line
 from moon2.meant import did_you_mean_file, did_you_mean_option
+from moon2.options import require_values
 from moon2.views import OBJECTIVES, Objective, parse_objective
 
 PARTS = ("vision", "projector", "embeddings", "decoder")
@@ -59,13 +60,12 @@ class TinySettings:
     """Side, in patches, of the square that one visual token covers."""
 
     def __post_init__(self) -> None:
-        for name in ("heads", "layers", "width", "patch", "merge", "feed_forward", "vision_layers"):
+        for name in ("heads", "layers", "width", "patch", "merge", "feed_forward", "vision_width", "vision_layers"):
             require(getattr(self, name) >= 1, f"backbone.tiny.{name}", getattr(self, name), "1 or more")
         for name in ("width", "vision_width"):
             fits = getattr(self, name) % (4 * self.heads) == 0
             require(fits, f"backbone.tiny.{name}", getattr(self, name), "a multiple of 4 × backbone.tiny.heads")
-        # A byte-level tokenizer begins with the 256 bytes and its special tokens.
-        require(self.vocabulary >= 300, "backbone.tiny.vocabulary", self.vocabulary, "300 or more")
+        require(self.vocabulary >= 300, "backbone.tiny.vocabulary", self.vocabulary, "300 or more, 256 being bytes")
 
 
 @dataclass
@@ -180,7 +180,7 @@ class AlignmentSettings:
         require(usable, "alignment.label_shares", self.label_shares, "0 to 1 each")
         try:
             # One that is named in two ways has the share that was given last.
-            named = {str(parse_objective(name)): share for name, share in self.objectives.items()}
+            named = {str(parse_objective(str(name))): share for name, share in self.objectives.items()}
         except UserError as error:
             raise RecipeError(f"alignment.objectives: {error}") from None
         usable = min(named.values(), default=0) >= 0 and max(named.values(), default=0) > 0
@@ -285,8 +285,7 @@ class TrainingSettings:
     """Lengths to which vectors can be cut, beside their full width: the losses are the mean of those at each
     (Matryoshka). Not given: the full width alone."""
     mined_share: float = 0.0
-    """The share of the triplets that are mined from the catalog beside those of the log, of each category as many. They
-    teach words that the log seldom has. Without a log all triplets are mined."""
+    """Share of triplets mined from the catalog beside the log's, of each category as many; without a log all are."""
     hard_negatives: int = 0
     """Wrong products most like its query to the encoder as it is, mined for each triplet. The negative of a step is
     drawn among them and those that the log shows. 0: none are mined."""
@@ -298,8 +297,7 @@ class TrainingSettings:
     teacher_weight: float = 1.0
     """`teacher` only: λ, the weight of L_T beside the other losses."""
     evaluate_every: int = 0
-    """Steps between evaluations on queries held out of the training log; the best weights are kept. 0: none are held
-    out, and the last weights are kept."""
+    """Steps between evaluations on queries held out of the log, to keep the best weights. 0: the last are kept."""
     validation_queries: int = 300
     """How many queries are held out for that (at most a tenth of the log); the test queries are never looked at."""
     save_every: int = 100
@@ -321,7 +319,7 @@ class TrainingSettings:
             require(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
         names = ("evaluate_every", "validation_queries", "warmup_steps", "seed", "weight_decay", "hard_negatives")
         for name in (*names, "image_cache_gb"):
-            require(getattr(self, name) >= 0, f"training.{name}", getattr(self, name), "0 or more")
+            require(0 <= getattr(self, name) < 2**63, f"training.{name}", getattr(self, name), "0 or more, below 2**63")
         in_time = not self.hard_negatives or self.mine_every < self.steps
         require(in_time, "training.mine_every", self.mine_every, "below training.steps, or no hard negative is mined")
         for name in ("learning_rate", "max_grad_norm", "teacher_weight"):
@@ -385,9 +383,10 @@ def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) if path else {}
         if not isinstance(settings or {}, dict):
             raise RecipeError(f"{where}: a recipe is a table of sections such as `training:`, got {settings!r:.60}")
-        config = parser.parse_object(settings or {})
+        sections = {name: section for name, section in (settings or {}).items() if section is not None}
+        config = parser.parse_object(sections)
         config = parser.parse_args([f"--{item}" for item in overrides], namespace=config)
-        return Recipe(**vars(parser.instantiate(config)))
+        return Recipe(**vars(parser.instantiate(require_values(parser, config))))
     except FileNotFoundError:
         near = did_you_mean_file(where) or "; `ls recipes` shows those that come with moon2"
         raise RecipeError(f"{where}: there is no such recipe{near}") from None

@@ -87,6 +87,12 @@ def test_what_cannot_be_embedded_has_none_and_is_none(tmp_path: Path) -> None:
     assert mined == [(), (), (), ("red bag", "blue bag")]
 
 
+def test_a_product_whose_photo_is_not_there_is_mined_by_its_text(tmp_path: Path) -> None:
+    photo = "https://example.com/not-downloaded.jpg"
+    products = [Product(name, name, images=[photo]) for name in ("red shirt", "red bag", "blue bag")]
+    assert mine(tmp_path, products, red_shirt(positive="red shirt")) == [("red bag", "blue bag")]
+
+
 def test_only_the_wanted_triplets_are_mined_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In blocks or at once."""
     triplets = [red_shirt(), red_shirt(), red_shirt(["red bag"])]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import distribute_tensor
 
@@ -120,6 +121,16 @@ def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_nothing():
     assert rates[55] == 1.0, "half of the cosine is half of the rate"
     assert rates[100] == 0 and rates[10:] == sorted(rates[10:], reverse=True)
     assert learning_rate_at(0, TrainingSettings(warmup_steps=0, learning_rate=2.0)) == 2.0
+
+
+@pytest.mark.parametrize("name", ["embed", "hidden"])
+def test_a_run_that_trains_one_kind_of_weight_can_be_resumed(name: str):
+    """Torch reads no checkpoint of an optimizer with two groups that hold nothing."""
+    model = nn.ModuleDict({name: nn.Linear(4, 4, bias=False)})
+    optimizer = make_optimizer(model, TrainingSettings(optimizer="muon"))
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1]
+    weights, states = get_state_dict(model, optimizer)
+    set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=states)
 
 
 def test_momentum_survives_saving():

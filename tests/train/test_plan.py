@@ -13,6 +13,7 @@ import pytest
 from support.measured_step import SIZES, measured
 from support.tiny_checkpoints import write_checkpoint
 
+from moon2.catalog.store import Catalog
 from moon2.cli import main
 from moon2.errors import UserError
 from moon2.recipe import Recipe, RecipeError
@@ -147,6 +148,15 @@ def test_a_number_of_gpus_that_is_none_is_told_in_a_line(
     monkeypatch.setenv("WORLD_SIZE", devices)
     with pytest.raises(UserError, match=f"WORLD_SIZE is '{devices}'; for --plan it is the number of GPUs, 1 or more"):
         train(recipe=small_recipe(), plan=True)
+
+
+def test_a_number_of_gpus_that_torchrun_did_not_set_is_told_in_a_line(
+    small_recipe: Callable[..., Recipe], shop: Catalog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UserError, match="WORLD_SIZE is set, and torchrun is not running; unset it, or start"):
+        train(recipe=small_recipe(), data=shop.folder, out=tmp_path / "run")
 
 
 def test_what_cannot_be_planned_is_told_in_a_line(small_recipe: Callable[..., Recipe], tmp_path: Path) -> None:

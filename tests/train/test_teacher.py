@@ -22,6 +22,7 @@ from moon2.train.batches import TripletExample, TripletOutline
 from moon2.train.step import needed_views
 from moon2.train.teacher import open_teacher
 from moon2.train.train import run_training
+from moon2.vectors.embed_catalog import embed
 from moon2.vectors.vector_folder import VectorFolderError, VectorInfo
 from moon2.vectors.vector_writer import VectorWriter, stored_rows
 from moon2.views import View
@@ -91,6 +92,26 @@ def test_of_each_view_the_first_folder_that_has_it_teaches(shop: Catalog, tmp_pa
     assert teacher.tables["t"].joint is teacher.tables["t"].own, "without mm a text stands for the whole"
     both = open_teacher(folders[2:], shop, training_triplets(shop))
     assert both is not None and not torch.equal(both.tables["i"].own, both.tables["i"].joint)
+
+
+def test_a_query_of_words_or_a_photo_alone_is_taught(
+    shop: Catalog, small_encoder_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of such a query `moon2 embed` writes one view and no joint one."""
+    embed(str(small_encoder_folder), data=shop.folder, out=tmp_path / "v")
+    triplets = training_triplets(shop)
+    texts = {triplet.query.id for triplet in triplets if triplet.query.text}
+    photos = {triplet.query.id for triplet in triplets if shop.with_image(triplet.query).image is not None}
+    with caplog.at_level(logging.WARNING):
+        teacher = open_teacher([str(tmp_path / "v")], shop, triplets)
+    assert teacher is not None and texts - photos and photos - texts
+    for view, queries in (("t", texts), ("i", photos)):
+        table = teacher.tables[view]
+        taught = {id for what, id in table.places if what == "queries"}
+        assert taught == queries
+        alone = [table.places["queries", id] for id in queries - (texts & photos)]
+        assert torch.equal(table.joint[alone], table.own[alone])
+    assert f"not taught by t: {len(photos - texts)} of {len(texts | photos)} queries have no vector" in caplog.text
 
 
 def test_what_has_no_vector_is_said_and_takes_no_part(

@@ -62,13 +62,13 @@ def test_what_may_surprise_is_said_once(
 def test_products_of_one_title_are_told_apart_by_what_else_is_read(
     shirts: Catalog, small_recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
-    """By their title alone all six are one product to L_intra, and no shirt is another's negative."""
+    """By their title alone, or cut behind it, all six are one product to L_intra; no shirt is another's negative."""
     from moon2.run_folder import RunFolder
     from moon2.train.batches import triplet_masks
 
-    for fields, pairs in (("[title]", 16), ("[title, brand]", 4)):
-        recipe = small_recipe("training.steps=1", f"input.fields={fields}")
-        stream = prepare_run(recipe, shirts, RunFolder(tmp_path / fields)).stream
+    for fields, tokens, pairs in (("[title]", 64, 16), ("[title, brand]", 64, 4), ("[title, brand]", 1, 16)):
+        recipe = small_recipe("training.steps=1", f"input.fields={fields}", f"input.max_text_tokens={tokens}")
+        stream = prepare_run(recipe, shirts, RunFolder(tmp_path / f"{fields}-{tokens}")).stream
         masks = triplet_masks([stream.outline(number) for number in range(4)])
         assert int(masks.same_product.sum()) == pairs
 

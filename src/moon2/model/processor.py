@@ -253,6 +253,11 @@ class Processor:
         """What is read of a product as its text; see `moon2.model.product_text`."""
         return fitted_text(product, self.settings, lambda text: [start for start, _ in self._offsets(text)])
 
+    def read_text(self, text: str) -> str:
+        """What of an item's text is read: texts that are equal after the cut are one to the network."""
+        offsets = self.text_offsets(text)
+        return text[: offsets[-1][1]] if offsets else ""
+
     def text_offsets(self, text: str) -> list[tuple[int, int]]:
         """Where each token of an item's text begins and ends in it, in characters."""
         return self._offsets(text)[: self.settings.max_text_tokens]

@@ -39,16 +39,18 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
     named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     decayed = {name for name, weight in named.items() if weight.dim() > 1 and not name.endswith("dual_alignment")}
     if settings.optimizer == "muon":
-        return MuonWithAdamW(
-            _muon_groups(named, decayed, settings.weight_decay), lr=settings.learning_rate, betas=BETAS
-        )
-    groups = [
-        {
-            "params": [weight for name, weight in named.items() if name in decayed],
-            "weight_decay": settings.weight_decay,
-        },
-        *_undecayed_groups({name: weight for name, weight in named.items() if name not in decayed}),
-    ]
+        groups = _muon_groups(named, decayed, settings.weight_decay)
+    else:
+        groups = [
+            {
+                "params": [weight for name, weight in named.items() if name in decayed],
+                "weight_decay": settings.weight_decay,
+            },
+            *_undecayed_groups({name: weight for name, weight in named.items() if name not in decayed}),
+        ]
+    groups = [group for group in groups if group["params"]]  # a checkpoint of two empty ones cannot be read
+    if settings.optimizer == "muon":
+        return MuonWithAdamW(groups, lr=settings.learning_rate, betas=BETAS)
     if settings.optimizer == "adamw_bf16":
         return AdamWBf16(groups, lr=settings.learning_rate, betas=BETAS, seed=settings.seed)
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=BETAS, fused=True)

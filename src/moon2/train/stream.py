@@ -20,7 +20,6 @@ from moon2.catalog.triplets import Triplet
 from moon2.images import ImageError, ImageOpener, open_image
 from moon2.model.items import Item, ItemError
 from moon2.model.processor import Processor
-from moon2.model.product_text import product_text
 from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.records import Product, Query
 from moon2.train.augmentations import draw_augmentations
@@ -140,7 +139,7 @@ class TripletStream(Dataset[TripletExample]):
         return np.random.default_rng((self.seed, 3, index, product))
 
     def _known(self, id: str | None, augmenting: np.random.Generator) -> tuple[str, str, float]:
-        """A product's own text, the one that is drawn for it, and how frequent its labels are."""
+        """A product's own text as it is read, the one that is drawn for it, and how frequent its labels are."""
         try:
             product = self.catalog.product(id) if id is not None else None
         except UnknownProductError:
@@ -149,8 +148,9 @@ class TripletStream(Dataset[TripletExample]):
             return "", "", 0.0
         pictureless = replace(product, expanded_images=())
         drawn = draw_augmentations(pictureless, self.augmentations, augmenting, self._warn)
-        own, other = (product_text(one, self.processor.settings) for one in (product, drawn.product))
-        return own, f"{other}\n{drawn.added_text}".strip(), log_share_of(product, self.log_shares)
+        own, other = (self.processor.product_text(one) for one in (product, drawn.product))
+        own, other, added = map(self.processor.read_text, (own, other, drawn.added_text))
+        return own, f"{other}\n{added}".strip(), log_share_of(product, self.log_shares)
 
     def _product(self, id: str, random: np.random.Generator, augmenting: np.random.Generator) -> Item:
         """A product's item, perhaps augmented."""

@@ -104,6 +104,8 @@ def train(
         if not devices.isdecimal() or int(devices) < 1:
             raise UserError(f"WORLD_SIZE is {devices!r}; for --plan it is the number of GPUs, 1 or more")
         return plan_run(recipe, int(devices))
+    if os.environ.get("WORLD_SIZE", "1") != "1" and "RANK" not in os.environ:
+        raise UserError("WORLD_SIZE is set, and torchrun is not running; unset it, or start `moon2 train` by torchrun")
     if data is None or out is None:
         raise UserError("train needs --data and --out; only --plan goes without. See `moon2 train --help`")
     return run_training(recipe, Catalog.open(data), out, resume=resume)

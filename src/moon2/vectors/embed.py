@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from moon2.catalog.store import Catalog
 from moon2.encoders.protocol import VectorEncoder
-from moon2.model.items import ItemSource
 from moon2.records import Product, Query
 from moon2.vectors.label_tasks import CLASS, attribute_task
 from moon2.vectors.table import VectorTable
@@ -146,13 +145,25 @@ def _put(vectors: dict[View, np.ndarray], view: View, rows: list[int], matrix: n
 
 
 def embed_whole(
-    encoder: VectorEncoder, items: Iterable[ItemSource], count: int, batch_size: int, bar: tqdm[object]
+    encoder: VectorEncoder, items: Iterable[Product | Query], count: int, batch_size: int, bar: tqdm[object]
 ) -> Vectors:
-    """The vectors of `count` products or queries by all that each has; rows of those that cannot be embedded lack."""
+    """The vectors of `count` products or queries by all that each has; rows of those that cannot be embedded lack.
+
+    One whose image cannot be read still has its text.
+    """
     tables = _Tables(count)
     for start, chunk in _chunks(items, CHUNK * batch_size):
         rows = range(start, start + len(chunk))
-        tables.put("mm", rows, encoder.encode(chunk, batch_size=batch_size, skip_bad=True))
+        matrix = encoder.encode(chunk, batch_size=batch_size, skip_bad=True)
+        unread = [
+            row
+            for row in np.flatnonzero(np.isnan(matrix).all(axis=1))
+            if (encoder.product_text(one) if isinstance(one := chunk[row], Product) else one.text).strip()
+        ]
+        if unread:
+            texts = [chunk[row] for row in unread]
+            matrix[unread] = encoder.encode(texts, view="t", batch_size=batch_size, skip_bad=True)
+        tables.put("mm", rows, matrix)
         bar.update(len(chunk))
     return tables.finish().get("mm", NO_VECTORS)
 
