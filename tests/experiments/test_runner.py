@@ -109,7 +109,7 @@ def under_way(experiment: Experiment, out: Path) -> Iterator[subprocess.Popen[by
     command = [sys.executable, "-c", SCRIPT, str(out), str(experiment.data), str(recipe)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not runs_in(out) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert runs_in(out)

@@ -31,7 +31,7 @@ from moon2.jobs.shards import JobFolder, Shard, Table, shards_of
 from moon2.progress import progress_bar
 from moon2.vectors.quantize import Storage
 from moon2.vectors.vector_folder import REJECTS_FILE, TABLES, VectorFolder, VectorFolderError, VectorInfo, What
-from moon2.vectors.vector_writer import VectorWriter, check_target
+from moon2.vectors.vector_writer import VectorWriter, check_target, put_in_place
 from moon2.views import VIEWS, View
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 SHARDS_AT_ONCE = 1_000
 _NONE = np.zeros(0, np.int64)
+_OTHERS: dict[str, tuple[What, ...]] = {"products": ("queries",), "queries": ("products", "images"), "all": ()}
+"""The tables that a value of --what does not name."""
 
 
 @dataclass
@@ -51,7 +53,7 @@ class EmbeddingResult:
         folder: where it is.
         counts: table → rows.
         new: rows that were embedded; kept: rows whose vectors were there already.
-        gone: rows of the folder that was there before, which the catalog has no more.
+        gone: rows of the folder that was there before, of what was asked for, which the catalog has no more.
         rejected: reason → how many.
         seconds: wall time of this call.
         work_seconds: of it, from the first row to the written folder; the encoder is loaded before.
@@ -118,7 +120,7 @@ def embed(
         model: folder of a run or an encoder, or a hub id.
         data: folder of the catalog.
         out: folder of the vectors; vectors that are there are brought up to date.
-        what: embed the products, the queries of the search log, or both.
+        what: embed the products, the queries of the search log, or both; what OUT has of the other stays as it is.
         views: what of a row to embed: t its text, i its images, mm all it has.
         storage: how a number is stored. float32 is exact, float16 takes half, int8 a quarter, binary a 32nd.
         dimension: cut vectors to this length, one that the model was trained for (training.dimensions).
@@ -132,7 +134,8 @@ def embed(
             them.
 
     Raises:
-        VectorFolderError: OUT holds something else, or the model has no vectors of that length.
+        VectorFolderError: OUT holds something else, or a table that `what` does not name and that was made otherwise;
+            or the model has no vectors of that length.
         EncoderError: the model cannot be loaded.
         CatalogError: there is no such catalog.
         FolderInUseError: another run is writing OUT.
@@ -145,8 +148,7 @@ def embed(
     check_target(target)
     if not views or len(set(views)) != len(views):
         raise VectorFolderError(f"--views is {' '.join(views) or 'empty'}; give one or more of t, i and mm")
-    tables = _tables_of(catalog, what)
-    shards = [shard for _, _, shards in tables for shard in shards]
+    shards = _shards_of(catalog, what)
     with exclusive_lock(target, "`moon2 embed`"):
         from moon2.encoders.identity import encoder_identity
         from moon2.encoders.load import load_encoder
@@ -168,18 +170,20 @@ def embed(
         job = EmbeddingJob(info, fields, trust_remote_code, per_image, workers=_workers(workers) if on_ray else None)
         folder = JobFolder(target.with_name(f".{target.name}.embedding"))
         before = _open_if_there(target)
+        carried = _carried_over(before, info, what)
         job = replace(job, known=_begin(folder, job, what, before))
         finished, loaded = folder.finished(), time.monotonic()
-        todo = [shard for shard in shards if shard.number not in finished]
-        total = sum(shard.rows for shard in shards)
+        todo = [shard for _, shard in shards if shard.number not in finished]
+        total = sum(shard.rows for _, shard in shards)
         with progress_bar(
             total=total, initial=total - sum(shard.rows for shard in todo), desc="embed", unit="rows"
         ) as bar:
             work = _on_ray(todo, job, folder, address, workers) if on_ray else _here(todo, job, encoder, folder)
             for shard in work if todo else ():
                 bar.update(shard.rows)
-        old_ids = {} if before is None else _ids(before)  # assembling puts the new folder in its place
-        counts, rejected, ids = _assemble(target, job, tables, folder)
+        # Assembling puts the new folder in its place.
+        old_ids = {} if before is None else _ids(before, _named(what))
+        counts, ids = _assemble(target, job, shards, folder, carried)
         folder.remove()
         _remove_salvaged(folder)
         ended = time.monotonic()
@@ -192,24 +196,22 @@ def embed(
         new=counts["new"],
         kept=counts["kept"],
         gone=_gone(old_ids, ids),
-        rejected=dict(rejected),
+        rejected=dict(Counter(reject.reason for reject in written.rejects())),
         seconds=ended - started,
         work_seconds=ended - loaded,
     )
 
 
-def _tables_of(catalog: Catalog, what: str) -> list[tuple[Table, str, list[Shard]]]:
-    """Table, split and shards, which are numbered through."""
-    wanted: tuple[Table, ...] = ("products", "queries") if what == "all" else (cast(Table, what),)
-    tables, number = [], 0
-    for table in wanted:
-        for split in SPLITS:
-            shards = shards_of(catalog, split, table)
-            tables.append((table, split, [replace(shard, number=number + shard.number) for shard in shards]))
-            number += len(shards)
-    if not number:
+def _named(what: str) -> tuple[Table, ...]:
+    return ("products", "queries") if what == "all" else (cast(Table, what),)
+
+
+def _shards_of(catalog: Catalog, what: str) -> list[tuple[str, Shard]]:
+    """Split and shard; shards are numbered through."""
+    found = [(split, shard) for table in _named(what) for split in SPLITS for shard in shards_of(catalog, split, table)]
+    if not found:
         raise VectorFolderError(f"{catalog.folder}: has no {what}, so there is nothing to embed")
-    return [(table, split, shards) for table, split, shards in tables if shards]
+    return [(split, replace(shard, number=number)) for number, (split, shard) in enumerate(found)]
 
 
 def _length(model: str, encoder: VectorEncoder, dimension: int | None, untrained: bool) -> int:
@@ -253,10 +255,29 @@ def _workers(workers: int | None) -> int:
 
 
 def _open_if_there(target: Path) -> VectorFolder | None:
+    put_in_place(target)
     try:
         return VectorFolder.open(target)
     except VectorFolderError:  # none, or of no use; it is replaced
         return None
+
+
+def _carried_over(before: VectorFolder | None, info: VectorInfo, what: str) -> dict[What, VectorFolder]:
+    """The tables of the folder that `what` does not name, which stay as they are.
+
+    Raises:
+        VectorFolderError: vectors.json would say of them what does not hold.
+    """
+    if before is None:
+        return {}
+    carried = {table: before for table in _OTHERS[what] if table in before.info.counts}
+    different = " and ".join(before.info.differences(info))
+    if different and any(before.count(table) for table in carried):
+        raise VectorFolderError(
+            f"{before.path}: its {next(iter(carried))} were made with another {different}; leave out --what to bring "
+            f"them up to date too, or choose another folder"
+        )
+    return carried
 
 
 def _begin(
@@ -323,34 +344,38 @@ def _on_ray(
 
 
 def _assemble(
-    target: Path, job: EmbeddingJob, tables: Sequence[tuple[Table, str, list[Shard]]], folder: JobFolder
-) -> tuple[Counter[str], Counter[str], dict[str, np.ndarray]]:
-    """Writes the folder from the finished shards, in order.
+    target: Path,
+    job: EmbeddingJob,
+    shards: Sequence[tuple[str, Shard]],
+    folder: JobFolder,
+    carried: Mapping[What, VectorFolder],
+) -> tuple[Counter[str], dict[str, np.ndarray]]:
+    """Writes the folder from the finished shards, in order, and from the tables that are carried over.
 
     Returns:
-        The counts, the rejected by reason, and hashes of the ids by table.
+        The counts, and hashes of the ids by table.
     """
     counts: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    ids: dict[str, list[np.ndarray]] = {table: [] for table, _, _ in tables}
-    rows_before: Counter[str] = Counter()
+    ids: dict[str, list[np.ndarray]] = {shard.table: [] for _, shard in shards}
     with VectorWriter(target, job.info) as writer:
-        for table, split, shards in tables:
-            parts: list[What] = [table, "images"] if job.per_image and table == "products" else [table]
-            for shard in shards:
+        for what in TABLES:
+            if what in carried:
+                writer.carry_over(carried[what], what)
+            rows_before = 0
+            parts: list[What] = [what, "images"] if job.per_image and what == "products" else [what]
+            for split, shard in (each for each in shards if each[1].table == what):
                 for part in parts:
                     rows = folder.read(shard.number, part)
                     in_split = pa.array([split] * len(rows), pa.string())
                     writer.write(part, split, rows.set_column(1, "split", in_split).cast(job.info.schema(part)))
-                    if part == table:
-                        ids[table].append(_hashes(rows["id"]))
+                    if part == what:
+                        ids[what].append(_hashes(rows["id"]))
                 rejects = [Reject(**row) for row in folder.read(shard.number, "rejects").to_pylist()]
-                writer.reject(replace(reject, row=reject.row + rows_before[table]) for reject in rejects)
-                reasons.update(reject.reason for reject in rejects)
-                rows_before[table] += shard.rows
+                writer.reject(replace(reject, row=reject.row + rows_before) for reject in rejects)
+                rows_before += shard.rows
                 for row in folder.read(shard.number, "counts").to_pylist():
                     counts[row["name"]] += row["count"]
-    return counts, reasons, {table: np.unique(np.concatenate(parts)) for table, parts in ids.items()}
+    return counts, {table: np.unique(np.concatenate(parts)) for table, parts in ids.items()}
 
 
 def _gone(before: Mapping[str, np.ndarray], ids: Mapping[str, np.ndarray]) -> int:
@@ -358,9 +383,8 @@ def _gone(before: Mapping[str, np.ndarray], ids: Mapping[str, np.ndarray]) -> in
     return sum(len(np.setdiff1d(old, ids.get(table, _NONE))) for table, old in before.items())
 
 
-def _ids(folder: VectorFolder) -> dict[str, np.ndarray]:
+def _ids(folder: VectorFolder, tables: Sequence[Table]) -> dict[str, np.ndarray]:
     """Hashes of the ids of a folder, by table."""
-    tables: tuple[Table, ...] = ("products", "queries")
     return {
         table: np.unique(
             np.concatenate([_NONE, *(_hashes(batch.column("id")) for batch in folder.batches(table, ["id"]))])

@@ -21,7 +21,7 @@ from moon2.encoders.protocol import EncoderAdapter, VectorEncoder
 from moon2.errors import UserError
 from moon2.images import ImageError, ImageSource, open_image
 from moon2.model.encoder import Encoder
-from moon2.model.items import item_length
+from moon2.model.items import ItemError, item_length
 from moon2.model.processor import ReadItem
 from moon2.records import Product, Query
 from moon2.vectors.embed import product_vectors, query_vectors
@@ -39,7 +39,7 @@ MOST_THREADS = 16
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a record: what was left out of it, and a line about it."""
+    """What is wrong with a record: what was left out of it, and a line that begins "product 'id'" or "query 'id'"."""
 
     dropped: Literal["row", "image"]
     message: str
@@ -56,6 +56,21 @@ class Embedded:
 
     vectors: dict[View, np.ndarray]
     problems: dict[int, Problem] = field(default_factory=dict)
+
+
+def deciding_images(
+    encoder: VectorEncoder, record: Record, views: Sequence[View], per_image: bool = False
+) -> Sequence[ImageSource]:
+    """The images that decide a record's vectors; where the encoder takes none, b"" stands for there being any."""
+    if not _takes_images(encoder):
+        return (b"",) if _has_image(record) else ()
+    if isinstance(record, Product) and per_image:
+        return record.images
+    if tuple(views) == ("t",):
+        return ()
+    if isinstance(record, Query):
+        return () if record.image is None else (record.image,)
+    return record.images[: encoder.processor.settings.max_images if isinstance(encoder, Encoder) else 1]
 
 
 class ItemEmbedder:
@@ -82,14 +97,6 @@ class ItemEmbedder:
         self.dimension = encoder.dimension if isinstance(encoder, Encoder) else encoder.encode(["a"]).shape[1]
         self._turn: AbstractContextManager[Any] = nullcontext() if own_on_cpu else threading.Lock()
 
-    def images_read(self, record: Record, views: Sequence[View]) -> Sequence[ImageSource]:
-        """The images of a record that are opened for these views."""
-        if tuple(views) == ("t",):
-            return ()
-        if isinstance(record, Query):
-            return () if record.image is None else (record.image,)
-        return record.images[: self.encoder.processor.settings.max_images if isinstance(self.encoder, Encoder) else 1]
-
     def text_read(self, record: Record) -> str:
         """The text of a record as the encoder reads it, not yet cut."""
         return self.encoder.product_text(record) if isinstance(record, Product) else record.text
@@ -106,14 +113,18 @@ class ItemEmbedder:
         else:
             self._by_batches(records, found)
         for row, record in enumerate(records):
-            incomplete = row in found.problems or self.images_read(record, ("i",)) == ()
+            incomplete = row in found.problems or not _has_image(record)
             if "mm" in views and isinstance(record, Query) and (incomplete or not record.text.strip()):
                 found.vectors["mm"][row] = np.nan
         return found
 
     def embed_images(self, products: Sequence[Product]) -> tuple[list[tuple[int, int]], Embedded]:
-        """Each image of each product alone: (product, image) by number, and view i of those; problems by product."""
-        places = [(row, image) for row, product in enumerate(products) for image in range(len(product.images))]
+        """Each image of each product alone: (product, image) by number, and view i of those; problems by product.
+
+        There are none where the encoder takes no images.
+        """
+        taken = products if _takes_images(self.encoder) else ()
+        places = [(row, image) for row, product in enumerate(taken) for image in range(len(product.images))]
         alone = [Product(products[row].id, images=(products[row].images[image],)) for row, image in places]
         found = self.embed(alone, ("i",))
         problems: dict[int, Problem] = {}
@@ -175,15 +186,36 @@ class ItemEmbedder:
                 found.vectors[view][rows] = vectors[view]
 
     def _opened(self, record: Record, views: tuple[View, ...]) -> Record | None:
-        """With the images open that are read; None where the record lacks the views."""
+        """With the images open that are read; None where the record lacks the views.
+
+        Raises:
+            ItemError: it has only an image for them, and the encoder takes none.
+            ImageError: an image cannot be read.
+        """
         where = f"{'product' if isinstance(record, Product) else 'query'} {record.id!r}"
         size = self.encoder.reading_size if isinstance(self.encoder, EncoderAdapter) else None
-        images = [open_image(image, f"{where}: image 1", size) for image in self.images_read(record, views)]
+        takes_images = _takes_images(self.encoder)
+        read = deciding_images(self.encoder, record, views) if takes_images else ()
+        images = [open_image(image, f"{where}: image 1", size) for image in read]
         if not images and (views == ("i",) or not self.text_read(record).strip()):
+            if _has_image(record) and not takes_images:
+                raise ItemError(
+                    f"{where}: only its image could be embedded, and the model takes text alone; use one of images too"
+                )
             return None
+        if not takes_images:
+            return record  # a query is in view mm if it has an image, read or not
         if isinstance(record, Product):
             return replace(record, images=tuple(images))
         return replace(record, image=images[0] if images else None)
+
+
+def _takes_images(encoder: VectorEncoder) -> bool:
+    return not isinstance(encoder, EncoderAdapter) or encoder.takes_images
+
+
+def _has_image(record: Record) -> bool:
+    return bool(record.images) if isinstance(record, Product) else record.image is not None
 
 
 def _without_fault(

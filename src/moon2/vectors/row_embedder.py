@@ -15,10 +15,9 @@ from moon2.catalog.schema import REJECTS
 from moon2.catalog.store import Catalog
 from moon2.encoders.load import load_encoder
 from moon2.encoders.protocol import VectorEncoder
-from moon2.images import ImageSource
 from moon2.objective.matryoshka import shortened
 from moon2.records import Product, Query
-from moon2.vectors.item_embedder import ItemEmbedder, Problem, Record
+from moon2.vectors.item_embedder import ItemEmbedder, Problem, Record, deciding_images
 from moon2.vectors.known_rows import KnownRows, row_key
 from moon2.vectors.vector_folder import VectorInfo, What
 from moon2.vectors.vector_writer import stored_rows
@@ -81,7 +80,7 @@ class RowEmbedder:
         """The tables of one shard, rows in its order."""
         what: What = "queries" if records and isinstance(records[0], Query) else "products"
         whole = [self._with_image(record) if isinstance(record, Query) else record for record in records]
-        keys = [row_key(self._job.made_by, self.items.text_read(each), self._images(each)) for each in whole]
+        keys = [self._key(each) for each in whole]
         known = self._known[what].find(keys) if what in self._known else None
         old_keys = set() if known is None else set(known["key"].to_pylist())
         rows: dict[str, int] = {}  # equal records are embedded once
@@ -114,10 +113,9 @@ class RowEmbedder:
         catalog: Catalog = self._of_thread.catalog
         return catalog.with_image(query)
 
-    def _images(self, record: Record) -> Sequence[ImageSource]:
-        if self._job.per_image and isinstance(record, Product):
-            return record.images
-        return self.items.images_read(record, self._job.info.views)
+    def _key(self, record: Record) -> str:
+        images = deciding_images(self.items.encoder, record, self._job.info.views, self._job.per_image)
+        return row_key(self._job.made_by, self.items.text_read(record), images)
 
     def _stored(self, what: What, vectors: dict[View, np.ndarray], **columns: Sequence[object]) -> pa.Table:
         info = self._job.info
@@ -152,13 +150,14 @@ def _arranged(
 
 def _rejects(keys: list[str], records: Sequence[Record], problems: Mapping[str, Problem]) -> pa.Table:
     """`schema.REJECTS`, rows counted from 1."""
+    named: dict[str, str] = {}  # of equal records the first was embedded, and messages name it
     rows = [
         {
             "row": number,
             "id": record.id,
             "dropped": problems[key].dropped,
             "reason": REASONS[problems[key].dropped],
-            "message": problems[key].message,
+            "message": problems[key].message.replace(repr(named.setdefault(key, record.id)), repr(record.id), 1),
         }
         for number, (record, key) in enumerate(zip(records, keys, strict=True), 1)
         if key in problems

@@ -34,6 +34,17 @@ INFO = "vectors.json"
 REJECTS_FILE = "rejects.parquet"
 FORMAT = 1
 
+_COMMON = {
+    "identity": "model",
+    "prompt": "prompt",
+    "inputs": "fields",
+    "dimension": "dimension",
+    "storage": "storage",
+    "views": "views",
+    "fingerprint": "state of the catalog",
+}
+"""What vectors.json says once for all tables, and how messages call it."""
+
 _NUMBERS: dict[Storage, pa.DataType] = {
     "float32": pa.float32(),
     "float16": pa.float16(),
@@ -75,6 +86,10 @@ class VectorInfo:
     inputs: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     vectors: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def differences(self, other: VectorInfo) -> list[str]:
+        """Names of what keeps a table of the one from standing in the folder of the other; none where it may."""
+        return [word for name, word in _COMMON.items() if getattr(self, name) != getattr(other, name)]
 
     def columns(self, what: What) -> tuple[View, ...]:
         """The views that a table has a column for."""
@@ -197,10 +212,13 @@ class VectorFolder:
             parts.append(part)
         return ids, np.concatenate(parts)
 
-    def rejects(self) -> list[Reject]:
-        """What could not be embedded, in the catalog's order."""
+    def rejects(self, table: Literal["products", "queries"] | None = None) -> list[Reject]:
+        """What could not be embedded, of one table or of both, in the catalog's order."""
         path = self.path / REJECTS_FILE
-        return [Reject(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
+        rejects = [Reject(**row) for row in pq.read_table(path).to_pylist()] if path.exists() else []
+        # The file has no column for the table, and ids may be equal in both; but every message begins with the kind.
+        kind = {None: "", "products": "product ", "queries": "query "}[table]
+        return [reject for reject in rejects if reject.message.startswith(kind)]
 
 
 def _feature(kind: pa.DataType) -> dict[str, Any]:

@@ -22,7 +22,16 @@ import yaml
 from moon2.catalog.schema import REJECTS, SPLITS, Reject
 from moon2.files import replace_folder, write_text_atomic
 from moon2.vectors.quantize import quantize
-from moon2.vectors.vector_folder import FORMAT, INFO, REJECTS_FILE, VectorFolderError, VectorInfo, What
+from moon2.vectors.vector_folder import (
+    FORMAT,
+    INFO,
+    REJECTS_FILE,
+    TABLES,
+    VectorFolder,
+    VectorFolderError,
+    VectorInfo,
+    What,
+)
 from moon2.views import View
 
 # A row group is what readers hold in memory; a file is what clusters copy.
@@ -70,7 +79,7 @@ class VectorWriter:
         self.path = Path(path).absolute()
         check_target(self.path)
         self._info = info
-        self._partial = self.path.with_name(f".{self.path.name}.partial")
+        self._partial = _partial(self.path)
         shutil.rmtree(self._partial, ignore_errors=True)  # left by a process that was killed
         self._partial.mkdir(parents=True)
         self._tables: dict[tuple[What, str], _TableFiles] = {}
@@ -106,10 +115,23 @@ class VectorWriter:
         """Adds to the list of what could not be embedded."""
         self._rejects += [asdict(reject) for reject in rejects]
 
+    def carry_over(self, folder: VectorFolder, what: What) -> None:
+        """Adds a table of another folder, which has the same columns, and what could not be embedded of it.
+
+        Raises:
+            VectorFolderError: a file of it is damaged.
+        """
+        for split in folder.info.counts[what]:
+            self.begin(what, split)
+            for batch in folder.batches(what, split=split):
+                self.write(what, split, pa.Table.from_batches([batch]).cast(self._info.schema(what)))
+        if what != "images":  # theirs are with the products'
+            self.reject(folder.rejects(what))
+
     def _finish(self) -> None:
         counts: dict[str, dict[str, int]] = {}
         vectors: dict[str, dict[str, int]] = {}
-        for (what, split), files in self._tables.items():
+        for (what, split), files in sorted(self._tables.items(), key=lambda table: TABLES.index(table[0][0])):
             counts.setdefault(what, {})[split] = files.rows
             totals = vectors.setdefault(what, dict.fromkeys(self._info.columns(what), 0))
             for view, number in files.vectors.items():
@@ -133,6 +155,16 @@ def check_target(path: Path) -> None:
         raise VectorFolderError(f"{path}: is a file; choose a folder for the vectors")
     if path.is_dir() and any(path.iterdir()) and not (path / INFO).is_file():
         raise VectorFolderError(f"{path}: holds something else than vectors; choose another folder")
+
+
+def put_in_place(path: Path) -> None:
+    """Puts a whole folder at `path` whose writer was killed when it had moved the old one out of the way."""
+    if not path.exists() and (_partial(path) / INFO).is_file():
+        _partial(path).rename(path)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
 
 
 class _TableFiles:

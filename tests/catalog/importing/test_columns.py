@@ -64,6 +64,14 @@ def test_a_named_column_wins_and_an_empty_name_leaves_out() -> None:
     assert (mapping.id, mapping.title, mapping.price) == ("id", "alt", "")
 
 
+def test_a_list_of_names_that_yaml_takes_for_numbers_is_read_as_written() -> None:
+    columns = ["2024", "true", "1e3", "007", "[x]"]
+    mapping = ColumnMapping(id="2024", title="[x]", attributes="[true, 1e3, '007']").resolve(columns, "shop.csv")
+    assert (mapping.title, mapping.attributes) == ("[x]", ("true", "1e3", "007"))
+    with pytest.raises(CatalogError, match="has no column 'no', named as images"):
+        ColumnMapping(id="2024", images="[1e3, no]").resolve(columns, "shop.csv")
+
+
 def test_a_missing_column_is_an_error_that_lists_the_columns() -> None:
     with pytest.raises(CatalogError) as refused:
         ColumnMapping(title="tittle").resolve(["id", "title", "photo"], "shop.csv")

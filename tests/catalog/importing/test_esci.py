@@ -119,7 +119,7 @@ def test_a_row_of_photos_that_cannot_be_read_is_listed(esci: Path, tmp_path: Pat
     (esci / "sqid/product_image_urls.csv").write_bytes(photos.encode("cp1252"))
     result = run(esci, tmp_path / "out")
     assert result.catalog.product("B").images == (f"{URL}b.jpg",)
-    assert "product_image_urls.csv line 3: has 3 fields" in result.catalog.rejects()[0].message
+    assert "product_image_urls.csv row 2: line 3 has 3 fields" in result.catalog.rejects()[0].message
     (esci / "sqid/product_image_urls.csv").write_text("asin,image_url\nB,b.jpg\n")
     with pytest.raises(CatalogError, match=r"is not SQID's table of images .it has no column product_id"):
         run(esci, tmp_path / "again")

@@ -37,7 +37,7 @@ def test_the_only_table_of_a_file_is_read(tmp_path: Path) -> None:
     path = save(tmp_path / "shop.xlsx", {"Hinweise": NOTES, "Artikel": [[], *PRODUCTS], "leer": []})
     table = open_excel([path])
     assert table.columns == ["sku", "Bezeichnung", "Preis", "seit"]
-    assert [list(row.values()) for _, row in table.rows if isinstance(row, dict)] == [
+    assert [[row[name] for name in table.columns] for _, row in table.rows if isinstance(row, dict)] == [
         [4006381333931, "Matte", 12.5, "2026-01-05"],
         [12, "Lampe", 3, None],
     ]

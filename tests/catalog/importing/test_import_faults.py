@@ -124,7 +124,7 @@ def test_a_row_with_too_many_fields_is_listed(tmp_path: Path) -> None:
     (tmp_path / "shop.csv").write_text("id,title\n1,Shirt, navy\n2,Skirt\n")
     result = run(tmp_path / "shop.csv", tmp_path / "out")
     assert result.catalog.ids() == ["2"]
-    assert "shop.csv line 2: has 3 fields where the header has 2" in result.catalog.rejects()[0].message
+    assert "shop.csv row 1: line 2 has 3 fields where the header has 2" in result.catalog.rejects()[0].message
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])

@@ -53,7 +53,7 @@ def test_an_integer_of_thousands_of_digits_costs_its_row(
     assert [row["id"] for row in result if isinstance(row, dict)] == [name for name in "abc" if name != "abc"[place]]
     bad = result[place]
     assert isinstance(bad, BadRow) and bad.reason == "bad_row"
-    assert f" {place + 1}: holds an integer of more than 4,300 digits" in bad.message
+    assert bad.message.endswith("holds an integer of more than 4,300 digits")
 
 
 def test_a_first_line_nested_too_deep_costs_that_line(tmp_path: Path) -> None:

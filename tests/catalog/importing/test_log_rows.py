@@ -86,6 +86,20 @@ def test_rows_with_the_id_of_a_query_are_one_and_grades_are_kept(tmp_path: Path)
     assert read(lenient)[0] == ("tyre", "P1 P2", "P3")
 
 
+def test_queries_whose_id_is_empty_are_gathered_by_their_words_and_numbered(tmp_path: Path) -> None:
+    log = """query_id,query,product_id,event
+q1,tyre,P1,purchase
+,mat,P1,impression
+,Mat ,P2,purchase
+NULL,table,P3,purchase
+q1,tyre,P2,impression
+"""
+    result = imported(tmp_path, log)
+    assert read(result) == [("tyre", "P1", "P2"), ("mat", "P2", "P1"), ("table", "P3", "")]
+    assert [it.query.id for it in result.catalog.interactions("train")] == ["q1", "log-2", "log-4"]
+    assert result.rejected == 0
+
+
 def test_quantities_and_a_column_of_row_numbers(tmp_path: Path) -> None:
     log = "id,query,product_id,qty\n1,tyre,P1,2\n2,tyre,P2,0\n3,tyre,P3,\n"
     assert read(imported(tmp_path, log)) == [("tyre", "P1", "P2 P3")]

@@ -173,6 +173,16 @@ def test_exposures_that_were_not_bought_are_negatives(tmp_path: Path) -> None:
         assert result.reasons == {}
 
 
+def test_products_without_ids_are_numbered_and_their_negatives_too(tmp_path: Path) -> None:
+    rows = [{"doc_title": f"shirt {n}", "neg_doc_title": f"lamp {n}", "query": "shirt"} for n in (1, 2)]
+    write_parquet(tmp_path / "train.parquet", rows)
+    write_parquet(tmp_path / "test.parquet", [{**rows[0], "doc_title": "", "neg_doc_title": ""}])
+    result = run(tmp_path, tmp_path / "out", columns=ColumnMapping(id=""), log_columns=LogMapping(text=""))
+    assert sorted(product.title for product in result.catalog.products()) == ["lamp 1", "lamp 2", "shirt 1", "shirt 2"]
+    [reject] = result.catalog.rejects()
+    assert reject.message.startswith("test.parquet row 1: ")
+
+
 def test_one_id_with_two_titles_is_listed(tmp_path: Path) -> None:
     write_parquet(tmp_path / "m.parquet", [{**SHIRT, "query": "a"}, {**LAMP, "id": "a1", "query": "b"}])
     assert run(tmp_path / "m.parquet", tmp_path / "out").reasons == {"duplicate_id": 1}

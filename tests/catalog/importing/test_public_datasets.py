@@ -59,6 +59,9 @@ def test_photos_of_one_folder_are_one_product(tmp_path: Path, fashion200k: Path)
     assert dress.category == ("women", "dresses", "casual and day dresses")
     assert catalog.product("80000002").images == ()
     assert result.reasons == {"bad_row": 2, "in_both_splits": 1, "unreadable_image": 1}
+    assert [(reject.row, reject.message.partition(": ")[0]) for reject in catalog.rejects()] == [
+        (row, f"dress_train_detect_all.txt row {row}") for row in (3, 4, 6, 5)
+    ]
 
 
 def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:
@@ -83,6 +86,17 @@ def test_m5product_from_an_object_of_objects(tmp_path: Path, image_bytes: Encode
     assert shirt.attributes == {"颜色": "藏青", "材质": "棉"}
     assert result.catalog.product("12").images == ()
     assert result.reasons == {"no_content": 1, "bad_row": 1}
+
+
+def test_rows_of_several_files_are_listed_by_their_own_file(tmp_path: Path) -> None:
+    for name, rows in (("x", "1,Shirt\n1,Again\n"), ("y", "2,Skirt\n3,Mat,red\n")):
+        (tmp_path / "m5" / name).mkdir(parents=True)
+        (tmp_path / "m5" / name / "train.csv").write_text(f"id,title\n{rows}")
+    result = run(tmp_path / "m5", tmp_path / "out", "m5product")
+    again, broken = result.catalog.rejects()
+    assert again.row == broken.row == 2
+    assert again.message.startswith("x/train.csv row 2: product '1': an earlier row has this id")
+    assert broken.message.startswith("y/train.csv row 2: line 3 has 3 fields where the header has 2")
 
 
 def test_m5product_columns_can_be_named(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import yaml
+
 from moon2.catalog.importing.usual_names import UsualNames, usual_names
 from moon2.catalog.schema import CatalogError
 from moon2.meant import did_you_mean
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _Mapping = TypeVar("_Mapping", bound="DataclassInstance")
 FIELDS = ("id", "title", "description", "category", "images", "price", "split")
+_OF_SEVERAL = ("title", "category", "images", "attributes")
 USUAL_CATEGORY_COLUMNS = (
     ("mastercategory", "subcategory", "articletype"),
     ("category1", "category2", "category3"),
@@ -57,7 +60,7 @@ class ColumnMapping:
     """Columns of paths, URLs, bytes, structures with one of them, or lists of those (as text: JSON, Python's, or
     separated by `|` `;`)."""
     image_root: str | Path | None = None
-    """Folder of relative image paths; the folder of the table when not given."""
+    """Folder of relative image paths; the folder of the row's file when not given."""
     outside_images: bool = False
     """Read relative image paths that lead out of that folder too, by `..` or by a link."""
     price: str | None = None
@@ -79,6 +82,8 @@ class ColumnMapping:
             CatalogError: a named column is missing, or no column is the id, or none is the title or the image.
         """
         usual, names = UsualNames(columns), usual_names("products")
+        written: dict[str, Any] = {name: as_written(getattr(self, name), columns) for name in _OF_SEVERAL}
+        self = replace(self, **written)
         fields = usual.fill(self, {field: names[field] for field in FIELDS})
         if self.category is None:
             several = (usual.find_all(plain) for plain in USUAL_CATEGORY_COLUMNS)
@@ -121,6 +126,16 @@ def fill_mapping(given: _Mapping, defaults: _Mapping) -> _Mapping:
     """The user's mapping, of products or of a log, with the columns that it leaves open from `defaults`."""
     open_fields = [field.name for field in fields(given) if getattr(given, field.name) is None]
     return replace(given, **{name: getattr(defaults, name) for name in open_fields})
+
+
+def as_written(names: str | Sequence[str] | None, columns: Sequence[str]) -> str | Sequence[str] | None:
+    """The names in a list such as `[2024, no]`: it comes as one text, because to YAML these are no texts."""
+    if not isinstance(names, str) or names in columns or not names.startswith("["):
+        return names
+    try:
+        return tuple(map(str, yaml.load(names, yaml.BaseLoader)))
+    except yaml.YAMLError:
+        return names
 
 
 def as_names(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from moon2.catalog.importing.sources import BadRow, Source, SplitRows
+from moon2.catalog.importing.sources import BadRow, Source, SplitRows, join_files
 from moon2.catalog.importing.text_files import READ_ERRORS, TextFile, cannot_be_read
 from moon2.catalog.importing.usual_names import UsualNames, all_usual_names
 from moon2.catalog.schema import CatalogError
@@ -43,13 +43,7 @@ def open_csv(paths: list[Path], encoding: str | None = None) -> Source:
         CatalogError: one cannot be read, is empty, or has other columns than the first.
     """
     tables = [_Table(TextFile(path, encoding)) for path in paths]
-    columns = tables[0].columns
-    for table in tables:
-        if set(table.columns) != set(columns):
-            others = ", ".join(table.columns)
-            raise CatalogError(f"{table.path}: has other columns ({others}) than {paths[0].name}; import them apart")
-    rows = itertools.chain.from_iterable(table.rows() for table in tables)
-    return Source(paths[0].name, columns, rows, paths[0].parent)
+    return join_files(paths, [table.columns for table in tables], [table.rows() for table in tables])
 
 
 def name_columns(header: Iterable[object]) -> list[str]:
@@ -102,7 +96,7 @@ class _Table:
 
     def rows(self) -> SplitRows:
         """The rows as dictionaries; where one has fewer fields than the header, the others are ""."""
-        width, name = len(self.columns), self.path.name
+        width = len(self.columns)
         try:
             with self.file.open() as text:
                 records = self._records(text)
@@ -112,10 +106,10 @@ class _Table:
                     if len(values) > width:
                         counts = f"has {len(values)} fields where the header has {width}"
                         hint = "quote fields that contain the delimiter"
-                        yield None, BadRow("bad_row", f"{name} line {line}: {counts}; {hint}")
+                        yield None, BadRow("bad_row", f"line {line} {counts}; {hint}")
                     elif any(values):
                         yield None, dict(itertools.zip_longest(self.columns, values, fillvalue=""))
-                records.say_doubts(name)
+                records.say_doubts(self.path.name)
         except READ_ERRORS as error:
             raise cannot_be_read(self.path, error) from None
 

@@ -112,7 +112,7 @@ def _log_rows(judged: pa.Table) -> SplitRows:
         for row in batch.to_pylist():
             label = row["esci_label"]
             if label not in GAINS:
-                message = f"{EXAMPLES}: query {row['query_id']} has the label {label!r}, which is not E, S, C or I"
+                message = f"query {row['query_id']} has the label {label!r}, which is not E, S, C or I"
                 yield None, BadRow("bad_grade", message)
             else:
                 yield None, row | {"gain": GAINS[label]}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moon2.catalog.importing.csv_rows import HEADER_ROWS, find_header, name_columns, say_header
-from moon2.catalog.importing.sources import Source, SplitRows
+from moon2.catalog.importing.sources import Source, SplitRows, join_files
 from moon2.catalog.schema import CatalogError
 from moon2.errors import one_line
 
@@ -26,20 +26,13 @@ def open_excel(paths: list[Path], sheet: str | None = None) -> Source:
         sheet: its name; needed if several sheets hold a table.
 
     Raises:
-        CatalogError: openpyxl is not installed; a file is no .xlsx, is damaged, or has no such sheet; or it is unclear
-            which sheet is meant.
+        CatalogError: openpyxl is not installed; a file is no .xlsx, is damaged, or has no such sheet, or other columns
+            than the first; or it is unclear which sheet is meant.
     """
     if find_spec("openpyxl") is None:
         raise CatalogError(f"{paths[0]}: Excel files need openpyxl: pip install 'moon2[excel]'; or save it as CSV")
-    tables = [(path, *_open_sheet(path, sheet)) for path in paths]
-    columns = tables[0][1]
-    for path, header, _ in tables:
-        if set(header) != set(columns):
-            raise CatalogError(
-                f"{path}: has other columns ({', '.join(header)}) than {paths[0].name}; import them apart"
-            )
-    rows = itertools.chain.from_iterable(_rows(header, values) for _, header, values in tables)
-    return Source(paths[0].name, columns, rows, paths[0].parent)
+    tables = [_open_sheet(path, sheet) for path in paths]
+    return join_files(paths, [header for header, _ in tables], [_rows(*table) for table in tables])
 
 
 def _open_sheet(path: Path, name: str | None) -> tuple[list[str], Iterator[tuple[Any, ...]]]:

@@ -7,7 +7,6 @@ description, a product of a log entry) costs only that part, which is listed as 
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -21,7 +20,7 @@ from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.download import FetchError, ImageFetcher
 from moon2.catalog.importing.image_cells import BadImage, ImageCell, read_images
 from moon2.catalog.importing.small_copies import small_copy
-from moon2.catalog.importing.sources import NUMBER, BadRow, Row, Source
+from moon2.catalog.importing.sources import BadRow, Place, Row, Source
 from moon2.catalog.schema import Dropped, Reject, is_url
 from moon2.catalog.store import CatalogWriter
 from moon2.images import ImageError, open_image
@@ -30,8 +29,8 @@ from moon2.records import Product, RecordError
 
 Image: TypeAlias = bytes | str | Path
 """Bytes, a URL, or a path."""
-_NumberedRow: TypeAlias = tuple[int, str | None, Row | BadRow]
-"""The number of a row, the split that the table states for it, and what it holds."""
+_PlacedRow: TypeAlias = tuple[Place, str | None, Row | BadRow]
+"""Where a row stands, the split that the table states for it, and what it holds."""
 Downloads: TypeAlias = Mapping[str, Future[bytes]]
 
 
@@ -73,45 +72,42 @@ class Importer:
         table: Source,
         id_column: str,
         images_of: ColumnMapping,
-        add: Callable[[str, Row, str | None, Downloads], list[Fault]],
-        row_numbers: Sequence[int] = (),
+        add: Callable[[str, Row, str | None, Sequence[ImageCell], Downloads], list[Fault]],
     ) -> None:
         """Adds each row of a table; faults that `add` returns are listed as dropped, those that it raises as rejected.
 
-        Without an id column, rows are numbered: from 1, unless their numbers in the file are given.
+        Without an id column, rows are numbered.
         """
         with progress_bar(total=table.total, unit="rows", desc=f"import {table.name}") as bar:
-            for (number, stated, row), downloads in self._rows_and_downloads(table, images_of, bar, row_numbers):
+            for (place, stated, row), downloads in self._rows_and_downloads(table, images_of, bar):
                 if isinstance(row, BadRow):
-                    self._reject(number, "", row.reason, row.message)
+                    self._reject(place.row, "", row.reason, f"{place}: {row.message}")
                     continue
-                id = to_text(row.get(id_column)).strip() if id_column else f"{Path(table.name).stem}-{number}"
-                where = f"{table.name} row {number}"
+                id = to_text(row.get(id_column)).strip() if id_column else table.id_at(place)
                 try:
-                    faults = add(id, row, stated, downloads)
+                    faults = add(id, row, stated, read_images(row, images_of, place.folder), downloads)
                 except RecordError as error:
-                    self._reject(number, id, error.reason, f"{where}: {error}")
+                    self._reject(place.row, id, error.reason, f"{place}: {error}")
                     continue
                 self.dropped += len(faults)
                 for fault in faults:
-                    self._list(number, id, fault._replace(message=f"{where}: {fault.message}"))
+                    self._list(place.row, id, fault._replace(message=f"{place}: {fault.message}"))
 
     def _rows_and_downloads(
-        self, table: Source, images_of: ColumnMapping, bar: tqdm[Any], row_numbers: Sequence[int]
-    ) -> Iterator[tuple[_NumberedRow, Downloads]]:
+        self, table: Source, images_of: ColumnMapping, bar: tqdm[Any]
+    ) -> Iterator[tuple[_PlacedRow, Downloads]]:
         """The rows, each with the downloads of its images by URL; without any if nothing is to be downloaded."""
 
-        def rows() -> Iterator[_NumberedRow]:
-            for number, (split, row) in zip(row_numbers or itertools.count(1), table.rows, strict=False):
-                own = row.number if isinstance(row, BadRow) else row.get(NUMBER)
-                yield own or number, split, row
+        def rows() -> Iterator[_PlacedRow]:
+            for placed in table.placed_rows():
+                yield placed
                 bar.update()
 
-        def urls(numbered: _NumberedRow) -> list[str]:
-            row = numbered[2]
+        def urls(placed: _PlacedRow) -> list[str]:
+            place, _, row = placed
             if isinstance(row, BadRow) or to_text(row.get(images_of.id or "")).strip() in self.writer.product_ids:
                 return []
-            return [image for image in read_images(row, images_of, table.folder) if isinstance(image, str)]
+            return [image for image in read_images(row, images_of, place.folder) if isinstance(image, str)]
 
         return ((row, {}) for row in rows()) if self.fetcher is None else self.fetcher.ahead(rows(), urls)
 

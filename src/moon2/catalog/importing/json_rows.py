@@ -7,7 +7,6 @@ give every row the same types, and one bad row ends the file.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from moon2.catalog.importing.cells import is_too_deep
-from moon2.catalog.importing.sources import BadRow, Row, Source, with_columns
+from moon2.catalog.importing.sources import BadRow, Row, Source, rows_of_files, source_of, with_columns
 from moon2.catalog.importing.text_files import READ_ERRORS, TextFile, cannot_be_read
 from moon2.catalog.schema import CatalogError
 
@@ -39,11 +38,11 @@ def open_json(paths: list[Path], encoding: str | None = None) -> Source:
     Raises:
         CatalogError: one cannot be read, or none has a row.
     """
-    every = itertools.chain.from_iterable(json_rows(path, encoding=encoding) for path in paths)
-    columns, rows = with_columns(every)
+    tables = [((None, row) for row in json_rows(path, encoding=encoding)) for path in paths]
+    columns, rows = with_columns(rows_of_files(paths, tables))
     if not columns:
         raise CatalogError(f"{paths[0]}: has no JSON object to read")
-    return Source(paths[0].name, columns, ((None, row) for row in rows), paths[0].parent)
+    return source_of(paths, columns, rows)
 
 
 def json_rows(path: Path, id_column: str = "id", encoding: str | None = None) -> Iterator[Row | BadRow]:
@@ -68,7 +67,7 @@ def json_rows(path: Path, id_column: str = "id", encoding: str | None = None) ->
             if wrapped or first == "[" or (first == "{" and not _is_lines(text)):
                 yield from _members(file, path, id_column)
             else:
-                yield from _lines(file, path)
+                yield from _lines(file)
     except READ_ERRORS as error:
         raise cannot_be_read(path, error) from None
 
@@ -88,7 +87,7 @@ def _is_named_lines(path: Path) -> bool:
     return not {".jsonl", ".ndjson"}.isdisjoint(path.suffixes)
 
 
-def _lines(file: IO[str], path: Path) -> Iterator[Row | BadRow]:
+def _lines(file: IO[str]) -> Iterator[Row | BadRow]:
     for number, line in enumerate(file, start=1):
         if line.strip():
             try:
@@ -97,7 +96,7 @@ def _lines(file: IO[str], path: Path) -> Iterator[Row | BadRow]:
                 row, fault = None, f"is not JSON ({error})"
             except ValueError:
                 row, fault = None, _TOO_LONG
-            yield _row(row, fault, f"{path.name} line {number}")
+            yield _row(row, fault, f"line {number} ")
 
 
 def _members(file: IO[str], path: Path, id_column: str) -> Iterator[Row | BadRow]:
@@ -121,7 +120,7 @@ def _members(file: IO[str], path: Path, id_column: str) -> Iterator[Row | BadRow
         number += 1
         text = text[end:]
         row = {id_column: name, **row} if by_id and isinstance(row, dict) else row
-        yield _row(row, fault, f"{path.name} entry {number}")
+        yield _row(row, fault)
 
 
 def _member_name(text: str) -> tuple[Any, int]:
@@ -143,7 +142,7 @@ def _decode(text: str, start: int) -> tuple[Any, int, str]:
         return None, _WITHOUT_INTEGERS.raw_decode(text, start)[1], _TOO_LONG
 
 
-def _row(row: object, fault: str, where: str) -> Row | BadRow:
+def _row(row: object, fault: str, where: str = "") -> Row | BadRow:
     if not isinstance(row, dict):
-        return BadRow("bad_row", f"{where}: {fault or 'is not a JSON object'}")
-    return BadRow("bad_row", f"{where}: nests lists and objects too deep") if is_too_deep(row) else row
+        return BadRow("bad_row", f"{where}{fault or 'is not a JSON object'}")
+    return BadRow("bad_row", f"{where}nests lists and objects too deep") if is_too_deep(row) else row

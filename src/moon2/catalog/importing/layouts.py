@@ -17,7 +17,7 @@ from moon2.catalog.importing.cells import SPLIT_NAMES
 from moon2.catalog.importing.csv_rows import open_csv
 from moon2.catalog.importing.excel_rows import open_excel
 from moon2.catalog.importing.json_rows import open_json
-from moon2.catalog.importing.sources import Source, SplitRows
+from moon2.catalog.importing.sources import Source, SplitRows, join_files
 from moon2.catalog.importing.text_files import COMPRESSED_ENDINGS
 from moon2.catalog.schema import CatalogError
 from moon2.errors import one_line
@@ -123,30 +123,20 @@ def _open_parquet(paths: list[Path]) -> Source:
             labels |= _class_labels(files[-1].schema_arrow)
         except (OSError, pa.ArrowException) as error:
             raise CatalogError(f"{path}: cannot be read as Parquet ({one_line(error)})") from None
-    columns = files[0].schema_arrow.names
-    for path, file in zip(paths, files, strict=True):
-        if set(file.schema_arrow.names) != set(columns):
-            others = ", ".join(file.schema_arrow.names)
-            raise CatalogError(f"{path}: has other columns ({others}) than {paths[0].name}; import them apart")
 
-    def rows() -> SplitRows:
-        for path, file in zip(paths, files, strict=True):
-            try:
-                for batch in file.iter_batches(batch_size=256, use_threads=False):
-                    yield from ((None, _labelled(row, labels)) for row in batch.to_pylist())
-            except (OSError, pa.ArrowException) as error:
-                raise CatalogError(f"{path}: is damaged ({one_line(error)})") from None
+    def rows(path: Path, file: pq.ParquetFile) -> SplitRows:
+        try:
+            for batch in file.iter_batches(batch_size=256, use_threads=False):
+                yield from ((None, _labelled(row, labels)) for row in batch.to_pylist())
+        except (OSError, pa.ArrowException) as error:
+            raise CatalogError(f"{path}: is damaged ({one_line(error)})") from None
 
     if len({split for path in paths if (split := SPLIT_NAMES.get(re.split(r"[\W_]", path.stem)[0]))}) > 1:
         logger.warning(
             f"{paths[0].parent}: its files are named after splits, which --as hub keeps; now they are one table"
         )
-    total = sum(file.metadata.num_rows for file in files)
-    return Source(_name_of(paths), columns, rows(), paths[0].parent, total)
-
-
-def _name_of(paths: list[Path]) -> str:
-    return paths[0].name if len(paths) == 1 else paths[0].parent.absolute().name
+    columns, total = [file.schema_arrow.names for file in files], sum(file.metadata.num_rows for file in files)
+    return join_files(paths, columns, list(map(rows, paths, files)), total)
 
 
 def _class_labels(schema: pa.Schema) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from moon2.catalog.importing.columns import check_columns, name_columns
+from moon2.catalog.importing.columns import as_written, check_columns, name_columns
 from moon2.catalog.importing.usual_names import UsualNames, plain_name, usual_names
 from moon2.catalog.schema import CatalogError
 
@@ -72,6 +72,7 @@ class LogMapping:
             CatalogError: a named column is missing, or no column is the query, or none is a product.
         """
         usual, names = UsualNames(columns), usual_names("logs")
+        self = replace(self, clicked=as_written(self.clicked, columns))
         fields = usual.fill(self, names)
         own = {fields[name] for name in ("id", "text", "image", "product_id", "split")}
         free = UsualNames([column for column in columns if column not in own])

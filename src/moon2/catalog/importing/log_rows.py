@@ -7,13 +7,13 @@ what is unclear in it is refused before an image is read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from moon2.catalog.importing.cells import to_split, to_text
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.id_matching import IdMatcher
-from moon2.catalog.importing.image_cells import ImageCell, read_images
+from moon2.catalog.importing.image_cells import ImageCell
 from moon2.catalog.importing.importer import Downloads, Fault, Importer
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.log_outcomes import Judgement, OutcomeReader
@@ -27,10 +27,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OpenLog:
-    """A log whose columns are known; of a long one also the numbers of its gathered rows, and its outcomes."""
+    """A log whose columns are known; the rows of a long one are gathered, and its outcomes are known too."""
 
     log: LogTable
-    row_numbers: list[int] = field(default_factory=list)
     outcomes: OutcomeReader | None = None
 
 
@@ -54,12 +53,12 @@ def open_log(log: LogTable) -> OpenLog:
     log, asked = replace(log, columns=mapping), log.columns
     if not mapping.is_long:
         return OpenLog(log)
-    rows, row_numbers, outcomes = gather(log)
+    rows, outcomes = gather(log)
     verdict = outcomes.decide(grade_is_guessed=asked.grade is None, lowest_is_negative=log.lowest_is_negative)
     queries = "1 query" if len(rows) == 1 else f"{len(rows):,} queries"
     logger.info(f"{log.table.name}: one row a product shown, {queries}; {verdict}")
     table = replace(log.table, rows=((None, row) for row in rows), total=len(rows))
-    return OpenLog(replace(log, table=table), row_numbers, outcomes)
+    return OpenLog(replace(log, table=table), outcomes)
 
 
 def add_log(importer: Importer, open_log: OpenLog) -> None:
@@ -68,7 +67,7 @@ def add_log(importer: Importer, open_log: OpenLog) -> None:
     matcher = IdMatcher(importer.writer.product_ids)
     images_of = ColumnMapping(id="", images=(mapping.image,) if mapping.image else ())
 
-    def add(id: str, row: Row, stated: str | None, downloads: Downloads) -> list[Fault]:
+    def add(id: str, row: Row, stated: str | None, images: Sequence[ImageCell], downloads: Downloads) -> list[Fault]:
         if isinstance(row, GatheredRow):
             assert open_log.outcomes is not None
             split, products = row.split, _judged_products(row, open_log.outcomes, matcher)
@@ -78,8 +77,7 @@ def add_log(importer: Importer, open_log: OpenLog) -> None:
         if not products.positives and products.unknown:
             bought = f"query {id!r}: what was bought is unknown: {matcher.explain(products.unknown[0])}"
             raise RecordError("unknown_product", bought)
-        images = read_images(row, images_of, log.table.folder)[:1]
-        query, faults = _query(importer, id, row, mapping, matcher, images, downloads)
+        query, faults = _query(importer, id, row, mapping, matcher, images[:1], downloads)
         interaction = Interaction(query, products.positives, products.negatives, products.grades)
         importer.writer.add_interaction(interaction, split)
         importer.interactions += 1
@@ -87,7 +85,7 @@ def add_log(importer: Importer, open_log: OpenLog) -> None:
         messages = (f"query {id!r}: {matcher.explain(product)}; it was left out" for product in products.unknown)
         return [*faults, *(Fault("product_id", "unknown_product", message) for message in messages)]
 
-    importer.add_rows(log.table, mapping.id or "", images_of, add, open_log.row_numbers)
+    importer.add_rows(log.table, mapping.id or "", images_of, add)
     for sentence in matcher.summary():
         logger.info(f"{log.table.name}: {sentence}")
 
@@ -151,7 +149,7 @@ def _query(
     row: Row,
     mapping: LogMapping,
     matcher: IdMatcher,
-    images: list[ImageCell],
+    images: Sequence[ImageCell],
     downloads: Downloads,
 ) -> tuple[Query, list[Fault]]:
     """The query of a row. A photo that cannot be had costs itself, and the row only if the query has no words.

@@ -1,6 +1,6 @@
 """A log with one row a product shown: the rows of one query are gathered, wherever they stand in the log.
 
-Rows with the same id of a query are one query. Without such ids, rows with the same words (without case and spacing),
+Rows with the same id of a query are one query. Without such an id, rows with the same words (without case and spacing),
 the same photo and the same session are one. Memory is linear in the log.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any, TypeAlias
 
-from moon2.catalog.importing.cells import to_split, to_text
+from moon2.catalog.importing.cells import is_empty, to_split, to_text
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.image_cells import read_images
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.log_outcomes import EVENTS, Judgement, Outcome, OutcomeReader, to_flag, to_grade
-from moon2.catalog.importing.sources import BadRow, LogTable, Row
+from moon2.catalog.importing.sources import PLACE, BadRow, LogTable, Row
 from moon2.catalog.importing.usual_names import plain_name
 from moon2.catalog.schema import CatalogError
 from moon2.records import RecordError
@@ -34,12 +34,12 @@ class GatheredRow(dict[str, Any]):
         self.judgements: dict[Cell, Judgement] = {}
 
 
-def gather(log: LogTable) -> tuple[list[GatheredRow | BadRow], list[int], OutcomeReader]:
+def gather(log: LogTable) -> tuple[list[GatheredRow | BadRow], OutcomeReader]:
     """Reads a long log.
 
     Returns:
-        Its queries in the order of their first rows, with the rows that cannot be read; the number of each (first) row;
-        and the reader of the outcomes, which has not decided yet.
+        Its queries in the order of their first rows, whose places they have, with the rows that cannot be read; and the
+        reader of the outcomes, which has not decided yet.
 
     Raises:
         CatalogError: a column that no option names seems to say what became of the products.
@@ -50,9 +50,8 @@ def gather(log: LogTable) -> tuple[list[GatheredRow | BadRow], list[int], Outcom
     of_query = [column for column in (mapping.id, mapping.text, mapping.image, mapping.product_id) if column]
     images_of = ColumnMapping(id="", images=(mapping.image,) if mapping.image else ())
     rows: list[GatheredRow | BadRow] = []
-    numbers: list[int] = []
     queries: dict[Hashable, GatheredRow] = {}
-    for number, (stated, row) in enumerate(log.table.rows, start=1):
+    for place, stated, row in log.table.placed_rows():
         try:
             if isinstance(row, BadRow):
                 raise RecordError(row.reason, row.message)
@@ -61,22 +60,22 @@ def gather(log: LogTable) -> tuple[list[GatheredRow | BadRow], list[int], Outcom
                 unnamed.read(row)
             split = log.split or to_split(row.get(mapping.split) if mapping.split else stated)
         except RecordError as error:
-            where = "" if isinstance(row, BadRow) else f"{name} row {number}: "
-            rows.append(BadRow(error.reason, f"{where}{error}"))
-            numbers.append(number)
+            rows.append(BadRow(error.reason, str(error), place))
             continue
-        images = read_images(row, images_of, log.table.folder)[:1] if mapping.image else []
+        images = read_images(row, images_of, place.folder)[:1] if mapping.image else []
         key = (split, *_query_key(row, mapping), *images)
         query = queries.get(key)
         if query is None:
-            query = queries[key] = GatheredRow({column: row.get(column) for column in of_query}, split)
+            query = GatheredRow({PLACE: place, **{column: row.get(column) for column in of_query}}, split)
+            if mapping.id and is_empty(query[mapping.id]):
+                query[mapping.id] = log.table.id_at(place)
+            queries[key] = query
             rows.append(query)
-            numbers.append(number)
         cell = _cell(row.get(mapping.exposures or ""))
         query.judgements[cell] = judgement.joined(query.judgements.get(cell, judgement))
     if unnamed is not None:
         unnamed.refuse_outcomes(name, mapping.exposures or "")
-    return rows, numbers, outcomes
+    return rows, outcomes
 
 
 def _query_key(row: Row, mapping: LogMapping) -> tuple[str, ...]:
@@ -84,7 +83,7 @@ def _query_key(row: Row, mapping: LogMapping) -> tuple[str, ...]:
         to_text(row.get(column)).strip() if column else ""
         for column in (mapping.id, mapping.session, mapping.text, mapping.product_id)
     )
-    return ("id", id) if id else ("words", session, " ".join(text.casefold().split()), shown)
+    return ("words", session, " ".join(text.casefold().split()), shown) if is_empty(id) else ("id", id)
 
 
 def _cell(value: Any) -> Cell:

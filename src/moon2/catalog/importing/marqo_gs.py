@@ -20,7 +20,7 @@ from moon2.catalog.importing.columns import ColumnMapping, fill_mapping
 from moon2.catalog.importing.json_rows import json_rows
 from moon2.catalog.importing.layouts import open_source
 from moon2.catalog.importing.log_columns import LogMapping
-from moon2.catalog.importing.sources import BadRow, LogTable, ShopTables, Source, SplitRows
+from moon2.catalog.importing.sources import BadRow, LogTable, ShopTables, Source, SplitRows, rows_of_files
 from moon2.catalog.schema import CatalogError
 from moon2.errors import one_line
 
@@ -51,7 +51,10 @@ def open_marqo_gs(source: str, subset: str | None, columns: ColumnMapping, log_c
         corpora.append((_file(folder, "corpus_2.json"), "test"))
     root = Path(columns.image_root) if columns.image_root else None
     photos = [root] if root else sorted(p for f in (folder, folder.parent) for p in f.glob("images*") if p.is_dir())
-    products = Source(folder.name, ["product_id", "title", "image"], _product_rows(corpora, photos), root or folder)
+    rows = rows_of_files(
+        [path for path, _ in corpora], [_product_rows(*corpus, photos) for corpus in corpora], root or folder
+    )
+    products = Source(folder.name, ["product_id", "title", "image"], rows, root or folder)
     mapping = ColumnMapping.only(id="product_id", title="title", images="image")
     train = open_source(_file(folder, "query_0_product_id_0.csv"), "csv")
     truth = _file(folder, f"query_{new_query}_product_id_{new_product}_gt_test.json")
@@ -71,15 +74,14 @@ def _file(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _product_rows(corpora: list[tuple[Path, str]], photos: list[Path]) -> SplitRows:
-    for path, split in corpora:
-        for row in json_rows(path, id_column="product_id"):
-            if isinstance(row, BadRow):
-                yield split, row
-                continue
-            name = Path(str(row.get("image_local") or "")).name
-            found = next((folder / name for folder in photos if name and (folder / name).is_file()), None)
-            yield split, row | {"image": str(found.absolute()) if found else name}
+def _product_rows(path: Path, split: str, photos: list[Path]) -> SplitRows:
+    for row in json_rows(path, id_column="product_id"):
+        if isinstance(row, BadRow):
+            yield split, row
+            continue
+        name = Path(str(row.get("image_local") or "")).name
+        found = next((folder / name for folder in photos if name and (folder / name).is_file()), None)
+        yield split, row | {"image": str(found.absolute()) if found else name}
 
 
 def _test_rows(path: Path) -> SplitRows:

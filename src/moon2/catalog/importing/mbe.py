@@ -17,7 +17,7 @@ from moon2.catalog.importing.cells import to_split, to_text
 from moon2.catalog.importing.columns import ColumnMapping, as_names, fill_mapping
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.importing.public_datasets import open_files, pairs_of
-from moon2.catalog.importing.sources import BadRow, LogTable, Row, ShopTables, Source, SplitRows
+from moon2.catalog.importing.sources import PLACE, BadRow, LogTable, Row, ShopTables, Source, SplitRows
 from moon2.catalog.schema import CatalogError
 from moon2.records import RecordError
 
@@ -158,8 +158,8 @@ def _search_rows(table: Source, mapping: ColumnMapping, negative: dict[str, str]
             continue
         id = to_text(row.get(mapping.id or "")).strip()
         if id in in_test and not _is_test(split, row, mapping):
-            message = f"{table.name}: product {id!r} of this training search is a test product; the row is left out"
-            yield split, BadRow("in_both_splits", message)
+            message = f"product {id!r} of this training search is a test product; the row is left out"
+            yield split, BadRow("in_both_splits", message, row.get(PLACE))
             continue
         if negative:
             product = _negative(row, mapping, negative)
@@ -179,7 +179,9 @@ def _negative(row: Row, mapping: ColumnMapping, negative: dict[str, str]) -> Row
         return None
     product: Row = {**row, **{name: row.get(other) for name, other in negative.items()}}
     id = mapping.id or ""
-    if id not in negative:
+    if not id and PLACE in row:  # numbered, it is another product than that of its row
+        product[PLACE] = row[PLACE]._replace(number=-row[PLACE].number)
+    if id and id not in negative:
         images = (row.get(negative.get(name, "")) for name in mapping.images or ())
         # Bytes of images are not part of the id, only names and URLs.
         known = repr([to_text(title), *(image if isinstance(image, str) else "" for image in images)])

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from moon2.catalog.importing.cells import SPLIT_NAMES
 from moon2.catalog.importing.columns import ColumnMapping, fill_mapping
 from moon2.catalog.importing.layouts import ending_of, layout_of, open_source
 from moon2.catalog.importing.log_columns import LogMapping
-from moon2.catalog.importing.sources import BadRow, Row, ShopTables, Source, SplitRows
+from moon2.catalog.importing.sources import PLACE, BadRow, Place, Row, ShopTables, Source, SplitRows, rows_of_files
 from moon2.catalog.schema import CatalogError
 
 ENDINGS = ("parquet", "csv", "tsv", "json", "jsonl", "ndjson")
@@ -49,7 +49,7 @@ def open_files(source: str | Path, subset: str | None = None) -> Source:
     if not paths:
         raise CatalogError(f"{source}: has no {', '.join(f'*.{ending}' for ending in ENDINGS)} file to read")
     folder = path if path.is_dir() else path.parent
-    tables = [_open_file(p, folder) for p in paths]
+    tables = [_open_file(p) for p in paths]
     for table in tables[1:]:
         if not set(table.columns) & set(tables[0].columns):
             raise CatalogError(
@@ -59,7 +59,7 @@ def open_files(source: str | Path, subset: str | None = None) -> Source:
     columns = list(dict.fromkeys(name for table in tables for name in table.columns))
     counts = [table.total for table in tables]
     total = None if None in counts else sum(count or 0 for count in counts)
-    return Source(path.name, columns, chain.from_iterable(table.rows for table in tables), folder, total)
+    return Source(path.name, columns, rows_of_files(paths, [table.rows for table in tables], folder), folder, total)
 
 
 def split_of(path: Path) -> str | None:
@@ -71,10 +71,10 @@ def split_of(path: Path) -> str | None:
     return None
 
 
-def _open_file(path: Path, folder: Path) -> Source:
+def _open_file(path: Path) -> Source:
     split = split_of(path)
     table = open_source(path, layout_of(path))
-    return replace(table, folder=folder, rows=((split or stated, row) for stated, row in table.rows))
+    return replace(table, rows=((split or stated, row) for stated, row in table.rows))
 
 
 def change_rows(table: Source, change: Callable[[Row], Row]) -> Source:
@@ -100,36 +100,42 @@ def open_fashion200k(source: str, subset: str | None, columns: ColumnMapping, lo
         raise CatalogError(f"{folder}: has no labels/*_train_detect_all.txt; Fashion200K has labels/ and women/")
     root = folder if (folder / "women").is_dir() or folder.name != "labels" else folder.parent
     # By their usual names.
-    table = Source(folder.name, ["id", "title", "description", "category", "images"], _fashion200k_rows(files), root)
+    table = Source(
+        folder.name, ["id", "title", "description", "category", "images"], _fashion200k_rows(files, root), root
+    )
     return ShopTables(table, columns)
 
 
-def _fashion200k_rows(files: list[Path]) -> SplitRows:
+def _fashion200k_rows(files: list[Path], root: Path) -> SplitRows:
+    """The products, each at the place of its first line, and the lines that cannot be read."""
     # Test files first: a product of both is a test product, and its training lines are rejected.
     files = sorted(files, key=lambda path: ("_test_" not in path.name, path.name, path))
     split_of_product: dict[str, str] = {}
+    numbers = count(1)
     for path in files:
         split = "test" if "_test_" in path.name else "train"
         photos: dict[str, list[tuple[float, str, str]]] = {}
+        places: dict[str, Place] = {}
         with path.open(encoding="utf-8", errors="replace") as file:
             for number, line in enumerate(file, start=1):
                 parts = line.rstrip("\r\n").split("\t")
-                where = f"{path.name} line {number}"
+                place = Place(path.name, number, root, next(numbers))
                 try:
                     image, score, caption = parts[0], float(parts[1]), parts[2].strip()
                 except (IndexError, ValueError):
                     if line.strip():
-                        yield split, BadRow("bad_row", f"{where}: is not path, detection score and caption by tabs")
+                        yield split, BadRow("bad_row", "is not path, detection score and caption by tabs", place)
                     continue
                 product, _, photo = image.strip("/").rpartition("/")
                 if not product or not photo:
-                    yield split, BadRow("bad_row", f"{where}: the image {image!r:.80} is in no product's folder")
+                    yield split, BadRow("bad_row", f"the image {image!r:.80} is in no product's folder", place)
                 elif split_of_product.setdefault(product, split) != split:
-                    yield split, BadRow("in_both_splits", f"{where}: product {product} is in the test files too")
+                    yield split, BadRow("in_both_splits", f"product {product} is in the test files too", place)
                 else:
+                    places.setdefault(product, place)
                     photos.setdefault(product, []).append((score, image, caption))
         for product, entries in photos.items():
-            yield split, _fashion200k_product(product, entries)
+            yield split, {**_fashion200k_product(product, entries), PLACE: places[product]}
 
 
 def _fashion200k_product(product: str, entries: list[tuple[float, str, str]]) -> Row:
@@ -196,7 +202,7 @@ def _with_images_by_id(table: Source, columns: ColumnMapping) -> ShopTables:
     mapping = columns.resolve(table.columns, table.name)
     if mapping.images or columns.images == "" or "image" in table.columns:
         return ShopTables(table, columns)
-    root = table.folder if mapping.image_root is None else Path(mapping.image_root)
+    root = (table.folder or Path()) if mapping.image_root is None else Path(mapping.image_root)
     folders = [root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()]
 
     def change(row: Row) -> Row:

@@ -84,7 +84,7 @@ def _note(field: str, reader: ProductReader, table: Source) -> str:
     mapping = reader.mapping
     if field == "images":
         root = table.folder if mapping.image_root is None else Path(mapping.image_root)
-        return f" (paths are relative to {root.absolute()})"
+        return f" (paths are relative to {root.absolute() if root else 'the folder of each file'})"
     if field == "price":
         sign = mapping.decimal or reader.usual_decimal
         return f" (decimal sign {sign!r})" if sign else ""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from moon2.catalog.importing.columns import FIELDS, ColumnMapping, as_names, fill_mapping
 from moon2.catalog.importing.layouts import layout_of, open_source
 from moon2.catalog.importing.prices import to_price
-from moon2.catalog.importing.sources import NUMBER, BadRow, ShopTables, Source, SplitRows
+from moon2.catalog.importing.sources import ShopTables, Source, SplitRows
 from moon2.catalog.importing.usual_names import UsualNames
 from moon2.catalog.schema import CatalogError
 
@@ -52,18 +52,12 @@ def feed_of(columns: Sequence[str]) -> str | None:
 
 
 def open_table(source: str, encoding: str | None) -> Source:
-    """The table of an export: what its ending says, or else CSV. Its rows have their numbers, as feeds gather them."""
+    """The table of an export: what its ending says, or else CSV."""
     try:
         layout = layout_of(source)
     except CatalogError:
         layout = "csv"
-    table = open_source(source, layout, encoding=encoding)
-    return replace(table, rows=_numbered(table.rows))
-
-
-def _numbered(rows: SplitRows) -> SplitRows:
-    for number, (split, row) in enumerate(rows, start=1):
-        yield split, replace(row, number=number) if isinstance(row, BadRow) else {**row, NUMBER: number}
+    return open_source(source, layout, encoding=encoding)
 
 
 def find_columns(table: Source, system: str, names: Mapping[str, str], needed: str) -> dict[str, str]:

@@ -28,7 +28,7 @@ from moon2.catalog.importing.feeds.feed import (
     path_of,
     shop_tables,
 )
-from moon2.catalog.importing.sources import NUMBER, BadRow, Row, ShopTables, Source, SplitRows
+from moon2.catalog.importing.sources import PLACE, BadRow, Row, ShopTables, Source, SplitRows
 
 _NAMES = {
     "handle": "handle urlhandle",
@@ -96,9 +96,9 @@ class _Export:
                 # Most cells of an export are empty.
                 of_handle.setdefault(handle, []).append({name: cell for name, cell in row.items() if cell})
             else:
-                where, column = f"{self.table.name} row {row[NUMBER]}", self.names["handle"]
-                message = f"{where}: has no handle; give it that of its product in the column {column!r}"
-                yield split, BadRow("no_id", message, row[NUMBER])
+                column = self.names["handle"]
+                message = f"has no handle; give it that of its product in the column {column!r}"
+                yield split, BadRow("no_id", message, row[PLACE])
         skus = Counter(self._text(row, "sku") for group in of_handle.values() for row in group)
         for handle, group in of_handle.items():
             product = self._product(handle, group)
