@@ -75,12 +75,13 @@ class BackboneSettings:
     name: str = "tiny"
     """`tiny`, or a Qwen2.5-VL, Qwen3-VL or SmolVLM checkpoint: a hub id or a folder."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format in which the weights are held; `bfloat16` wants `training.optimizer: adamw_bf16`."""
+    """Number format in which the weights are held; `bfloat16` is trained by `training.optimizer: adamw_bf16`. For
+    float32 weights with bfloat16 arithmetic see `training.bf16`."""
     tiny: TinySettings = field(default_factory=TinySettings)
     """Sizes of the `tiny` backbone; ignored for any other."""
     pooling: Literal["tokens", "modalities"] = "tokens"
-    """What the joint vector is the mean of: all `tokens`, as in the paper, or text and images as two `modalities`, each
-    the mean of its own tokens, so that many visual tokens do not drown a short title."""
+    """What the joint vector is the mean of: all `tokens`, as in the paper, or the two `modalities`, text and images,
+    each the mean of its own tokens, so that many visual tokens do not drown a short title."""
 
 
 @dataclass
@@ -118,6 +119,7 @@ class LoraSettings:
     """Adapters in the vision tower too."""
 
     def __post_init__(self) -> None:
+        # A GPU's grouped products want rows of a multiple of 16 bytes.
         require(self.rank >= 0 and self.rank % 8 == 0, "lora.rank", self.rank, "0 or a multiple of 8")
         require(self.alpha > 0, "lora.alpha", self.alpha, "above 0")
 
@@ -161,14 +163,12 @@ class AlignmentSettings:
     each, both of which move weight to the easiest; `minimax`, where W* moves it to the hardest; `minimax_routing`,
     where W* and the routers do; or `fixed` by the shares in `objectives`."""
     floor_share: float = 0.8
-    """`guarded` and minimax only: the least weight of an objective, as a share of an equal split."""
+    """`guarded` and minimax only: the least weight of an objective, as a share of an equal split (0: none, 1: equal
+    weights)."""
     load_balance_weight: float = 0.01
     """ρ, the weight of the load-balancing loss L_aux."""
     sparsity_weight: float = 0.01
     """ς, the weight of L_sparsity."""
-    label_shares: dict[str, float] = field(default_factory=dict)
-    """By attribute, 0 to 1: how much of the shares of its labels i→t is to learn beside what tells labels apart, such
-    as `{base_colour: 0.25}`. The nearest label is then right more often; retrieval pays."""
 
     def __post_init__(self) -> None:
         for name in ("temperature_inter", "temperature_intra"):
@@ -176,8 +176,6 @@ class AlignmentSettings:
         for name in ("load_balance_weight", "sparsity_weight"):
             require(getattr(self, name) >= 0, f"alignment.{name}", getattr(self, name), "0 or more")
         require(0 <= self.floor_share <= 1, "alignment.floor_share", self.floor_share, "0 to 1")
-        usable = all(0 <= share <= 1 for share in self.label_shares.values())
-        require(usable, "alignment.label_shares", self.label_shares, "0 to 1 each")
         try:
             # One that is named in two ways has the share that was given last.
             named = {str(parse_objective(str(name))): share for name, share in self.objectives.items()}
@@ -292,8 +290,9 @@ class TrainingSettings:
     mine_every: int = 500
     """`hard_negatives` only: steps between minings, which embed the whole catalog; the first comes after as many."""
     teacher: list[str] = field(default_factory=list)
-    """Folders that `moon2 embed` wrote of this catalog with other models, whose similarities are learned, such as
-    [vectors/minilm, vectors/clip]. The first with texts (t) teaches texts, the first with images (i) images."""
+    """Folders that `moon2 embed` wrote of this catalog with other models, whose similarities between items are learned,
+    such as [vectors/minilm, vectors/clip]. The first folder with texts (t) teaches texts, the first with images (i)
+    images; one folder may do both."""
     teacher_weight: float = 1.0
     """`teacher` only: λ, the weight of L_T beside the other losses."""
     evaluate_every: int = 0
@@ -313,6 +312,7 @@ class TrainingSettings:
         share, tokens = self.activation_checkpointing, self.chunk_tokens
         require(0 <= share <= 1, "training.activation_checkpointing", share, "0 to 1")
         require(0 <= self.mined_share < 1, "training.mined_share", self.mined_share, "0 to below 1")
+        require(self.teacher_weight > 0, "training.teacher_weight", self.teacher_weight, "above 0")
         require(set(self.freeze) < set(PARTS), "training.freeze", self.freeze, f"some of {', '.join(PARTS)}, not all")
         require(tokens is None or tokens >= 1, "training.chunk_tokens", tokens, "1 or more")
         for name in ("steps", "batch_size", "save_every", "log_every", "mine_every"):
@@ -322,7 +322,7 @@ class TrainingSettings:
             require(0 <= getattr(self, name) < 2**63, f"training.{name}", getattr(self, name), "0 or more, below 2**63")
         in_time = not self.hard_negatives or self.mine_every < self.steps
         require(in_time, "training.mine_every", self.mine_every, "below training.steps, or no hard negative is mined")
-        for name in ("learning_rate", "max_grad_norm", "teacher_weight"):
+        for name in ("learning_rate", "max_grad_norm"):
             require(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "above 0")
         require(min(self.dimensions or [1]) >= 1, "training.dimensions", self.dimensions, "1 or more each")
 

@@ -133,22 +133,6 @@ def test_intra_product_by_hand_both_ways():
     )
 
 
-def test_a_frequent_text_is_the_lesser_negative_of_an_image():
-    image, text = vectors(EAST, NORTH), vectors(NORTH_EAST, WEST)
-    shares, apart = torch.tensor([0.8, 0.2], dtype=torch.float64), torch.eye(2, dtype=torch.bool)
-    losses = intra_product(image, text, apart, TEMPERATURE, shares.log())
-    # As above, each text over its share.
-    e = {product: math.exp(product / TEMPERATURE) for product in (0.6, -1.0, 0.8, 0.0)}
-    shirt, shoe = (e[0.6] / 0.8, e[-1.0] / 0.2), (e[0.8] / 0.8, e[0.0] / 0.2)
-    assert losses[objective("i→t")].tolist() == pytest.approx(
-        [-math.log(shirt[0] / sum(shirt)), -math.log(shoe[1] / sum(shoe))]
-    )
-    plain = intra_product(image, text, apart, TEMPERATURE)
-    assert losses[objective("t→i")].tolist() == plain[objective("t→i")].tolist()
-    alike = intra_product(image, text, apart, TEMPERATURE, torch.full((2,), -3.0))
-    torch.testing.assert_close(alike[objective("i→t")], plain[objective("i→t")])
-
-
 def test_a_pair_excluded_one_way_is_left_out_of_the_same_image_and_text_both_ways():
     image, text = vectors(EAST, NORTH), vectors(NORTH_EAST, WEST)
     excluded = torch.tensor([[False, True], [False, False]])  # shirt's image against shoe's text

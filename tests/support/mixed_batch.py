@@ -85,7 +85,7 @@ def mixed_triplets(*, images_from: int = 0, unreadable: Collection[int] = (4,)) 
         outline = TripletOutline(
             id, None if negative is None else f"not-{colour}", known, (positive.text, negative.text if negative else "")
         )
-        outline = replace(outline, query_id=str(number), query_text=query.text, log_shares=(-0.2 * number, -0.5))
+        outline = replace(outline, query_id=str(number), query_text=query.text)
         if number in unreadable:
             query, positive, negative = Item(), Item(), None if negative is None else Item()
         triplets.append(TripletExample(query, positive, negative, outline))

@@ -42,7 +42,7 @@ class Reject:
     """One row, or one part of a row, that is not in the catalog.
 
     Attributes:
-        row: its number in the source table, counted from 1 (a CSV's header line does not count); 0 when unknown.
+        row: its number in its file, counted from 1 (a CSV's header line does not count); 0 when unknown.
         id: of the product or query, "" when it has none.
         dropped: what was left out, "row", "field", "image" or "product_id"; see `Dropped`.
         reason: short stable code for counting, e.g. `duplicate_id`.

@@ -17,14 +17,7 @@ from moon2.objective.precision import at_least_float32
 from moon2.views import Objective, View
 
 
-def info_nce(
-    anchors: Tensor,
-    candidates: Tensor,
-    positive: Tensor,
-    excluded: Tensor,
-    temperature: float,
-    log_share: Tensor | None = None,
-) -> Tensor:
+def info_nce(anchors: Tensor, candidates: Tensor, positive: Tensor, excluded: Tensor, temperature: float) -> Tensor:
     """InfoNCE of each anchor: the cross-entropy of finding its positive among the candidates.
 
         ℓ_b = − log( exp(a_b·c_{p(b)} / ε) / Σ_{c ∈ {p(b)} ∪ N_b} exp(a_b·c / ε) )
@@ -38,7 +31,6 @@ def info_nce(
         excluded: [B, C] bool, True where a candidate is no negative of the anchor. The positive may be flagged too; it
             stays the positive.
         temperature: ε, above 0.
-        log_share: [C], what each candidate's logit loses, such as the log of how frequent it is; nothing if None.
 
     Returns:
         [B] losses, float32 (float64 for float64 vectors), each ≥ 0; exactly 0 where no negative is left.
@@ -52,8 +44,6 @@ def info_nce(
     # Mixed-precision training would compute this product in bfloat16 whatever its inputs are.
     with torch.autocast(anchors.device.type, enabled=False):
         logits = at_least_float32(anchors) @ at_least_float32(candidates).T / temperature
-    if log_share is not None:
-        logits = logits - log_share
     is_positive = torch.zeros_like(excluded).scatter_(1, positive[:, None], True)
     logits = logits.masked_fill(excluded & ~is_positive, float("-inf"))
     return functional.cross_entropy(logits, positive, reduction="none")
@@ -94,9 +84,7 @@ def inter_product(
     return losses
 
 
-def intra_product(
-    image: Tensor, text: Tensor, excluded: Tensor, temperature: float, log_share: Tensor | None = None
-) -> dict[Objective, Tensor]:
+def intra_product(image: Tensor, text: Tensor, excluded: Tensor, temperature: float) -> dict[Objective, Tensor]:
     """A product's image against its own text among other products' texts, and the reverse.
 
     (arXiv 2511.12449, intra-product alignment, temperature ε̃; positives and negatives of the triplets both take part.)
@@ -106,15 +94,12 @@ def intra_product(
         text: [N, D] unit vectors, view `t` of the same products in the same order.
         excluded: [N, N] bool, symmetric, True where image n and text n' are no negatives of each other.
         temperature: ε̃, above 0.
-        log_share: [N], α · log q of each text, for the logQ correction of sampled softmax in i→t (Yi et al., RecSys
-            2019). A text is a negative as often as its kind is frequent, share q, so a loss without it (α = 0) learns
-            how much likelier a text is with the image than without. With α = 1 it learns how likely it is.
 
     Returns:
         Under i→t and t→i: [N] losses, float32 (float64 for float64 vectors).
     """
     own = torch.arange(image.shape[0], device=image.device)
     return {
-        Objective("i", "t"): info_nce(image, text, own, excluded, temperature, log_share),
+        Objective("i", "t"): info_nce(image, text, own, excluded, temperature),
         Objective("t", "i"): info_nce(text, image, own, excluded.T, temperature),
     }

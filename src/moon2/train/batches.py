@@ -29,7 +29,6 @@ class TripletOutline:
         own_texts: of the positive and the negative, whatever text stands in their place.
         texts: the text that is drawn for each of the two.
         query_id, query_text: of the query.
-        log_shares: of the labels of the two, weighed (`moon2.train.label_shares`).
     """
 
     positive_id: str
@@ -39,7 +38,6 @@ class TripletOutline:
     texts: tuple[str, str] = ("", "")
     query_id: str = ""
     query_text: str = ""
-    log_shares: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass
@@ -68,19 +66,17 @@ class TripletMasks:
         known_positive: [B, C] bool, products that are known to answer the query and so are no negatives of it.
         same_product: [C, C] bool, products that cannot be told apart: one product, one own text, or one drawn text.
         negative: [B] int64, the place of the triplet's own negative among the products, −1 where it has none.
-        log_share: [C] float32, of the labels of each product, weighed; None: none count.
     """
 
     size: int
     known_positive: Tensor
     same_product: Tensor
     negative: Tensor
-    log_share: Tensor | None = None
 
     def to(self, device: torch.device | str) -> TripletMasks:
         """The same on another device."""
-        tensors = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
-        return replace(self, **{name: part.to(device, non_blocking=True) for name, part in tensors.items()})
+        names = ("known_positive", "same_product", "negative")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
 
 @dataclass
@@ -210,13 +206,11 @@ def collate(
 def triplet_masks(outlines: Sequence[TripletOutline]) -> TripletMasks:
     """The masks of a batch of these triplets."""
     places = [(outline.positive_id, outline.own_texts[0], outline.texts[0]) for outline in outlines]
-    log_shares = [outline.log_shares[0] for outline in outlines]
     negative = []
     for outline in outlines:
         negative.append(-1 if outline.negative_id is None else len(places))
         if outline.negative_id is not None:
             places.append((outline.negative_id, outline.own_texts[1], outline.texts[1]))
-            log_shares.append(outline.log_shares[1])
     ids, own_texts, texts = ([place[part] for place in places] for part in range(3))
     # Products without a text are told apart by their images.
     own_texts = [text.casefold() or f"\0{id}" for id, text in zip(ids, own_texts, strict=True)]
@@ -226,7 +220,6 @@ def triplet_masks(outlines: Sequence[TripletOutline]) -> TripletMasks:
         known_positive=known_positive_mask([outline.known_positive_ids for outline in outlines], ids),
         same_product=equal_mask(ids) | equal_mask(own_texts) | equal_mask(texts),
         negative=torch.tensor(negative),
-        log_share=torch.tensor(log_shares) if any(log_shares) else None,
     )
 
 

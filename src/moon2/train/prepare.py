@@ -61,7 +61,6 @@ def prepare_run(
     from moon2.model.lora import add_lora
     from moon2.model.moon_model import MoonModel
     from moon2.train.augmentations import augmentation_texts, require_augmentations
-    from moon2.train.label_shares import label_log_shares
     from moon2.train.start import complete_recipe, fingerprint, new_encoder
     from moon2.train.stream import TripletStream
     from moon2.train.teacher import open_teacher
@@ -70,7 +69,6 @@ def prepare_run(
     recipe = complete_recipe(recipe, network)
     settings = recipe.training
     require_augmentations(catalog, recipe.augmentations)
-    log_shares = label_log_shares(catalog, recipe.alignment.label_shares)
     triplets, mined, held_out = _triplets(recipe, catalog)
     asked = [*triplets, *mined]
     teacher = open_teacher(settings.teacher, catalog, asked)
@@ -99,7 +97,6 @@ def prepare_run(
         teacher=teacher,
         mined=mined,
         mined_share=settings.mined_share,
-        log_shares=log_shares,
     )
     return PreparedRun(recipe, catalog, encoder, stream, held_out if held_out and held_out.interactions else None)
 

@@ -89,7 +89,7 @@ def triplet_loss(views: Views, masks: TripletMasks, dual_alignment: Tensor, reci
     by_length: dict[int, LossParts] = {}
     for length in recipe.training.trained_lengths(width):
         vectors = {view: shortened(whole, length) for view, whole in views.vectors.items()}
-        by_length[length] = weigh(_losses(vectors, valid, masks, unusable, unpaired, alignment))
+        by_length[length] = weigh(_losses(vectors, valid, size, unusable, unpaired, alignment))
     parts = by_length[width]
     total = torch.stack([each.total for each in by_length.values()]).mean()
 
@@ -147,13 +147,12 @@ def needed_views(recipe: Recipe) -> tuple[View, ...]:
 def _losses(
     vectors: Mapping[View, Tensor],
     valid: Mapping[Objective, Tensor],
-    masks: TripletMasks,
+    size: int,
     unusable: Tensor,
     unpaired: Tensor,
     alignment: AlignmentSettings,
 ) -> dict[Objective, Tensor]:
     """The losses of the objectives in `valid`, of each triplet or product."""
-    size = masks.size
     inter = {objective.query: mask for objective, mask in valid.items() if objective.is_inter}
     losses = inter_product(
         {view: vectors[view][:size] for view in inter},
@@ -166,7 +165,7 @@ def _losses(
     intra = [objective for objective in valid if not objective.is_inter]
     if intra:
         image, text = vectors["i"][size:], vectors["t"][size:]
-        both_ways = intra_product(image, text, unpaired, alignment.temperature_intra, masks.log_share)
+        both_ways = intra_product(image, text, unpaired, alignment.temperature_intra)
         losses |= {objective: both_ways[objective] for objective in intra}
     return losses
 

@@ -24,7 +24,6 @@ from moon2.recipe import AugmentationSettings, ImageTransformSettings
 from moon2.records import Product, Query
 from moon2.train.augmentations import draw_augmentations
 from moon2.train.batches import ChunkLayout, TripletBatch, TripletExample, TripletOutline, collate
-from moon2.train.label_shares import LogShares, log_share_of
 from moon2.train.teacher import Teacher
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,6 @@ class TripletStream(Dataset[TripletExample]):
     Attributes:
         triplets: those of the log, and after them mined ones, of which each epoch draws some, of each category as many.
         teacher: of the run; None without one.
-        log_shares: of the labels whose shares i→t learns too.
         hard_negatives: of each triplet, ids of mined negatives beside its own; None where none were mined. It is set
             before a loader starts, whose processes have copies of the stream.
     """
@@ -55,7 +53,6 @@ class TripletStream(Dataset[TripletExample]):
         teacher: Teacher | None = None,
         mined: Sequence[Triplet] = (),
         mined_share: float = 0.0,
-        log_shares: LogShares | None = None,
     ) -> None:
         self.triplets = [*triplets, *mined]
         self.catalog = catalog
@@ -67,7 +64,6 @@ class TripletStream(Dataset[TripletExample]):
         self.opener = opener
         self.teacher = teacher
         self.hard_negatives: Sequence[Sequence[str]] | None = None
-        self.log_shares = log_shares or {}
         self._logged = len(triplets)
         self._mined_an_epoch = round(len(triplets) * mined_share / (1 - mined_share)) if mined else 0
         self._mined_chances = _category_chances(catalog, mined) if mined else np.empty(0)
@@ -95,9 +91,9 @@ class TripletStream(Dataset[TripletExample]):
     def outline(self, index: int) -> TripletOutline:
         """Example `index` without its items."""
         triplet, _, negative_id = self._draw(index)
-        own_texts, texts, log_shares = zip(
-            self._known(triplet.positive_id, self._augmenting(index, 0)),
-            self._known(negative_id, self._augmenting(index, 1)),
+        own_texts, texts = zip(
+            self._texts(triplet.positive_id, self._augmenting(index, 0)),
+            self._texts(negative_id, self._augmenting(index, 1)),
             strict=True,
         )
         return TripletOutline(
@@ -108,7 +104,6 @@ class TripletStream(Dataset[TripletExample]):
             texts,
             triplet.query.id,
             triplet.query.text,
-            log_shares,
         )
 
     def _draw(self, index: int) -> tuple[Triplet, np.random.Generator, str | None]:
@@ -138,19 +133,19 @@ class TripletStream(Dataset[TripletExample]):
         """A generator of its own: with or without augmentations, everything else is drawn alike."""
         return np.random.default_rng((self.seed, 3, index, product))
 
-    def _known(self, id: str | None, augmenting: np.random.Generator) -> tuple[str, str, float]:
-        """A product's own text as it is read, the one that is drawn for it, and how frequent its labels are."""
+    def _texts(self, id: str | None, augmenting: np.random.Generator) -> tuple[str, str]:
+        """A product's own text, and the one that is drawn for it, as far as they are read."""
         try:
             product = self.catalog.product(id) if id is not None else None
         except UnknownProductError:
             product = None
         if product is None:
-            return "", "", 0.0
+            return "", ""
         pictureless = replace(product, expanded_images=())
         drawn = draw_augmentations(pictureless, self.augmentations, augmenting, self._warn)
         own, other = (self.processor.product_text(one) for one in (product, drawn.product))
         own, other, added = map(self.processor.read_text, (own, other, drawn.added_text))
-        return own, f"{other}\n{added}".strip(), log_share_of(product, self.log_shares)
+        return own, f"{other}\n{added}".strip()
 
     def _product(self, id: str, random: np.random.Generator, augmenting: np.random.Generator) -> Item:
         """A product's item, perhaps augmented."""
