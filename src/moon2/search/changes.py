@@ -127,7 +127,10 @@ class ProductWriter:
 
 
 def key_of(product: Product, info: IndexInfo, encoder: VectorEncoder) -> str:
-    """As `moon2 embed` makes it: of the text and the images that the encoder reads."""
+    """As `moon2 embed` makes it: of the text and the images that the encoder reads.
+
+    One that reads none is given the first image too, which a hit shows.
+    """
     most = encoder.processor.settings.max_images if isinstance(encoder, Encoder) else 1
     images = product.images if info.per_image else product.images[:most]
     return row_key(info.made_by, encoder.product_text(product), images)
