@@ -38,7 +38,7 @@ def test_a_recipe_names_only_what_it_changes(tmp_path: Path) -> None:
 
 
 def test_overrides_win(tmp_path: Path) -> None:
-    path = write(tmp_path, "experts:\ntraining:\n  steps: 5\n  batch_size: 3\n")
+    path = write(tmp_path, "training:\n  steps: 5\n  batch_size: 3\n")
     recipe = load_recipe(path, ["training.steps=7", "experts.layers=[0,1]", "backbone.tiny.width=64"])
     assert (recipe.training.steps, recipe.training.batch_size) == (7, 3)
     assert (recipe.experts.layers, recipe.backbone.tiny.width) == ([0, 1], 64)
@@ -81,6 +81,7 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("backbone:\n  tiny:\n    vision_width: 0\n", "backbone.tiny.vision_width is 0"),
         ("training:\n  seed: 18446744073709551616\n", "training.seed is 18446744073709551616"),
         ("alignment:\n  objectives: {1: 1}\n", "alignment.objectives"),
+        ("training:\n", "training"),
         ("alignment:\n  objectives:\n", "alignment.objectives has no value; give one, or leave it out"),
         ("filter:\n  margin_start:\n", "filter.margin_start has no value"),
         ("training:\n  freeze:\n  #  - vision\n", "training.freeze has no value"),

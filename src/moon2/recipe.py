@@ -383,8 +383,7 @@ def load_recipe(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) if path else {}
         if not isinstance(settings or {}, dict):
             raise RecipeError(f"{where}: a recipe is a table of sections such as `training:`, got {settings!r:.60}")
-        sections = {name: section for name, section in (settings or {}).items() if section is not None}
-        config = parser.parse_object(sections)
+        config = parser.parse_object(settings or {})
         config = parser.parse_args([f"--{item}" for item in overrides], namespace=config)
         return Recipe(**vars(parser.instantiate(require_values(parser, config))))
     except FileNotFoundError:

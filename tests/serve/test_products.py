@@ -243,6 +243,8 @@ def test_any_id_can_be_asked_for(own_index: Path) -> None:
             assert server.client.get(place).json()["id"] == id
             assert id not in [hit["id"] for hit in server.client.get(f"{place}/similar").json()["hits"]]
         assert server.client.get("/v1/products/set/photo").status_code == 404
+        assert server.client.get("/v1/facets/", follow_redirects=True).status_code == 200
+        assert server.client.head("/v1/products/set%2Fphoto").status_code == 200
         for id in ids:
             assert server.client.delete(f"/v1/products/{quote(id, safe='')}").json() == {"deleted": id}
 

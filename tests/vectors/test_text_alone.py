@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from moon2.catalog.store import write_catalog
 from moon2.encoders.load import load_encoder
 from moon2.records import Interaction, Product, Query
+from moon2.search.commands import build_index
 from moon2.vectors.embed_catalog import embed
 from moon2.vectors.item_embedder import ItemEmbedder
 from moon2.vectors.vector_folder import VectorFolder, What
@@ -87,13 +88,14 @@ def test_a_querys_views_do_not_hang_on_an_image_that_is_not_read(model: str, tmp
     assert [one.id for one in VectorFolder.open(out).rejects()] == ["alone"]
 
 
-def test_an_image_that_is_not_read_may_change(model: str, tmp_path: Path) -> None:
-    out, image = tmp_path / "v", tmp_path / "photo.png"
-    image.write_bytes(PHOTO)
-    data = write_shop(tmp_path / "shop", [Product("p", "navy shirt", images=(str(image),))])
-    embed(model, data=data, out=out)
-    image.write_bytes(b"no image")
-    assert embed(model, data=data, out=out).kept == 1
+def test_an_index_of_its_vectors_knows_what_has_changed(model: str, tmp_path: Path) -> None:
+    products = [Product("p", "navy shirt", images=(PHOTO,)), Product("q", "red bag")]
+    embed(model, data=write_shop(tmp_path / "shop", products), out=tmp_path / "v")
+    index = build_index(tmp_path / "v", out=str(tmp_path / "index"))
+    assert index.upsert(products).unchanged == 2
+    before = index.photos(["p"])["p"]
+    assert index.upsert([Product("p", "navy shirt", images=(photo("green", "bag"),))]).written == 1
+    assert index.photos(["p"])["p"] != before
 
 
 def test_its_images_have_no_vectors_of_their_own(model: str, tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ def _known_rows(experiment: Experiment) -> list[Row]:
         raise ExperimentError(
             f"{experiment.folder}: holds an experiment with another recipe ({changes}); give another --out"
         )
-    if not has_begun and experiment.folder.exists():
+    if recipe.exists() and not has_begun:  # perhaps that of a trained run, which would be written over
         entries = {entry.name for entry in experiment.folder.iterdir() if not entry.name.startswith(".")}
         # A kill may have come between a log with noise, in data/, and its first run.
         if others := entries - {recipe.name, "data"}:

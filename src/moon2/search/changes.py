@@ -12,13 +12,12 @@ import numpy as np
 
 from moon2.catalog.schema import pairs_to_dict
 from moon2.encoders.protocol import VectorEncoder
-from moon2.model.encoder import Encoder
 from moon2.records import Product
 from moon2.search.info import IndexInfo
 from moon2.search.product_table import MERGE_PRODUCTS, ProductTable
 from moon2.search.rows import EmbeddedProduct, RowMaker
 from moon2.search.table_schema import SHOWN, WHOLE
-from moon2.vectors.item_embedder import Embedded, ItemEmbedder
+from moon2.vectors.item_embedder import Embedded, ItemEmbedder, deciding_images
 from moon2.vectors.known_rows import row_key
 from moon2.vectors.lexical import searched_words
 from moon2.vectors.product_texts import product_text
@@ -127,12 +126,8 @@ class ProductWriter:
 
 
 def key_of(product: Product, info: IndexInfo, encoder: VectorEncoder) -> str:
-    """As `moon2 embed` makes it: of the text and the images that the encoder reads.
-
-    One that reads none is given the first image too, which a hit shows.
-    """
-    most = encoder.processor.settings.max_images if isinstance(encoder, Encoder) else 1
-    images = product.images if info.per_image else product.images[:most]
+    """As `moon2 embed` makes it: of the text and the images that decide the vectors."""
+    images = deciding_images(encoder, product, ("mm",), info.per_image)
     return row_key(info.made_by, encoder.product_text(product), images)
 
 

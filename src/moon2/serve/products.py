@@ -6,7 +6,7 @@ import asyncio
 import io
 import time
 from typing import Annotated, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
@@ -63,8 +63,9 @@ class EncodedPath(APIRoute):
     """Is found by the path as it was sent. There an encoded "/" of an id, which may end in "/photo", parts nothing."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Of the router."""
-        return super().matches({**scope, "path": scope["raw_path"].decode()})
+        """Of the router, which also tries other paths, without a "/" at the end."""
+        sent = scope.get("raw_path", b"").decode()
+        return super().matches({**scope, "path": sent if unquote(sent) == scope["path"] else quote(scope["path"])})
 
 
 router = APIRouter(tags=["search"], route_class=EncodedPath)

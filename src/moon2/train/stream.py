@@ -144,8 +144,8 @@ class TripletStream(Dataset[TripletExample]):
         pictureless = replace(product, expanded_images=())
         drawn = draw_augmentations(pictureless, self.augmentations, augmenting, self._warn)
         own, other = (self.processor.product_text(one) for one in (product, drawn.product))
-        own, other, added = map(self.processor.read_text, (own, other, drawn.added_text))
-        return own, f"{other}\n{added}".strip()
+        own, other = map(self.processor.read_text, (own, other))
+        return own, f"{other}\n{drawn.added_text}".strip()
 
     def _product(self, id: str, random: np.random.Generator, augmenting: np.random.Generator) -> Item:
         """A product's item, perhaps augmented."""

@@ -61,9 +61,7 @@ class Embedded:
 def deciding_images(
     encoder: VectorEncoder, record: Record, views: Sequence[View], per_image: bool = False
 ) -> Sequence[ImageSource]:
-    """The images that decide a record's vectors; where the encoder takes none, b"" stands for there being any."""
-    if not _takes_images(encoder):
-        return (b"",) if _has_image(record) else ()
+    """The images that decide a record's vectors; where the encoder takes none the first, which an index shows."""
     if isinstance(record, Product) and per_image:
         return record.images
     if tuple(views) == ("t",):
