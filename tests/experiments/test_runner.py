@@ -148,7 +148,7 @@ def test_interrupted_it_ends_at_once_and_starts_no_other_run(experiment: Experim
     with under_way(experiment, out) as process:
         assert "first-2-0" in runs_in(out)[0]
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait(timeout=20) != 0
+        assert process.wait(timeout=120) != 0
         assert not runs_in(out)
     assert not (out / "runs" / "second-2-0.log").exists()
 
