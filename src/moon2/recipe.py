@@ -65,7 +65,8 @@ class TinySettings:
         for name in ("width", "vision_width"):
             fits = getattr(self, name) % (4 * self.heads) == 0
             require(fits, f"backbone.tiny.{name}", getattr(self, name), "a multiple of 4 × backbone.tiny.heads")
-        require(self.vocabulary >= 300, "backbone.tiny.vocabulary", self.vocabulary, "300 or more, 256 being bytes")
+        # A byte-level tokenizer begins with the 256 bytes and its special tokens.
+        require(self.vocabulary >= 300, "backbone.tiny.vocabulary", self.vocabulary, "300 or more")
 
 
 @dataclass
@@ -283,7 +284,8 @@ class TrainingSettings:
     """Lengths to which vectors can be cut, beside their full width: the losses are the mean of those at each
     (Matryoshka). Not given: the full width alone."""
     mined_share: float = 0.0
-    """Share of triplets mined from the catalog beside the log's, of each category as many; without a log all are."""
+    """The share of the triplets that are mined from the catalog beside those of the log, of each category as many. They
+    teach words that the log seldom has. Without a log all triplets are mined."""
     hard_negatives: int = 0
     """Wrong products most like its query to the encoder as it is, mined for each triplet. The negative of a step is
     drawn among them and those that the log shows. 0: none are mined."""
@@ -296,7 +298,7 @@ class TrainingSettings:
     teacher_weight: float = 1.0
     """`teacher` only: λ, the weight of L_T beside the other losses."""
     evaluate_every: int = 0
-    """Steps between evaluations on queries held out of the log, to keep the best weights. 0: the last are kept."""
+    """Steps between evaluations on queries held out of the log, to keep the best weights. 0: none are held out."""
     validation_queries: int = 300
     """How many queries are held out for that (at most a tenth of the log); the test queries are never looked at."""
     save_every: int = 100

@@ -180,7 +180,7 @@ def test_only_a_catalog_is_overwritten_and_only_when_asked(tmp_path: Path) -> No
         write_catalog(tmp_path / "shop", second, title="A shop")
     assert write_catalog(tmp_path / "shop", second, title="A shop", overwrite=True).ids() == ["2"]
     (tmp_path / "shop/vectors").mkdir()
-    with pytest.raises(CatalogError, match="holds more than a catalog, vectors; move it elsewhere"):
+    with pytest.raises(CatalogError, match="holds vectors beside the catalog, and would lose it; move it elsewhere"):
         write_catalog(tmp_path / "shop", first, title="A shop", overwrite=True)
     assert (tmp_path / "shop/vectors").is_dir()
     (tmp_path / "diary").mkdir()

@@ -352,7 +352,7 @@ def require_target(folder: Path, *, overwrite: bool, sources: Iterable[str | Pat
         raise CatalogError(f"{folder}: holds a catalog already; choose another folder or add --overwrite")
     others = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")} - ENTRIES
     if others:
-        raise CatalogError(f"{folder}: holds more than a catalog, {min(others)}; move it elsewhere")
+        raise CatalogError(f"{folder}: holds {min(others)} beside the catalog, and would lose it; move it elsewhere")
 
 
 def write_catalog(

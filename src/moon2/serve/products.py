@@ -60,10 +60,14 @@ from moon2.thumbnails import open_small
 
 
 class EncodedPath(APIRoute):
-    """Is found by the path as it was sent. There an encoded "/" of an id, which may end in "/photo", parts nothing."""
+    """A route that is matched with the path as it was sent, in which a "/" of a product's id is %2F.
+
+    Decoded, the address of a product called "set/photo" is that of the photo of "set".
+    """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Of the router, which also tries other paths, without a "/" at the end."""
+        """Whether the route is asked for."""
+        # The router also tries paths that were not sent: without the "/" at the end.
         sent = scope.get("raw_path", b"").decode()
         return super().matches({**scope, "path": sent if unquote(sent) == scope["path"] else quote(scope["path"])})
 

@@ -38,17 +38,9 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
     """
     named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     decayed = {name for name, weight in named.items() if weight.dim() > 1 and not name.endswith("dual_alignment")}
-    if settings.optimizer == "muon":
-        groups = _muon_groups(named, decayed, settings.weight_decay)
-    else:
-        groups = [
-            {
-                "params": [weight for name, weight in named.items() if name in decayed],
-                "weight_decay": settings.weight_decay,
-            },
-            *_undecayed_groups({name: weight for name, weight in named.items() if name not in decayed}),
-        ]
-    groups = [group for group in groups if group["params"]]  # a checkpoint of two empty ones cannot be read
+    make_groups = _muon_groups if settings.optimizer == "muon" else _adamw_groups
+    # A checkpoint of an optimizer with two empty groups cannot be read.
+    groups = [group for group in make_groups(named, decayed, settings.weight_decay) if group["params"]]
     if settings.optimizer == "muon":
         return MuonWithAdamW(groups, lr=settings.learning_rate, betas=BETAS)
     if settings.optimizer == "adamw_bf16":
@@ -136,6 +128,13 @@ def _muon_groups(named: dict[str, nn.Parameter], decayed: set[str], decay: float
         {"params": [named[name] for name in named if name in hidden], "weight_decay": decay, "muon": True},
         {"params": [named[name] for name in named if name in decayed - hidden], "weight_decay": decay},
         *_undecayed_groups({name: weight for name, weight in named.items() if name not in decayed | hidden}),
+    ]
+
+
+def _adamw_groups(named: dict[str, nn.Parameter], decayed: set[str], decay: float) -> list[dict[str, Any]]:
+    return [
+        {"params": [weight for name, weight in named.items() if name in decayed], "weight_decay": decay},
+        *_undecayed_groups({name: weight for name, weight in named.items() if name not in decayed}),
     ]
 
 

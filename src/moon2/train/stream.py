@@ -143,8 +143,7 @@ class TripletStream(Dataset[TripletExample]):
             return "", ""
         pictureless = replace(product, expanded_images=())
         drawn = draw_augmentations(pictureless, self.augmentations, augmenting, self._warn)
-        own, other = (self.processor.product_text(one) for one in (product, drawn.product))
-        own, other = map(self.processor.read_text, (own, other))
+        own, other = (self.processor.read_text(self.processor.product_text(one)) for one in (product, drawn.product))
         return own, f"{other}\n{drawn.added_text}".strip()
 
     def _product(self, id: str, random: np.random.Generator, augmenting: np.random.Generator) -> Item:

@@ -127,11 +127,12 @@ def _table(folder: VectorFolder, view: View) -> TeacherTable:
         matrices = {each: folder.matrix(what, each, split=split) for each in parts}
         rows = {each: {id: number for number, id in enumerate(ids)} for each, (ids, _) in matrices.items()}
         places |= {(what, id): len(places) + number for number, id in enumerate(rows[view])}
-        # A query of words or a photo alone has no joint vector; that view is then all of it.
         for each, (_, matrix) in matrices.items():
-            sources = ((each if id in rows[each] else view, id) for id in rows[view])
-            vectors = [matrices[source][1][rows[source][id]] for source, id in sources]
-            parts[each].append(np.stack(vectors) if vectors else matrix[:0])
+            # A query of words or a photo alone has no joint vector; that view is then all of it.
+            whole = matrices[view][1].copy()
+            known = [id in rows[each] for id in rows[view]]
+            whole[known] = matrix[[rows[each][id] for id in rows[view] if id in rows[each]]]
+            parts[each].append(whole)
     nothing = np.zeros((1, folder.info.dimension), np.float32)
     tensors = {
         each: functional.normalize(torch.from_numpy(np.concatenate([*part, nothing])), dim=-1)

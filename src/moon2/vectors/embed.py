@@ -144,6 +144,11 @@ def _put(vectors: dict[View, np.ndarray], view: View, rows: list[int], matrix: n
     vectors[view][rows] = matrix
 
 
+def text_read(encoder: VectorEncoder, record: Product | Query) -> str:
+    """The text of a record as an encoder reads it, not yet cut."""
+    return encoder.product_text(record) if isinstance(record, Product) else record.text
+
+
 def embed_whole(
     encoder: VectorEncoder, items: Iterable[Product | Query], count: int, batch_size: int, bar: tqdm[object]
 ) -> Vectors:
@@ -155,14 +160,11 @@ def embed_whole(
     for start, chunk in _chunks(items, CHUNK * batch_size):
         rows = range(start, start + len(chunk))
         matrix = encoder.encode(chunk, batch_size=batch_size, skip_bad=True)
-        unread = [
-            row
-            for row in np.flatnonzero(np.isnan(matrix).all(axis=1))
-            if (encoder.product_text(one) if isinstance(one := chunk[row], Product) else one.text).strip()
-        ]
-        if unread:
-            texts = [chunk[row] for row in unread]
-            matrix[unread] = encoder.encode(texts, view="t", batch_size=batch_size, skip_bad=True)
+        lacking = np.flatnonzero(np.isnan(matrix).all(axis=1))
+        with_text = [row for row in lacking if text_read(encoder, chunk[row]).strip()]
+        if with_text:
+            texts = [chunk[row] for row in with_text]
+            matrix[with_text] = encoder.encode(texts, view="t", batch_size=batch_size, skip_bad=True)
         tables.put("mm", rows, matrix)
         bar.update(len(chunk))
     return tables.finish().get("mm", NO_VECTORS)

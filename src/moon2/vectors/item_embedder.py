@@ -24,7 +24,7 @@ from moon2.model.encoder import Encoder
 from moon2.model.items import ItemError, item_length
 from moon2.model.processor import ReadItem
 from moon2.records import Product, Query
-from moon2.vectors.embed import product_vectors, query_vectors
+from moon2.vectors.embed import product_vectors, query_vectors, text_read
 from moon2.views import View
 
 Record = Product | Query
@@ -61,7 +61,7 @@ class Embedded:
 def deciding_images(
     encoder: VectorEncoder, record: Record, views: Sequence[View], per_image: bool = False
 ) -> Sequence[ImageSource]:
-    """The images that decide a record's vectors; where the encoder takes none the first, which an index shows."""
+    """The images that decide a record's vectors. Of an encoder that takes none it is the first: an index shows it."""
     if isinstance(record, Product) and per_image:
         return record.images
     if tuple(views) == ("t",):
@@ -94,10 +94,6 @@ class ItemEmbedder:
             torch.set_num_threads(1)
         self.dimension = encoder.dimension if isinstance(encoder, Encoder) else encoder.encode(["a"]).shape[1]
         self._turn: AbstractContextManager[Any] = nullcontext() if own_on_cpu else threading.Lock()
-
-    def text_read(self, record: Record) -> str:
-        """The text of a record as the encoder reads it, not yet cut."""
-        return self.encoder.product_text(record) if isinstance(record, Product) else record.text
 
     def embed(self, records: Sequence[Record], views: Sequence[View]) -> Embedded:
         """Products or queries.
@@ -195,7 +191,7 @@ class ItemEmbedder:
         takes_images = _takes_images(self.encoder)
         read = deciding_images(self.encoder, record, views) if takes_images else ()
         images = [open_image(image, f"{where}: image 1", size) for image in read]
-        if not images and (views == ("i",) or not self.text_read(record).strip()):
+        if not images and (views == ("i",) or not text_read(self.encoder, record).strip()):
             if _has_image(record) and not takes_images:
                 raise ItemError(
                     f"{where}: only its image could be embedded, and the model takes text alone; use one of images too"

@@ -17,6 +17,7 @@ from moon2.encoders.load import load_encoder
 from moon2.encoders.protocol import VectorEncoder
 from moon2.objective.matryoshka import shortened
 from moon2.records import Product, Query
+from moon2.vectors.embed import text_read
 from moon2.vectors.item_embedder import ItemEmbedder, Problem, Record, deciding_images
 from moon2.vectors.known_rows import KnownRows, row_key
 from moon2.vectors.vector_folder import VectorInfo, What
@@ -115,7 +116,7 @@ class RowEmbedder:
 
     def _key(self, record: Record) -> str:
         images = deciding_images(self.items.encoder, record, self._job.info.views, self._job.per_image)
-        return row_key(self._job.made_by, self.items.text_read(record), images)
+        return row_key(self._job.made_by, text_read(self.items.encoder, record), images)
 
     def _stored(self, what: What, vectors: dict[View, np.ndarray], **columns: Sequence[object]) -> pa.Table:
         info = self._job.info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moon2.catalog.importing.columns import ColumnMapping
+from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.schema import CatalogError
 
 
@@ -70,6 +71,8 @@ def test_a_list_of_names_that_yaml_takes_for_numbers_is_read_as_written() -> Non
     assert (mapping.title, mapping.attributes) == ("[x]", ("true", "1e3", "007"))
     with pytest.raises(CatalogError, match="has no column 'no', named as images"):
         ColumnMapping(id="2024", images="[1e3, no]").resolve(columns, "shop.csv")
+    log = ["query_text", "product_id", "2024", "true"]
+    assert LogMapping(clicked="[2024, true]").resolve(log, "log.csv").clicked == ("2024", "true")
 
 
 def test_a_missing_column_is_an_error_that_lists_the_columns() -> None:

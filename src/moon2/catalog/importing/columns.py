@@ -83,8 +83,8 @@ class ColumnMapping:
         """
         usual, names = UsualNames(columns), usual_names("products")
         written: dict[str, Any] = {name: as_written(getattr(self, name), columns) for name in _OF_SEVERAL}
-        self = replace(self, **written)
-        fields = usual.fill(self, {field: names[field] for field in FIELDS})
+        given = replace(self, **written)
+        fields = usual.fill(given, {field: names[field] for field in FIELDS})
         if self.category is None:
             several = (usual.find_all(plain) for plain in USUAL_CATEGORY_COLUMNS)
             fields["category"] = next(filter(None, several), fields["category"])
@@ -94,7 +94,7 @@ class ColumnMapping:
         if not isinstance(fields["title"], str):
             fields["title"] = as_names(fields["title"])
         fields["category"], fields["images"] = as_names(fields["category"]), as_names(fields["images"])
-        fields["attributes"] = as_names(self.attributes)
+        fields["attributes"] = as_names(given.attributes)
         taken = {name for field in FIELDS if field != "title" for name in as_names(fields[field])}
         # The brand may be a part of the title and an attribute too.
         taken.update(as_names(fields["title"]) if isinstance(fields["title"], str) else ())

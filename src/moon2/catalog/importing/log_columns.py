@@ -72,11 +72,11 @@ class LogMapping:
             CatalogError: a named column is missing, or no column is the query, or none is a product.
         """
         usual, names = UsualNames(columns), usual_names("logs")
-        self = replace(self, clicked=as_written(self.clicked, columns))
-        fields = usual.fill(self, names)
+        given = replace(self, clicked=as_written(self.clicked, columns))
+        fields = usual.fill(given, names)
         own = {fields[name] for name in ("id", "text", "image", "product_id", "split")}
         free = UsualNames([column for column in columns if column not in own])
-        fields |= self._long(free, fields) or self._wide(free, fields, where)
+        fields |= given._long(free, fields) or given._wide(free, fields, where)
         if not fields["positives"] and self.id is None:
             # In a long log, "id" numbers the rows.
             fields["id"] = usual.find(" ".join(name for name in names["id"].split() if name != "id"))

@@ -12,6 +12,7 @@ const open = new Set();
 let typed = {};
 /** Settled while no button of a mouse, and no finger, is held on the filters. */
 let released = Promise.resolve();
+let release = () => {};
 
 const literal = (text) => `'${text.replaceAll("'", "''")}'`;
 
@@ -148,12 +149,10 @@ export function showChips(chips) {
 }
 
 form.addEventListener("pointerdown", ({ button }) => {
-  if (button !== 0) return;
-  released = new Promise((done) => {
-    // The click itself comes after the release.
-    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(done), { once: true });
-  });
+  if (button === 0) released = new Promise((done) => (release = done));
 });
+// The click itself comes after the release.
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => setTimeout(release));
 
 const toggle = find("#filters-toggle");
 toggle.addEventListener("click", () => {
