@@ -54,7 +54,7 @@ def test_train_evaluate_report(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert all(direction in printed.out for direction in ("t→mm", "i→mm", "mm→mm", "t→i", "i→t"))
     tasks = {"class", "colour", "material"}
     scored = set(json.loads((run / "evaluation.json").read_text())["zero_shot"])
-    assert scored == tasks | {f"{task}, weighed" for task in tasks}
+    assert scored == {task + form for task in tasks for form in ("", ", in phrases", ", weighed")}
 
     assert main(["report", str(run), "--data", str(data_folder)]) == 0
     assert capsys.readouterr().out.strip() == str(run / "report.html")

@@ -86,7 +86,8 @@ def test_another_gallery_cannot_be_compared(run: Path, catalog: Catalog, tmp_pat
 def test_attributes_and_the_words_of_labels_can_be_chosen(run: Path, catalog: Catalog) -> None:
     evaluate(str(run), data=catalog.folder, attributes=("colour",), label_prompt="a photo of {}", limit=7)
     values = json.loads((run / "evaluation-limited.json").read_text())
-    assert (set(values["zero_shot"]), values["limit"]) == ({"class", "colour"}, 7)
+    tasks = {"class", "class, in phrases", "colour", "colour, in phrases"}
+    assert (set(values["zero_shot"]), values["limit"]) == (tasks, 7)
     with pytest.raises(EvaluationError, match=r"--label_prompt is 'a photo'; put \{\} where the label is to stand"):
         evaluate(str(run), data=catalog.folder, label_prompt="a photo")
     with pytest.raises(EvaluationError, match="no product has the attribute 'size'"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.coloured_shop import ColourAndKindEncoder, photo, twins, write_test_catalog
+from support.coloured_shop import ColourAndKindEncoder, PhraseReader, photo, twins, write_test_catalog
 
 from moon2 import Encoder
 from moon2.catalog.store import Catalog, CatalogError, write_catalog
@@ -45,13 +45,18 @@ def evaluation_of(catalog: Catalog, **options: object) -> Evaluation:
     return evaluation
 
 
+def with_phrases(*tasks: str) -> set[str]:
+    """The tasks, alone and in phrases."""
+    return {*tasks, *(f"{task}, in phrases" for task in tasks)}
+
+
 def test_a_perfect_encoder_scores_100_everywhere(catalog: Catalog) -> None:
     evaluation = evaluation_of(catalog)
     assert evaluation.recalls == {name: {1: 100.0, 5: 100.0, 10: 100.0} for name in NAMES}
     assert (evaluation.gallery, evaluation.queries) == (8, 4)
     assert set(evaluation.scored.values()) == {4}
     assert not any(evaluation.left_out.values())
-    assert evaluation.labels == {"class": 2, "colour": 2}
+    assert evaluation.labels == dict.fromkeys(with_phrases("class", "colour"), 2)
     assert {view: scores["f1"] for view, scores in evaluation.zero_shot["class"].items()} == dict.fromkeys(
         ("mm", "i", "t"), 100
     )
@@ -144,13 +149,13 @@ def test_a_benchmarks_declared_attributes_are_its_tasks(tmp_path: Path) -> None:
         replace(p, attributes={**p.attributes, "made_of": "wool" if "shirt" in p.id else "hide"}) for p in products
     ]
     catalog = write_test_catalog(tmp_path, products, interactions)
-    assert set(evaluation_of(catalog).zero_shot) == {"class", "colour"}
-    assert set(evaluation_of(catalog, attributes=["made_of"]).zero_shot) == {"class", "made_of"}
+    assert set(evaluation_of(catalog).zero_shot) == with_phrases("class", "colour")
+    assert set(evaluation_of(catalog, attributes=["made_of"]).zero_shot) == with_phrases("class", "made_of")
     with pytest.raises(EvaluationError, match="'size'; there are colour, made_of"):
         evaluation_of(catalog, attributes=["size"])
     declared = {"tasks": {"attributes": [{"attribute": "colour"}, {"attribute": "made_of"}]}}
     (catalog.folder / "benchmark.json").write_text(json.dumps(declared))
-    assert set(evaluation_of(catalog).zero_shot) == {"class", "colour", "made_of"}
+    assert set(evaluation_of(catalog).zero_shot) == with_phrases("class", "colour", "made_of")
     (catalog.folder / "benchmark.json").write_text("[]")
     with pytest.raises(CatalogError, match="build the benchmark again"):
         evaluation_of(catalog)
@@ -165,7 +170,9 @@ def test_an_attribute_called_class_is_a_task_beside_the_category(tmp_path: Path)
     encoder.inputs = InputSettings(fields=["title", "class"])
     evaluation, per_query = score(encoder, catalog, attributes=["class"])
     accuracy = {task: views["mm"]["accuracy"] for task, views in evaluation.zero_shot.items()}
-    assert accuracy == {"class": 100, "attribute class": 50}
+    assert accuracy == {
+        task: 100 if task.startswith("class") else 50 for task in with_phrases("class", "attribute class")
+    }
     assert {"class (mm)", "attribute class (mm)"} < per_query.keys()
     assert evaluation.labels_read == {"attribute class": "class"}
 
@@ -321,6 +328,15 @@ def test_a_label_that_is_read_is_no_prediction(fields: list[str], read: dict[str
         assert line in to_text(evaluation) and line in to_markdown(evaluation)
 
 
+def test_labels_are_also_told_in_phrases(catalog: Catalog) -> None:
+    """To one who knows no single word, "red" is as "blue"; "red bag" is not as "blue bag"."""
+    evaluation, per_query = score(PhraseReader(), catalog)
+    accuracy = {task: views["mm"]["accuracy"] for task, views in evaluation.zero_shot.items()}
+    assert accuracy == {"class": 50, "class, in phrases": 100, "colour": 50, "colour, in phrases": 100}
+    assert per_query["colour, in phrases (mm)"].hits[1].mean() == 1
+    assert "colour, in phrases (2 labels)" in to_text(evaluation)
+
+
 def test_labels_are_also_told_by_how_common_they_are_in_training(tmp_path: Path) -> None:
     """To whom all colours are alike, the first label is the nearest; three quarters of the products are red."""
     products, interactions = twins()
@@ -332,7 +348,8 @@ def test_labels_are_also_told_by_how_common_they_are_in_training(tmp_path: Path)
     catalog = write_catalog(tmp_path / "shop", {"train": learned, "test": products}, {"test": interactions}, title="S")
     evaluation, per_query = score(ColourAndKindEncoder(sees_colours=False), catalog)
     accuracy = {task: views["mm"]["accuracy"] for task, views in evaluation.zero_shot.items()}
-    assert accuracy == {"class": 100, "class, weighed": 100, "colour": 25, "colour, weighed": 75}
+    of_class = {"class": 100, "class, in phrases": 100, "class, weighed": 100}
+    assert accuracy == {**of_class, "colour": 25, "colour, weighed": 75}, "training has no class to say a colour with"
     assert per_query["colour, weighed (mm)"].hits[1].mean() == 0.75
     assert set(evaluation.accuracy_intervals) == set(evaluation.labels) == set(accuracy)
     assert "colour, weighed (2 labels)" in to_text(evaluation)

@@ -41,12 +41,12 @@ def test_scores_of_a_run() -> None:
 
 
 def test_weighed_labels_have_columns_of_their_own_where_a_run_has_them() -> None:
-    weighed = {"class, weighed": 90.0, "colour, weighed": 70.0, "gender, weighed": 80.0}
+    weighed = {"class, in phrases": 85.0, "class, weighed": 90.0, "colour, weighed": 70.0, "gender, weighed": 80.0}
     more = {**ROWS[0], "accuracy": ROWS[0]["accuracy"] | weighed}
-    assert scores(more) == {**scores(ROWS[0]), "class, weighed": 90, "attribute, weighed": 75}
+    assert scores(more) == {**scores(ROWS[0]), "class, in phrases": 85, "class, weighed": 90, "attribute, weighed": 75}
     assert "| class | attribute | parameters |" in means_table(ROWS)
     head, _, first, *_ = means_table([more, *ROWS[1:]]).splitlines()
-    assert "| class | attribute | class, weighed | attribute, weighed | parameters |" in head
+    assert "| class | attribute | class, in phrases | class, weighed | attribute, weighed | parameters |" in head
     assert "| **90.0** | **75.0** |" in first
 
 

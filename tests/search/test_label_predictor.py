@@ -25,7 +25,7 @@ def predicted(points: np.ndarray, truth: np.ndarray, texts: np.ndarray | None = 
     learned, calibration, held_out = np.split(rows, [COUNT // 2, COUNT * 3 // 4])
     near = find_neighbours(points, learned, rows)
     texts = np.eye(8, dtype=np.float32)[:LABELS] if texts is None else texts
-    return LabelPredictor(points, texts, truth, near, calibration, held_out).predict()
+    return LabelPredictor(points, texts[None], truth, near, calibration, held_out).predict()
 
 
 def test_a_wrong_label_is_found_and_right_ones_are_left_alone() -> None:
@@ -77,5 +77,5 @@ def test_few_labels_are_predicted_without_a_claim() -> None:
     near = find_neighbours(points, rows[:10], rows)
     none = rows[:0]
     texts = np.eye(8, dtype=np.float32)[:LABELS]
-    result = LabelPredictor(points, texts, truth, near, none, none).predict()
+    result = LabelPredictor(points, texts[None], truth, near, none, none).predict()
     assert not result.is_calibrated and result.figures == {} and len(result.predicted) == COUNT

@@ -6,13 +6,15 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from support.coloured_shop import PhraseReader
 
 from moon2.catalog.store import Catalog, write_catalog
 from moon2.errors import UserError
-from moon2.search.labelled_products import read_labelled_products
-from moon2.search.predict import predict
+from moon2.search.labelled_products import LabelledProducts, Part, read_labelled_products
+from moon2.search.predict import predict, predict_tasks
 from moon2.search.tables import TableError, write_table
 from moon2.vectors.embed_catalog import embed
 
@@ -88,6 +90,22 @@ def test_only_labels_that_most_products_have_are_predicted_unasked(generated_sho
     catalog = write_catalog(tmp_path / "shop", {"train": products}, title="shop")
     assert set(read_labelled_products(catalog).labels) == {"class", "colour"}
     assert set(read_labelled_products(catalog, ["rare"]).labels) == {"class", "rare"}
+
+
+def test_labels_are_said_in_phrases_of_what_was_learned_from() -> None:
+    kinds = ["bag", "shirt", "bag", "shirt"] * 60
+    colours = ["red", "red", "blue", "blue"] * 60
+    texts = [f"{colour} {kind}" for colour, kind in zip(colours, kinds, strict=True)]
+    numbers = [*range(len(texts))]
+    parts: list[Part] = ["held out" if n < 80 else "calibration" if n < 160 else "learned" for n in numbers]
+    encoder = PhraseReader()
+    shop = LabelledProducts([*map(str, numbers)], texts, parts, numbers, {"class": [*kinds], "colour": [*colours]})
+    tasks, names = predict_tasks(shop, encoder, np.arange(len(texts)), encoder.encode(texts), "{}")
+    assert {task: of.figures["label text"].accuracy for task, of in tasks.items()} == {"class": 1, "colour": 1}
+    assert [names["colour"][label] for label in tasks["colour"].predicted] == colours
+    unsaid = replace(shop, parts=["held out" if n < 80 else "calibration" for n in numbers])
+    tasks, _ = predict_tasks(unsaid, encoder, np.arange(len(texts)), encoder.encode(texts), "{}")
+    assert tasks["colour"].figures["label text"].accuracy == 0.5, "nothing was learned from, so no class is known"
 
 
 def test_what_cannot_be_predicted_is_refused_in_a_line(

@@ -50,6 +50,14 @@ class ColourAndKindEncoder(EncoderAdapter):
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+class PhraseReader(ColourAndKindEncoder):
+    """Knows "red bag" and "blue bag", and no word alone."""
+
+    def embed_texts(self, texts: Sequence[str], batch_size: int = 64, role: str = "") -> np.ndarray:
+        """[n, 6] float32 of unit length."""
+        return super().embed_texts([text if " " in text else "" for text in texts], batch_size, role)
+
+
 def photo(colour: str, kind: str) -> bytes:
     """A one-coloured PNG, tall for a shirt."""
     file = io.BytesIO()

@@ -9,6 +9,7 @@ from moon2.vectors import labels as labels_module
 from moon2.vectors.labels import (
     fit_label_rule,
     label_chances,
+    label_cosines,
     label_shares,
     nearest_label,
     neighbour_votes,
@@ -16,22 +17,43 @@ from moon2.vectors.labels import (
 )
 
 LABELS = np.eye(3, dtype=np.float32)
+TEXTS = LABELS[None]
+"""One text of each label."""
 
 
 def test_each_item_gets_its_nearest_label_and_of_equal_ones_the_first() -> None:
     items = np.array([[0, 0.6, 0.8], [1, 0, 0], [0, 0.6, 0.6]], np.float32)
-    assert nearest_label(items, LABELS).tolist() == [2, 0, 1]
+    assert nearest_label(items, TEXTS).tolist() == [2, 0, 1]
 
 
 def test_chosen_rows_are_labelled_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labels_module, "BLOCK", 2)
     items = LABELS[[0, 1, 2, 1, 0, 2]]
-    assert nearest_label(items, LABELS, np.array([1, 2, 3, 5])).tolist() == [1, 2, 1, 2]
+    assert nearest_label(items, TEXTS, np.array([1, 2, 3, 5])).tolist() == [1, 2, 1, 2]
+
+
+def test_a_label_is_as_near_as_it_is_alone_and_in_its_nearest_phrase() -> None:
+    """Two labels, each alone and in two phrases."""
+    alone, bag, shirt = [[1, 0, 0], [0, 1, 0]], [[0.6, 0, 0.8], [0, 0.6, 0.8]], [[1, 0, 0], [0, 0, 1]]
+    texts = np.array([alone, bag, shirt], np.float32)
+    items = np.array([[0.6, 0, 0.8], [0, 0, 1]], np.float32)
+    expected = [[(0.6 + 1) / 2, (0 + 0.8) / 2], [(0 + 0.8) / 2, (0 + 1) / 2]]
+    np.testing.assert_allclose(label_cosines(items, texts), expected, rtol=1e-6)
+    assert nearest_label(items, texts).tolist() == [0, 1]
+    assert nearest_label(items, texts[:1]).tolist() == [0, 0], "alone, both labels are as far from the second item"
+    assert nearest_label(items, texts, added=np.array([0.2, 0], np.float32)).tolist() == [0, 0]
+    shares = np.array([0.5, 0.5], np.float32)
+    assert weighed_label(items, texts, shares, np.array([0, 1])).tolist() == [0, 1]
+
+
+def test_what_is_not_finite_is_no_label() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        nearest_label(LABELS, np.full((1, 3, 3), np.nan, np.float32))
 
 
 def test_without_items_or_labels_there_is_no_answer() -> None:
-    assert nearest_label(LABELS[:0], LABELS).tolist() == []
-    assert nearest_label(LABELS, LABELS[:0]).tolist() == []
+    assert nearest_label(LABELS[:0], TEXTS).tolist() == []
+    assert nearest_label(LABELS, TEXTS[:, :0]).tolist() == []
 
 
 def test_label_texts_speak_by_their_cosines_and_common_labels_louder() -> None:
@@ -60,15 +82,15 @@ def test_a_rare_label_that_looks_alike_takes_nothing_from_a_common_one() -> None
     weighed = (label_chances(cosines, shares, 10).argmax(axis=1) == truth).mean()
     assert nearest < 0.6 and weighed > 0.95
     # As one more number of each vector, with a sharpness that the other half of the items chose.
-    items, texts = cosines, np.eye(2, dtype=np.float32)
+    items, texts = cosines, np.eye(2, dtype=np.float32)[None]
     assert (weighed_label(items, texts, shares, truth) == truth).mean() == pytest.approx(weighed, abs=0.01)
 
 
 def test_no_item_has_a_say_in_how_sharply_it_is_told_itself() -> None:
     """The even items are told by their texts, the odd ones only by what is common."""
-    texts = np.eye(2, dtype=np.float32)
+    texts = np.eye(2, dtype=np.float32)[None]
     truth = np.array([1, 0] * 50)
-    items = texts[np.ones(100, np.int64)]  # every text says 1, and is right about the even ones
+    items = texts[0, np.ones(100, np.int64)]  # every text says 1, and is right about the even ones
     shares = np.array([0.97, 0.03], np.float32)
     predicted = weighed_label(items, texts, shares, truth)
     assert predicted[::2].tolist() == [0] * 50, "the odd ones found that texts say nothing"
@@ -78,8 +100,8 @@ def test_no_item_has_a_say_in_how_sharply_it_is_told_itself() -> None:
 def test_chosen_rows_are_weighed_alone() -> None:
     rows = np.array([5, 2, 0])
     items, shares = LABELS[[0, 1, 2, 1, 0, 2]], label_shares(np.array([4, 4, 4]))
-    assert weighed_label(items, LABELS, shares, np.array([2, 2, 0]), rows).tolist() == [2, 2, 0]
-    assert weighed_label(items, LABELS, shares, np.zeros(0, np.int64), rows[:0]).tolist() == []
+    assert weighed_label(items, TEXTS, shares, np.array([2, 2, 0]), rows).tolist() == [2, 2, 0]
+    assert weighed_label(items, TEXTS, shares, np.zeros(0, np.int64), rows[:0]).tolist() == []
 
 
 def test_the_nearer_neighbour_counts_more_and_who_has_no_label_has_no_vote() -> None:

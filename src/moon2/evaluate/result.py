@@ -71,7 +71,7 @@ class Evaluation:
         left_out: direction → reason → how many queries or products were left out of it.
         zero_shot: task → view → accuracy, precision, recall, f1. A task is "class" (the leaf of the category) or the
             name of an attribute; one that is called class too is "attribute class". Labels are told by the nearest
-            text, as published; in tasks that end in ", weighed" also by how common each is in the training split.
+            text, as published; in tasks that end in ", in phrases" or ", weighed" as `score_labels` says.
         labels: task → how many labels there are to choose from.
         left_out_of_task: task → view → products without a label or without that view.
         seconds: wall-clock time of encoding and scoring.

@@ -43,7 +43,7 @@ from moon2.progress import progress_bar
 from moon2.vectors.embed import embed_products, embed_queries
 from moon2.vectors.fusion import Fusion
 from moon2.vectors.graded import GradedPlaces
-from moon2.vectors.label_tasks import WEIGHED, field_with_label
+from moon2.vectors.label_tasks import field_with_label, form_of
 from moon2.vectors.retrieval import DirectionRanks, grade_directions, rank_directions, recalls
 from moon2.vectors.table import release
 from moon2.views import DIRECTIONS, Objective
@@ -124,7 +124,7 @@ def score(
         is_whole = length == lengths[-1]
         found = ranks if is_whole else rank_directions(queries, gallery, interactions, ids, length)
         by_length[length] = recalls(found, KS[-1])
-    tasks = score_labels(encoder, catalog, gallery, ids, labels, named, label_prompt, batch_size)
+    tasks = score_labels(encoder, catalog, gallery, ids, labels, named, label_prompt, batch_size, show_progress)
     if not (per_query or own_titles or any(task.correct for task in tasks.values())):
         raise EvaluationError(
             f"catalog {catalog.folder}: has no test interactions, and the encoder reads neither a labelled product nor "
@@ -161,9 +161,7 @@ def score(
         },
         fields=[*encoder.fields],
         labels_read={
-            name: field
-            for name in tasks
-            if not name.endswith(WEIGHED) and (field := field_with_label(name, encoder.fields))
+            name: field for name in tasks if not form_of(name) and (field := field_with_label(name, encoder.fields))
         },
         keywords=mean_recalls(keywords),
         keyword_intervals=intervals(keywords),

@@ -1,4 +1,4 @@
-"""Zero-shot labels: predicted by the nearest label text, as published, and weighed by how common each label is."""
+"""Zero-shot labels: predicted by the nearest label text, as published, in phrases, and by how common labels are."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from moon2.catalog.store import Catalog
 from moon2.encoders.protocol import VectorEncoder
 from moon2.evaluate.per_query import QueryScores
 from moon2.evaluate.test_set import colour_attribute
+from moon2.progress import progress_bar
 from moon2.vectors.embed import NO_VECTORS, Vectors
-from moon2.vectors.label_tasks import CLASS, WEIGHED, attribute_task
+from moon2.vectors.label_tasks import CLASS, PHRASED, WEIGHED, attribute_task
+from moon2.vectors.label_texts import companions, encode_labels
 from moon2.vectors.labels import label_shares, nearest_label, weighed_label
 from moon2.vectors.table import release
 from moon2.views import VIEWS, View
@@ -61,11 +63,14 @@ def score_labels(
     attributes: Sequence[str] | None,
     label_prompt: str,
     batch_size: int,
+    show_progress: bool = False,
 ) -> dict[str, TaskScores]:
     """How often the labels of products are told by the texts of labels.
 
-    A catalog with splits of training and test has each task twice: by the nearest label, and under its name with
-    `WEIGHED` by `weighed_label`, for which labels are counted in the training split.
+    Each task is there up to three times: by the nearest label alone, as published; under its name with `PHRASED` in
+    phrases too (`label_cosines`), where there are other labels to say it beside; and with `WEIGHED` in phrases and by
+    how common labels are (`weighed_label`). Labels are counted in the training split. A catalog without one has no
+    weighed tasks, and its phrases are of the commonest labels that it has.
 
     Args:
         encoder: puts labels into vectors.
@@ -76,6 +81,7 @@ def score_labels(
         attributes: to predict beside the class; None: a colour attribute.
         label_prompt: how a label is put into words, such as "a photo of {}".
         batch_size: items the encoder works on at a time.
+        show_progress: draws a bar on stderr.
 
     Returns:
         By task its scores; what has fewer than two labels is no task.
@@ -85,30 +91,57 @@ def score_labels(
     truths = {name: labels[name] for name in (CLASS, *map(attribute_task, attributes))}
     truths = {name: truth for name, truth in truths.items() if len(set(truth) - {None}) > 1}
     counts = _training_labels(catalog, [*truths])
-    tasks = {}
-    for name, truth in truths.items():
-        names = sorted({label for label in truth if label is not None})
-        row_of = {label: row for row, label in enumerate(names)}
-        answers = np.array([-1 if label is None else row_of[label] for label in truth])
-        texts = encoder.encode([label_prompt.replace("{}", label) for label in names], batch_size=batch_size)
-        nearest, weighed = TaskScores(len(names)), TaskScores(len(names))
-        tasks[name] = nearest
-        if name in counts:
-            shares = label_shares(np.array([counts[name][label] for label in names]))
-            tasks[name + WEIGHED] = weighed
-        for view in VIEWS:
-            vectors = gallery.get(view, NO_VECTORS)
-            labelled = np.flatnonzero(answers[vectors.rows] >= 0)
-            nearest.left_out[view] = len(truth) - len(labelled)
-            if not len(labelled):
-                continue
-            right = answers[vectors.rows[labelled]]
-            products = [ids[row] for row in vectors.rows[labelled].tolist()]
-            _add(nearest, view, products, nearest_label(vectors.matrix, texts, labelled), right)
-            if name in counts:
-                _add(weighed, view, products, weighed_label(vectors.matrix, texts, shares, right, labelled), right)
-            release(vectors.matrix)
+    known = counts or {task: Counter(label for label in truth if label is not None) for task, truth in truths.items()}
+    names = {task: sorted({label for label in truth if label is not None}) for task, truth in truths.items()}
+    beside = {task: companions(task, known) for task in truths}
+    total = sum((1 + len(beside[task])) * len(of) for task, of in names.items())
+    tasks: dict[str, TaskScores] = {}
+    with progress_bar(total=total, desc="encoding labels", unit="texts", disable=not show_progress) as bar:
+        for task, truth in truths.items():
+            texts = encode_labels(
+                encoder,
+                task,
+                names[task],
+                beside[task],
+                label_prompt=label_prompt,
+                batch_size=batch_size,
+                on_encoded=bar.update,
+            )
+            shares = label_shares(np.array([counts[task][label] for label in names[task]])) if counts else None
+            tasks |= _score_task(task, names[task], truth, ids, gallery, texts, shares)
     return tasks
+
+
+def _score_task(
+    task: str,
+    names: Sequence[str],
+    truth: Sequence[str | None],
+    ids: Sequence[str],
+    gallery: Mapping[View, Vectors],
+    texts: np.ndarray,
+    shares: np.ndarray | None,
+) -> dict[str, TaskScores]:
+    """A task alone, in phrases if its labels are in such, and weighed if their shares are known."""
+    row_of = {label: row for row, label in enumerate(names)}
+    answers = np.array([-1 if label is None else row_of[label] for label in truth])
+    forms = ["", *([PHRASED] if len(texts) > 1 else []), *([WEIGHED] if shares is not None else [])]
+    tasks = {form: TaskScores(len(names)) for form in forms}
+    for view in VIEWS:
+        vectors = gallery.get(view, NO_VECTORS)
+        labelled = np.flatnonzero(answers[vectors.rows] >= 0)
+        tasks[""].left_out[view] = len(truth) - len(labelled)
+        if not len(labelled):
+            continue
+        right = answers[vectors.rows[labelled]]
+        products = [ids[row] for row in vectors.rows[labelled].tolist()]
+        _add(tasks[""], view, products, nearest_label(vectors.matrix, texts[:1], labelled), right)
+        if PHRASED in tasks:
+            _add(tasks[PHRASED], view, products, nearest_label(vectors.matrix, texts, labelled), right)
+        if shares is not None:
+            predicted = weighed_label(vectors.matrix, texts, shares, right, labelled)
+            _add(tasks[WEIGHED], view, products, predicted, right)
+        release(vectors.matrix)
+    return {task + form: scores for form, scores in tasks.items()}
 
 
 def _add(task: TaskScores, view: View, products: list[str], predicted: np.ndarray, right: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from moon2.evaluate.format import markdown_table
 from moon2.experiments.variants import OURS, SAME_BUDGET, Variant, name_with_noise
-from moon2.vectors.label_tasks import WEIGHED
+from moon2.vectors.label_tasks import PHRASED, WEIGHED, form_of
 from moon2.views import DIRECTIONS
 
 Row = Mapping[str, Any]
@@ -16,7 +16,7 @@ MEAN = "mean"
 """Of R@10 over the five directions."""
 NAMES = tuple(map(str, DIRECTIONS))
 LABELS = ("class", "attribute")
-COLUMNS = (*NAMES, MEAN, *LABELS, *(name + WEIGHED for name in LABELS))
+COLUMNS = (*NAMES, MEAN, *(name + form for form in ("", PHRASED, WEIGHED) for name in LABELS))
 PUBLISHED: dict[str, tuple[float, ...]] = {
     "MOON2.0": (63.09, 91.08, 94.21, 73.12, 64.91, 68.08, 84.29),
     "without MoE": (51.29, 74.59, 78.45, 62.16, 56.21, 62.55, 75.62),
@@ -34,16 +34,14 @@ def scores(row: Row) -> dict[str, float]:
     columns = {direction: recall["10"] for direction, recall in row["recall"].items()}
     if len(columns) == len(DIRECTIONS):
         columns[MEAN] = mean(columns.values())
-    for ending in ("", WEIGHED):
+    for form in ("", PHRASED, WEIGHED):
         tasks = {
-            task.removesuffix(WEIGHED): accuracy
-            for task, accuracy in row["accuracy"].items()
-            if task.endswith(WEIGHED) == bool(ending)
+            task.removesuffix(form): accuracy for task, accuracy in row["accuracy"].items() if form_of(task) == form
         }
         if "class" in tasks:
-            columns["class" + ending] = tasks.pop("class")
+            columns["class" + form] = tasks.pop("class")
         if tasks:
-            columns["attribute" + ending] = mean(tasks.values())
+            columns["attribute" + form] = mean(tasks.values())
     return columns
 
 
@@ -186,9 +184,9 @@ def spread(values: Sequence[float], sign: str = "") -> str:
 
 
 def _shown_columns(rows: Sequence[Row]) -> list[str]:
-    """`COLUMNS`, but those of weighed labels only where some run has them."""
+    """`COLUMNS`, but those of labels in phrases and of weighed ones only where some run has them."""
     scored = {column for row in rows for column in scores(row)}
-    return [column for column in COLUMNS if column in scored or not column.endswith(WEIGHED)]
+    return [column for column in COLUMNS if column in scored or not form_of(column)]
 
 
 def _columns(seeds: Mapping[int, Row]) -> dict[str, dict[int, float]]:

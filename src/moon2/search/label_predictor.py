@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moon2.vectors.calibration import Calibration, accuracy_at_coverage, calibration_error, fit_calibration
-from moon2.vectors.labels import MOST_FITTED, LabelRule, fit_label_rule, label_shares
+from moon2.vectors.labels import MOST_FITTED, LabelRule, fit_label_rule, label_cosines, label_shares
 from moon2.vectors.nearest import top_k
 
 NEIGHBOURS = 50
@@ -109,7 +109,7 @@ class LabelPredictor:
 
     Args:
         vectors: [n, D] float32, unit length.
-        label_vectors: [L, D] float32, unit length, of the labels as text.
+        texts: [1 + P, L, D] float32, unit length, of the labels as text, see `label_cosines`.
         truth: [n] int64, number of each product's label; -1 where it has none.
         neighbours: of `find_neighbours`; one without a label has no vote.
         calibration, held_out: rows of products with a label, none of them a neighbour. How common labels are is
@@ -119,16 +119,16 @@ class LabelPredictor:
     def __init__(
         self,
         vectors: np.ndarray,
-        label_vectors: np.ndarray,
+        texts: np.ndarray,
         truth: np.ndarray,
         neighbours: Neighbours,
         calibration: np.ndarray,
         held_out: np.ndarray,
     ) -> None:
-        self.vectors, self.label_vectors, self.truth, self.neighbours = vectors, label_vectors, truth, neighbours
+        self.vectors, self.texts, self.truth, self.neighbours = vectors, texts, truth, neighbours
         self.calibration, self.held_out = calibration, held_out
         others = np.delete(truth, np.concatenate([calibration, held_out]))
-        self.shares = label_shares(np.bincount(others[others >= 0], minlength=len(label_vectors)))
+        self.shares = label_shares(np.bincount(others[others >= 0], minlength=texts.shape[1]))
 
     def predict(self) -> Predicted:
         """Fits the rule, and predicts every product."""
@@ -155,7 +155,7 @@ class LabelPredictor:
     def _seen(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What a rule is given of these products; see `LabelRule.chances`."""
         near, cosines = self.neighbours.rows[rows], self.neighbours.cosines[rows]
-        return self.vectors[rows] @ self.label_vectors.T, self.shares, cosines, self.truth[near]
+        return label_cosines(self.vectors[rows], self.texts), self.shares, cosines, self.truth[near]
 
     def _answers(self, rule: LabelRule, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of products, [m] each: the likeliest label, its chance, and that of the catalog's label (0 without one)."""
@@ -180,8 +180,8 @@ class LabelPredictor:
         A label is doubted where another one is as likely as it is, on average, for the products that have that one.
         """
         labelled = np.flatnonzero(self.truth >= 0)
-        sums = np.bincount(self.truth[labelled], own[labelled], minlength=len(self.label_vectors))
-        counts = np.bincount(self.truth[labelled], minlength=len(self.label_vectors))
+        sums = np.bincount(self.truth[labelled], own[labelled], minlength=self.texts.shape[1])
+        counts = np.bincount(self.truth[labelled], minlength=self.texts.shape[1])
         usual = sums / np.maximum(counts, 1)
         is_doubted = (predicted != self.truth) & (scores >= usual[predicted]) & (confidence >= DOUBTED_FROM)
         doubted = labelled[is_doubted[labelled]]

@@ -102,11 +102,11 @@ def predict(
 ) -> Predictions:
     """Predict classes and attributes of products; list labels that look wrong.
 
-    The class is the last level of the category. A label is told by its text and by a
-    vote of the 50 nearest labelled products of the training split, never by the product
-    itself or its copies. The confidence is how often predictions of that score are
-    right: it is learned from half of the test split and checked on the other half. A
-    catalog without a test split has 15 % of its products held out for each.
+    The class is the last level of the category. A label is told by its text, alone and in
+    phrases such as "black shirts", and by a vote of the 50 nearest labelled products of the
+    training split, never by the product itself or its copies. The confidence is how often
+    predictions of that score are right: it is learned from half of the test split and checked
+    on the other half. A catalog without a test split has 15 % of its products held out for each.
 
     OUT has one row per product, with its label, the prediction and the confidence. Beside it,
     NAME-doubtful lists labels of the catalog that look wrong, the least likely first, with
@@ -189,7 +189,7 @@ def predict_tasks(
     import numpy as np
 
     from moon2.search.label_predictor import LabelPredictor, find_neighbours
-    from moon2.vectors.table import shortened_rows
+    from moon2.vectors.label_texts import companions, encode_labels
 
     parts, groups = np.array(shop.parts)[rows], np.array(shop.groups)[rows]
     names = {task: sorted({label for label in of if label}) for task, of in shop.labels.items()}
@@ -197,6 +197,10 @@ def predict_tasks(
     for task, of in shop.labels.items():
         number = {name: place for place, name in enumerate(names[task])}
         truths[task] = np.array([-1 if label is None else number[label] for label in of])[rows]
+    counts = {}
+    for task, truth in truths.items():
+        learned_from = np.bincount(truth[(parts == "learned") & (truth >= 0)], minlength=len(names[task]))
+        counts[task] = dict(zip(names[task], learned_from.tolist(), strict=True))
     labelled = np.flatnonzero((parts == "learned") & np.any([truth >= 0 for truth in truths.values()], axis=0))
     tasks: dict[str, Predicted] = {}
     with progress_bar(total=len(truths) + 1, desc="predicting", unit="tasks") as bar:
@@ -208,9 +212,16 @@ def predict_tasks(
             )
             is_covered = len(learned) >= WELL_COVERED * len(labelled)
             near = neighbours if is_covered else find_neighbours(matrix, learned, groups)
-            texts = [label_prompt.replace("{}", name) for name in names[task]]
-            label_vectors = shortened_rows(encoder.encode(texts, batch_size=BATCH_SIZE), matrix.shape[1])
-            predictor = LabelPredictor(matrix, label_vectors, truth, near, calibration, held_out)
+            texts = encode_labels(
+                encoder,
+                task,
+                names[task],
+                companions(task, counts),
+                label_prompt=label_prompt,
+                batch_size=BATCH_SIZE,
+                length=matrix.shape[1],
+            )
+            predictor = LabelPredictor(matrix, texts, truth, near, calibration, held_out)
             tasks[task] = predictor.predict()
             bar.update()
             if not tasks[task].is_calibrated:

@@ -8,8 +8,16 @@ CLASS = "class"
 """The task of predicting the leaf of the category."""
 
 
+PHRASED = ", in phrases"
+"""What the name of a task ends with where each label is said beside others, see `moon2.vectors.label_texts`."""
+
 WEIGHED = ", weighed"
-"""What the name of a task ends with where each label counts by how common it is."""
+"""What the name of a task ends with where each label, in phrases too, counts by how common it is."""
+
+
+def form_of(task: str) -> str:
+    """`PHRASED` or `WEIGHED` where a task's name ends so, else ""."""
+    return next((form for form in (PHRASED, WEIGHED) if task.endswith(form)), "")
 
 
 def attribute_task(name: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from moon2.vectors.nearest import top_k
+from moon2.vectors.nearest import finite_matrix
 
-BLOCK = 65_536
-"""Items labelled at a time: the chosen rows of a large table are never copied whole."""
+BLOCK = 8_192
+"""Items labelled at a time, BLOCK × labels × 4 bytes; the chosen rows of a large table are never copied whole."""
 SHARPNESS = (2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 WEIGHTS = tuple(step / 10 for step in range(11))
 MOST_FITTED = 5_000
@@ -18,35 +19,61 @@ LEAST_CHANCE = 1e-4
 """What a label counts that no neighbour has, where predictions are compared by the logarithms of their chances."""
 
 
+def label_cosines(items: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """How near each item is to each label: its cosine with the label alone, or where there are phrases the mean of that
+    and of its cosine with the nearest phrase.
+
+    Args:
+        items: [n, D] float32, unit length.
+        texts: [1 + P, L, D] float32, unit length: each label alone, then in P phrases, as of `encode_labels`.
+
+    Returns:
+        [n, L] float32.
+
+    Raises:
+        ValueError: a vector is not finite.
+    """
+    vectors = finite_matrix(items, "item")
+    alone, *phrases = texts
+    cosines = vectors @ finite_matrix(alone, "label").T
+    if phrases:
+        nearest = torch.full_like(cosines, -1)
+        for phrase in phrases:
+            torch.maximum(nearest, vectors @ finite_matrix(phrase, "label").T, out=nearest)
+        cosines = (cosines + nearest) / 2
+    result: np.ndarray = cosines.cpu().numpy()
+    return result
+
+
 def nearest_label(
-    items: np.ndarray, labels: np.ndarray, rows: np.ndarray | None = None, added: np.ndarray | None = None
+    items: np.ndarray, texts: np.ndarray, rows: np.ndarray | None = None, added: np.ndarray | None = None
 ) -> np.ndarray:
     """The nearest label of each item; of equally near ones the first.
 
     Args:
         items: [n, D] float32, unit length.
-        labels: [L, D] float32, unit length.
+        texts: as of `label_cosines`.
         rows: [m] int64, which items; all when not given.
-        added: [L] float32, what is added to the cosine with each label; nothing when not given.
+        added: [L] float32, what is added to `label_cosines`; nothing when not given.
 
     Returns:
-        [m] int64, rows of `labels`; empty where there is no item or no label.
+        [m] int64, numbers of labels; empty where there is no item or no label.
 
     Raises:
         ValueError: a vector is not finite.
     """
     chosen = np.arange(len(items)) if rows is None else np.asarray(rows, dtype=np.int64)
-    if not len(chosen) or not len(labels):
+    if not len(chosen) or not texts.shape[1]:
         return np.zeros(0, np.int64)
-    blocks = (items[chosen[start : start + BLOCK]] for start in range(0, len(chosen), BLOCK))
-    if added is not None:
-        labels = np.column_stack([labels, added])
-        blocks = (np.column_stack([block, np.ones(len(block), np.float32)]) for block in blocks)
-    return np.concatenate([top_k(block, labels, 1)[0][:, 0] for block in blocks])
+    nearest = np.zeros(len(chosen), np.int64)
+    for start in range(0, len(chosen), BLOCK):
+        cosines = label_cosines(items[chosen[start : start + BLOCK]], texts)
+        nearest[start : start + BLOCK] = (cosines if added is None else cosines + added).argmax(axis=1)
+    return nearest
 
 
 def weighed_label(
-    items: np.ndarray, labels: np.ndarray, shares: np.ndarray, truth: np.ndarray, rows: np.ndarray | None = None
+    items: np.ndarray, texts: np.ndarray, shares: np.ndarray, truth: np.ndarray, rows: np.ndarray | None = None
 ) -> np.ndarray:
     """The likeliest label of each item by its text and by how common it is, as `label_chances` has it.
 
@@ -54,20 +81,20 @@ def weighed_label(
     that no item's own label has a say.
 
     Args:
-        items, labels, rows: as of `nearest_label`.
+        items, texts, rows: as of `nearest_label`.
         shares: [L] float32, of `label_shares`.
         truth: [m] int64, the right labels of the chosen items.
 
     Returns:
-        [m] int64, rows of `labels`.
+        [m] int64, numbers of labels.
     """
     chosen = np.arange(len(items)) if rows is None else np.asarray(rows, dtype=np.int64)
     predicted = np.zeros(len(chosen), np.int64)
     for half in (0, 1):
         other = np.arange(1 - half, len(chosen), 2)
         fitted = other[:: max(1, -(-len(other) // MOST_FITTED))]
-        sharpness = _text_sharpness(items[chosen[fitted]] @ labels.T, shares, truth[fitted])
-        predicted[half::2] = nearest_label(items, labels, chosen[half::2], np.log(shares) / sharpness)
+        sharpness = _text_sharpness(label_cosines(items[chosen[fitted]], texts), shares, truth[fitted])
+        predicted[half::2] = nearest_label(items, texts, chosen[half::2], np.log(shares) / sharpness)
     return predicted
 
 

@@ -86,7 +86,7 @@ def ranks(
     Raises:
         ValueError: the shapes or lengths do not agree, or a vector is not finite.
     """
-    queries, gallery = _matrix(query_vectors, "query"), _matrix(gallery_vectors, "gallery")
+    queries, gallery = finite_matrix(query_vectors, "query"), finite_matrix(gallery_vectors, "gallery")
     if len(relevant) != len(queries) or len(excluded) != len(queries):
         raise ValueError(f"{len(queries)} queries need as many relevant ({len(relevant)}), excluded ({len(excluded)})")
     if len(queries) and len(gallery) and queries.shape[1] != gallery.shape[1]:
@@ -161,7 +161,7 @@ def places(
     Raises:
         ValueError: a vector is not finite.
     """
-    queries, gallery = _matrix(query_vectors, "query"), _matrix(gallery_vectors, "gallery")
+    queries, gallery = finite_matrix(query_vectors, "query"), finite_matrix(gallery_vectors, "gallery")
     device = queries.device
     found: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64))]
     for first in range(0, len(queries), query_block):
@@ -218,7 +218,7 @@ def top_k(
     Raises:
         ValueError: a vector is not finite.
     """
-    queries, gallery = _matrix(query_vectors, "query"), _matrix(gallery_vectors, "gallery")
+    queries, gallery = finite_matrix(query_vectors, "query"), finite_matrix(gallery_vectors, "gallery")
     rows_of_all, scores_of_all = [], []
     for first in range(0, len(queries), QUERY_BLOCK):
         block = queries[first : first + QUERY_BLOCK]
@@ -284,7 +284,7 @@ def near_pairs(
     Raises:
         ValueError: a vector is not finite.
     """
-    matrices = [_matrix(table, "product") for table in tables]
+    matrices = [finite_matrix(table, "product") for table in tables]
     count = len(matrices[0])
     pairs, scores = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
     for first in range(0, count, QUERY_BLOCK):
@@ -313,7 +313,12 @@ def near_pairs(
     return np.concatenate(pairs), np.concatenate(scores)
 
 
-def _matrix(vectors: np.ndarray, which: str) -> torch.Tensor:
+def finite_matrix(vectors: np.ndarray, which: str) -> torch.Tensor:
+    """Vectors, (rows, dimension), as float32 on the GPU where there is one.
+
+    Raises:
+        ValueError: another shape, or a vector that is not finite; `which` says of what.
+    """
     matrix = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
     if matrix.ndim != 2:
         raise ValueError(f"{which} vectors must be (rows, dimension), got shape {tuple(matrix.shape)}")
