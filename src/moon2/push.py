@@ -12,6 +12,7 @@ from moon2.evaluate.format import (
     RETRIEVAL_HEAD,
     ZERO_SHOT_HEAD,
     keyword_rows,
+    label_notes,
     markdown_table,
     retrieval_rows,
     zero_shot_rows,
@@ -102,6 +103,7 @@ def _tables(evaluation: Evaluation) -> list[str]:
         tables.append(markdown_table(KEYWORD_HEAD, keyword_rows(evaluation)))
     if evaluation.zero_shot:
         tables.append(markdown_table(ZERO_SHOT_HEAD, zero_shot_rows(evaluation), left=2))
+        tables += label_notes(evaluation)
     return tables
 
 

@@ -17,8 +17,11 @@ EVALUATION = Evaluation(
     recalls={"t→mm": {1: 75.0, 5: 100.0, 10: 100.0}},
     scored={"t→mm": 4},
     left_out={"i→mm": {"queries without a readable image": 4}, "i→t": {"queries without a readable image": 4}},
-    zero_shot={"class": {"mm": {"accuracy": 50.0, "precision": 25.0, "recall": 50.0, "f1": 33.3}}},
-    labels={"class": 2},
+    zero_shot={
+        task: {"mm": {"accuracy": 50.0, "precision": 25.0, "recall": 50.0, "f1": 33.3}}
+        for task in ("class", "base_colour, in phrases")
+    },
+    labels={"class": 2, "base_colour, in phrases": 44},
     left_out_of_task={"class": {"mm": 0, "i": 3}},
     intervals={"t→mm": {10: [97.5, 100.0]}},
     accuracy_intervals={"class": {"mm": [20.0, 80.0]}},
@@ -30,7 +33,8 @@ def test_the_table_for_a_terminal_fits_it() -> None:
     assert lines[0] == "twins on shop: 1,234 products in the gallery, 4 queries; 0.0 s"
     assert "t→mm       75.0  100.0  100.0  97.5–100.0        4" in lines
     assert "i→mm          –      –      –           –        0" in lines
-    assert "class (2 labels)  mm        50.0       25.0    50.0  33.3      20.0–80.0" in lines
+    assert "class (2 labels)         mm        50.0       25.0    50.0  33.3      20.0–80.0" in lines
+    assert "base_colour, in phrases  mm        50.0       25.0    50.0  33.3              –" in lines
     assert lines[-2:] == [
         "left out of i→mm, i→t: 4 queries without a readable image",
         "left out of class (i): 3 products",

@@ -334,7 +334,9 @@ def test_labels_are_also_told_in_phrases(catalog: Catalog) -> None:
     accuracy = {task: views["mm"]["accuracy"] for task, views in evaluation.zero_shot.items()}
     assert accuracy == {"class": 50, "class, in phrases": 100, "colour": 50, "colour, in phrases": 100}
     assert per_query["colour, in phrases (mm)"].hits[1].mean() == 1
-    assert "colour, in phrases (2 labels)" in to_text(evaluation)
+    assert {"colour (2 labels)", "colour, in phrases"} <= {
+        row.split("  ")[0] for row in to_text(evaluation).splitlines()
+    }
 
 
 def test_labels_are_also_told_by_how_common_they_are_in_training(tmp_path: Path) -> None:
@@ -352,4 +354,4 @@ def test_labels_are_also_told_by_how_common_they_are_in_training(tmp_path: Path)
     assert accuracy == {**of_class, "colour": 25, "colour, weighed": 75}, "training has no class to say a colour with"
     assert per_query["colour, weighed (mm)"].hits[1].mean() == 0.75
     assert set(evaluation.accuracy_intervals) == set(evaluation.labels) == set(accuracy)
-    assert "colour, weighed (2 labels)" in to_text(evaluation)
+    assert "colour, weighed" in to_text(evaluation)

@@ -20,48 +20,51 @@ COUNTS = {
 }
 
 
-class Reader(ColourAndKindEncoder):
-    """Remembers what it was asked."""
-
-    def embed_texts(self, texts: Sequence[str], batch_size: int = 64, role: str = "") -> np.ndarray:
-        """[n, 6] float32 of unit length."""
-        self.read = [*getattr(self, "read", []), *texts]
-        return super().embed_texts(texts, batch_size, role)
-
-
-def test_attributes_are_said_with_the_commonest_classes_and_classes_with_attributes(
+def test_attributes_are_said_with_the_commonest_classes_and_classes_with_colours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert companions("colour", COUNTS) == ["bag", "shirt"], "nobody has a mug"
-    assert companions("class", COUNTS) == ["blue", "red", "wool"], "what two attributes share counts together"
+    assert companions("material", 2, COUNTS) == ["bag", "shirt"], "nobody has a mug"
+    assert companions("class", 3, COUNTS) == ["blue", "red"]
     monkeypatch.setattr(label_texts, "COMPANIONS", 1)
-    assert companions("class", COUNTS) == ["blue"]
+    assert companions("class", 3, COUNTS) == ["blue"]
+
+
+def test_without_colours_classes_are_said_with_all_attributes() -> None:
+    counts = {"class": COUNTS["class"], "material": Counter(wool=6, red=4), "team": Counter(red=3, blue=5)}
+    assert companions("class", 3, counts) == ["red", "wool", "blue"], "what two attributes share counts together"
 
 
 def test_a_task_that_is_alone_or_has_very_many_labels_is_asked_by_its_labels_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert companions("class", {"class": COUNTS["class"]}) == []
-    monkeypatch.setattr(label_texts, "MOST_PHRASES", 8)
-    assert companions("colour", COUNTS) == ["bag", "shirt"]
-    assert companions("class", COUNTS) == [], "three classes beside three attributes are nine"
+    assert companions("class", 3, {"class": COUNTS["class"]}) == companions("colour", 3, {"colour": Counter()}) == []
+    monkeypatch.setattr(label_texts, "MOST_PHRASES", 6)
+    assert companions("class", 3, COUNTS) == ["blue", "red"]
+    assert companions("class", 4, COUNTS) == [], "four classes beside two colours are eight phrases"
 
 
-def test_phrases_are_in_the_order_of_words_and_within_the_prompt() -> None:
-    encoder = Reader()
-    vectors = encode_labels(encoder, "colour", ["red", "blue"], ["bag", "shirt"], batch_size=3)
-    assert encoder.read == ["red", "blue", "red bag", "blue bag", "red shirt", "blue shirt"]
-    assert vectors.shape == (3, 2, 6)
-    np.testing.assert_allclose(vectors[2, 0], encoder.encode(["red shirt"])[0])
-    encoder = Reader()
-    assert encode_labels(encoder, "class", ["bag"], ["red"], label_prompt="a {}", batch_size=3).shape == (2, 1, 6)
-    assert encode_labels(encoder, "class", ["bag", "mug"], batch_size=3).shape == (1, 2, 6)
-    assert encoder.read == ["a bag", "a red bag", "bag", "mug"]
+def test_phrases_are_in_the_order_of_words() -> None:
+    phrases = ["red", "blue", "red bag", "blue bag", "red shirt", "blue shirt"]
+    assert label_texts.label_texts("colour", ["red", "blue"], ["bag", "shirt"]) == phrases
+    assert label_texts.label_texts("class", ["bag"], ["red", "blue"]) == ["bag", "red bag", "blue bag"]
+
+
+def test_vectors_are_by_phrase_and_label_within_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_texts, "CHUNK", 4)
+    encoder = ColourAndKindEncoder()
+    labels = {"class": ["bag", "shirt", "mug"], "colour": ["red", "blue"]}
+    vectors = encode_labels(encoder, labels, COUNTS, label_prompt="one {}", batch_size=3)
+    assert {task: of.shape for task, of in vectors.items()} == {"class": (3, 3, 6), "colour": (3, 2, 6)}
+    np.testing.assert_array_equal(vectors["colour"][2, 0], encoder.encode(["one red shirt"])[0])
+    np.testing.assert_array_equal(vectors["class"][0, 1], encoder.encode(["one shirt"])[0])
+    alone = encode_labels(encoder, labels, {}, label_prompt="{}", batch_size=3)
+    assert {task: of.shape for task, of in alone.items()} == {"class": (1, 3, 6), "colour": (1, 2, 6)}
 
 
 def test_vectors_are_cut_to_the_length_of_the_products() -> None:
-    cut = encode_labels(ColourAndKindEncoder(), "colour", ["red"], ["bag"], batch_size=3, length=4)
-    assert cut.shape == (2, 1, 4)
+    encoder, labels = ColourAndKindEncoder(), {"colour": ["red"]}
+    cut = encode_labels(encoder, labels, COUNTS, label_prompt="{}", batch_size=3, length=4)["colour"]
+    assert cut.shape == (3, 1, 4)
     np.testing.assert_allclose(np.linalg.norm(cut, axis=2), 1, rtol=1e-6)
 
 
@@ -74,7 +77,8 @@ def test_a_phrase_tells_what_a_word_leaves_open() -> None:
             rows = np.array([words[text] for text in texts], np.float32)
             return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
+    labels, counts = {"colour": ["red", "blue"]}, {"class": {"bag": 1}}
+    texts = encode_labels(Encoder(), labels, counts, label_prompt="{}", batch_size=2)["colour"]
     red_bag = np.array([[0.6, 0, 0.8]], np.float32)
-    texts = encode_labels(Encoder(), "colour", ["red", "blue"], ["bag"], batch_size=2)
     assert nearest_label(red_bag, texts[:1]).tolist() == [1]
     assert nearest_label(red_bag, texts).tolist() == [0]

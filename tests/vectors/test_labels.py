@@ -27,7 +27,7 @@ def test_each_item_gets_its_nearest_label_and_of_equal_ones_the_first() -> None:
 
 
 def test_chosen_rows_are_labelled_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels_module, "BLOCK", 2)
+    monkeypatch.setattr(labels_module, "CELLS", 6)
     items = LABELS[[0, 1, 2, 1, 0, 2]]
     assert nearest_label(items, TEXTS, np.array([1, 2, 3, 5])).tolist() == [1, 2, 1, 2]
 

@@ -63,12 +63,12 @@ def evaluate(
     """Score an encoder, or any other model, on a catalog's test queries.
 
     Retrieval in five directions (t text, i image, mm both: t→mm is words finding products) as R@1, R@5 and R@10
-    with its 95 % bootstrap interval, and labels predicted without a classifier: by the nearest label alone, as
-    published; in phrases, as in "black shirts"; and in phrases, weighed by how common each is in the training split.
-    Where the log has grades, nDCG@10 and MRR@10 too; a grade is the gain of its product. The same figures are written
-    as JSON, and what each query scored as Parquet beside it. Keyword search (BM25) and the hybrid of it with the
-    encoder stand beside. With --against, the differences to another model, their intervals, and how often chance
-    alone makes such a difference (p).
+    with its 95 % bootstrap interval. Labels are predicted without a classifier: by the nearest label, as published;
+    in phrases, such as "black shirts", too; and weighed by how common each is in the training split. Where the log
+    has grades, nDCG@10 and MRR@10 too; a grade is the gain of its product. The same figures are written as JSON, and
+    what each query scored as Parquet beside it. Keyword search (BM25) and the hybrid of it with the encoder stand
+    beside. With --against, the differences to another model, their intervals, and how often chance alone makes such a
+    difference (p).
 
     MODEL may also be an index: then all that it holds is searched, by vectors, words and both, and within the
     category of what is sought; --against another one says what its storage or settings cost.

@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from moon2.evaluate.per_query import GRADED, KS
 from moon2.evaluate.result import Evaluation
 from moon2.evaluate.significance import Comparison
+from moon2.vectors.label_tasks import PHRASED, WEIGHED, form_of
 from moon2.views import DIRECTIONS, View
 
 SHOWN_VIEWS: tuple[View, ...] = ("mm", "i", "t")
 """The order of views in tables: what a shop searches first."""
 MEASURES = ("accuracy", "precision", "recall", "f1")
 RETRIEVAL_HEAD = ("retrieval", *(f"R@{k}" for k in KS), f"R@{KS[-1]} 95 %", "queries")
+LABEL_NOTES = {
+    PHRASED: "In phrases: each label is also said beside the commonest others of another kind, as in “black shirts”.",
+    WEIGHED: "Weighed: each label also counts by how common it is among the products of training.",
+}
 ZERO_SHOT_HEAD = ("zero-shot", "view", "accuracy", "precision", "recall", "F1", "accuracy 95 %")
 KEYWORD_HEAD = ("words and hybrid", *RETRIEVAL_HEAD[1:])
 LENGTH_HEAD = (f"R@{KS[-1]} of vectors of length", *map(str, DIRECTIONS))
@@ -162,11 +167,16 @@ def length_rows(evaluation: Evaluation) -> list[Row]:
     ]
 
 
+def label_notes(evaluation: Evaluation) -> list[str]:
+    """What the forms of zero-shot tasks mean, of those there are."""
+    return [note for form, note in LABEL_NOTES.items() if any(form_of(task) == form for task in evaluation.zero_shot)]
+
+
 def zero_shot_rows(evaluation: Evaluation) -> list[Row]:
     """Task, view, accuracy, precision, recall, F1, the accuracy's interval."""
     return [
         (
-            f"{task} ({evaluation.labels.get(task, 0)} labels)",
+            task if form_of(task) else f"{task} ({evaluation.labels.get(task, 0)} labels)",
             view,
             *(_number(views[view].get(name)) for name in MEASURES),
             _interval(evaluation.accuracy_intervals.get(task, {}).get(view)),

@@ -29,7 +29,6 @@ from moon2.evaluate.result import Evaluation, graded_counts, graded_intervals, g
 from moon2.evaluate.result import recalls as mean_recalls
 from moon2.evaluate.significance import interval
 from moon2.evaluate.test_set import (
-    COLOUR_ATTRIBUTES,
     EvaluationError,
     TestSet,
     read_test_set,
@@ -43,7 +42,7 @@ from moon2.progress import progress_bar
 from moon2.vectors.embed import embed_products, embed_queries
 from moon2.vectors.fusion import Fusion
 from moon2.vectors.graded import GradedPlaces
-from moon2.vectors.label_tasks import field_with_label, form_of
+from moon2.vectors.label_tasks import COLOUR_ATTRIBUTES, field_with_label, form_of
 from moon2.vectors.retrieval import DirectionRanks, grade_directions, rank_directions, recalls
 from moon2.vectors.table import release
 from moon2.views import DIRECTIONS, Objective

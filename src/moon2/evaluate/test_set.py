@@ -20,9 +20,8 @@ from moon2.catalog.store import Catalog
 from moon2.errors import UserError
 from moon2.meant import did_you_mean
 from moon2.records import Interaction
+from moon2.vectors.label_tasks import colour_attribute
 
-COLOUR_ATTRIBUTES = ("base_colour", "colour", "color")
-"""Attributes predicted when none are named: the first of these that the products have."""
 Item = TypeVar("Item")
 
 
@@ -95,11 +94,6 @@ def require_attributes(names: Sequence[str], catalog: Catalog) -> None:
                 f"{catalog.folder}: no product has the attribute {name!r}{did_you_mean(name, known) or ';'} there are "
                 f"{', '.join(sorted(known))}"
             )
-
-
-def colour_attribute(known: Collection[str]) -> list[str]:
-    """The attribute predicted when none are named, of those that the products have."""
-    return [name for name in COLOUR_ATTRIBUTES if name in known][:1]
 
 
 def require_labels_or_photos(catalog: Catalog, gallery: Collection[str], attributes: Sequence[str] | None) -> None:

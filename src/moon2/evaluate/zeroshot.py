@@ -1,4 +1,4 @@
-"""Zero-shot labels: predicted by the nearest label text, as published, in phrases, and by how common labels are."""
+"""Zero-shot labels: by the nearest label text, as published; in phrases; and weighed by how common labels are."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from moon2.catalog.schema import pairs_to_dict
 from moon2.catalog.store import Catalog
 from moon2.encoders.protocol import VectorEncoder
 from moon2.evaluate.per_query import QueryScores
-from moon2.evaluate.test_set import colour_attribute
-from moon2.progress import progress_bar
 from moon2.vectors.embed import NO_VECTORS, Vectors
-from moon2.vectors.label_tasks import CLASS, PHRASED, WEIGHED, attribute_task
-from moon2.vectors.label_texts import companions, encode_labels
+from moon2.vectors.label_tasks import CLASS, PHRASED, WEIGHED, attribute_task, colour_attribute
+from moon2.vectors.label_texts import encode_labels
 from moon2.vectors.labels import label_shares, nearest_label, weighed_label
 from moon2.vectors.table import release
 from moon2.views import VIEWS, View
@@ -67,10 +65,10 @@ def score_labels(
 ) -> dict[str, TaskScores]:
     """How often the labels of products are told by the texts of labels.
 
-    Each task is there up to three times: by the nearest label alone, as published; under its name with `PHRASED` in
-    phrases too (`label_cosines`), where there are other labels to say it beside; and with `WEIGHED` in phrases and by
-    how common labels are (`weighed_label`). Labels are counted in the training split. A catalog without one has no
-    weighed tasks, and its phrases are of the commonest labels that it has.
+    Each task is there up to three times. Its plain name is for the nearest label, as published. With `PHRASED` labels
+    are said in phrases too, where there are other labels to say them beside (`label_cosines`). With `WEIGHED` each
+    label, said alone, counts by how common it is (`weighed_label`). Labels are counted in the training split. A catalog
+    without one has no weighed tasks, and its phrases are of the commonest labels among the products to label.
 
     Args:
         encoder: puts labels into vectors.
@@ -93,22 +91,13 @@ def score_labels(
     counts = _training_labels(catalog, [*truths])
     known = counts or {task: Counter(label for label in truth if label is not None) for task, truth in truths.items()}
     names = {task: sorted({label for label in truth if label is not None}) for task, truth in truths.items()}
-    beside = {task: companions(task, known) for task in truths}
-    total = sum((1 + len(beside[task])) * len(of) for task, of in names.items())
+    texts = encode_labels(
+        encoder, names, known, label_prompt=label_prompt, batch_size=batch_size, show_progress=show_progress
+    )
     tasks: dict[str, TaskScores] = {}
-    with progress_bar(total=total, desc="encoding labels", unit="texts", disable=not show_progress) as bar:
-        for task, truth in truths.items():
-            texts = encode_labels(
-                encoder,
-                task,
-                names[task],
-                beside[task],
-                label_prompt=label_prompt,
-                batch_size=batch_size,
-                on_encoded=bar.update,
-            )
-            shares = label_shares(np.array([counts[task][label] for label in names[task]])) if counts else None
-            tasks |= _score_task(task, names[task], truth, ids, gallery, texts, shares)
+    for task, truth in truths.items():
+        shares = label_shares(np.array([counts[task][label] for label in names[task]])) if counts else None
+        tasks |= _score_task(task, names[task], truth, ids, gallery, texts[task], shares)
     return tasks
 
 
@@ -121,7 +110,7 @@ def _score_task(
     texts: np.ndarray,
     shares: np.ndarray | None,
 ) -> dict[str, TaskScores]:
-    """A task alone, in phrases if its labels are in such, and weighed if their shares are known."""
+    """A task by labels alone, in phrases if there are any, and weighed if the shares of labels are known."""
     row_of = {label: row for row, label in enumerate(names)}
     answers = np.array([-1 if label is None else row_of[label] for label in truth])
     forms = ["", *([PHRASED] if len(texts) > 1 else []), *([WEIGHED] if shares is not None else [])]
@@ -138,7 +127,7 @@ def _score_task(
         if PHRASED in tasks:
             _add(tasks[PHRASED], view, products, nearest_label(vectors.matrix, texts, labelled), right)
         if shares is not None:
-            predicted = weighed_label(vectors.matrix, texts, shares, right, labelled)
+            predicted = weighed_label(vectors.matrix, texts[:1], shares, right, labelled)
             _add(tasks[WEIGHED], view, products, predicted, right)
         release(vectors.matrix)
     return {task + form: scores for form, scores in tasks.items()}

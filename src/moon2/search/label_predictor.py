@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moon2.vectors.calibration import Calibration, accuracy_at_coverage, calibration_error, fit_calibration
+from moon2.vectors.calibration import accuracy_at_coverage, calibration_error, fit_calibration
 from moon2.vectors.labels import MOST_FITTED, LabelRule, fit_label_rule, label_cosines, label_shares
 from moon2.vectors.nearest import top_k
 
@@ -134,21 +134,20 @@ class LabelPredictor:
         """Fits the rule, and predicts every product."""
         fitted = self.calibration[:: max(1, -(-len(self.calibration) // MOST_FITTED))]
         rule = fit_label_rule(*self._seen(fitted), self.truth[fitted]) if len(fitted) else DEFAULT_RULE
-        figures = {}
         ways = {"label text": replace(rule, weight=0), "neighbours": replace(rule, weight=1), "both": rule}
-        for name, way in ways.items():
-            calibration = self._calibration(way)
-            if len(self.held_out):
-                predicted, scores, _ = self._answers(way, self.held_out)
-                right = predicted == self.truth[self.held_out]
-                confidence = calibration(scores) if calibration else scores
+        answers = dict(zip(ways, self._answers([*ways.values()]), strict=True))
+        figures, held_out = {}, self.held_out
+        for name, (predicted, scores, _) in answers.items():
+            right = predicted == self.truth
+            calibration = fit_calibration(scores[self.calibration], right[self.calibration])
+            confidence = calibration(scores) if calibration else scores
+            if len(held_out):
                 # Where steps of the confidence tie, the score says which is surer.
-                surest = confidence + 1e-6 * scores
-                at = accuracy_at_coverage(surest, right, COVERAGE)
-                error = calibration_error(confidence, right)
-                figures[name] = Figures(len(right), float(right.mean()), at, error)
-        predicted, scores, own = self._answers(rule, np.arange(len(self.vectors)))
-        confidence = calibration(scores) if calibration else scores
+                surest = (confidence + 1e-6 * scores)[held_out]
+                at = accuracy_at_coverage(surest, right[held_out], COVERAGE)
+                error = calibration_error(confidence[held_out], right[held_out])
+                figures[name] = Figures(len(held_out), float(right[held_out].mean()), at, error)
+        predicted, scores, own = answers["both"]  # and confidence is of both, the last way
         doubts = self._doubts(predicted, scores, confidence, own)
         return Predicted(predicted, confidence, figures, rule.weight, calibration is not None, doubts)
 
@@ -157,20 +156,19 @@ class LabelPredictor:
         near, cosines = self.neighbours.rows[rows], self.neighbours.cosines[rows]
         return label_cosines(self.vectors[rows], self.texts), self.shares, cosines, self.truth[near]
 
-    def _answers(self, rule: LabelRule, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of products, [m] each: the likeliest label, its chance, and that of the catalog's label (0 without one)."""
-        predicted, scores, own = np.zeros(len(rows), np.int64), np.zeros(len(rows)), np.zeros(len(rows))
-        for start in range(0, len(rows), BLOCK):
-            part, block = slice(start, start + BLOCK), rows[start : start + BLOCK]
-            chances, places = rule.chances(*self._seen(block)), np.arange(len(block))
-            predicted[part] = chances.argmax(axis=1)
-            scores[part] = chances[places, predicted[part]]
-            own[part] = np.where(self.truth[block] >= 0, chances[places, np.maximum(self.truth[block], 0)], 0)
-        return predicted, scores, own
-
-    def _calibration(self, rule: LabelRule) -> Calibration | None:
-        predicted, scores, _ = self._answers(rule, self.calibration)
-        return fit_calibration(scores, predicted == self.truth[self.calibration])
+    def _answers(self, rules: Sequence[LabelRule]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """By rule of all products, [n] each: the likeliest label, its chance, that of the catalog's label or 0."""
+        count = len(self.vectors)
+        answers = [(np.zeros(count, np.int64), np.zeros(count), np.zeros(count)) for _ in rules]
+        for start in range(0, count, BLOCK):
+            block = np.arange(start, min(start + BLOCK, count))
+            seen, places, truth = self._seen(block), np.arange(len(block)), self.truth[block]
+            for rule, (predicted, scores, own) in zip(rules, answers, strict=True):
+                chances = rule.chances(*seen)
+                predicted[block] = chances.argmax(axis=1)
+                scores[block] = chances[places, predicted[block]]
+                own[block] = np.where(truth >= 0, chances[places, np.maximum(truth, 0)], 0)
+        return answers
 
     def _doubts(
         self, predicted: np.ndarray, scores: np.ndarray, confidence: np.ndarray, own: np.ndarray

@@ -189,7 +189,7 @@ def predict_tasks(
     import numpy as np
 
     from moon2.search.label_predictor import LabelPredictor, find_neighbours
-    from moon2.vectors.label_texts import companions, encode_labels
+    from moon2.vectors.label_texts import encode_labels
 
     parts, groups = np.array(shop.parts)[rows], np.array(shop.groups)[rows]
     names = {task: sorted({label for label in of if label}) for task, of in shop.labels.items()}
@@ -202,6 +202,9 @@ def predict_tasks(
         learned_from = np.bincount(truth[(parts == "learned") & (truth >= 0)], minlength=len(names[task]))
         counts[task] = dict(zip(names[task], learned_from.tolist(), strict=True))
     labelled = np.flatnonzero((parts == "learned") & np.any([truth >= 0 for truth in truths.values()], axis=0))
+    texts = encode_labels(
+        encoder, names, counts, label_prompt=label_prompt, batch_size=BATCH_SIZE, length=matrix.shape[1]
+    )
     tasks: dict[str, Predicted] = {}
     with progress_bar(total=len(truths) + 1, desc="predicting", unit="tasks") as bar:
         neighbours = find_neighbours(matrix, labelled, groups)
@@ -212,16 +215,7 @@ def predict_tasks(
             )
             is_covered = len(learned) >= WELL_COVERED * len(labelled)
             near = neighbours if is_covered else find_neighbours(matrix, learned, groups)
-            texts = encode_labels(
-                encoder,
-                task,
-                names[task],
-                companions(task, counts),
-                label_prompt=label_prompt,
-                batch_size=BATCH_SIZE,
-                length=matrix.shape[1],
-            )
-            predictor = LabelPredictor(matrix, texts, truth, near, calibration, held_out)
+            predictor = LabelPredictor(matrix, texts[task], truth, near, calibration, held_out)
             tasks[task] = predictor.predict()
             bar.update()
             if not tasks[task].is_calibrated:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 CLASS = "class"
 """The task of predicting the leaf of the category."""
@@ -12,7 +12,15 @@ PHRASED = ", in phrases"
 """What the name of a task ends with where each label is said beside others, see `moon2.vectors.label_texts`."""
 
 WEIGHED = ", weighed"
-"""What the name of a task ends with where each label, in phrases too, counts by how common it is."""
+"""What the name of a task ends with where each label, said alone, counts by how common it is."""
+
+COLOUR_ATTRIBUTES = ("base_colour", "colour", "color")
+"""Attributes predicted when none are named: the first of these that the products have."""
+
+
+def colour_attribute(known: Collection[str]) -> list[str]:
+    """The first of `COLOUR_ATTRIBUTES` that is known, or nothing."""
+    return [name for name in COLOUR_ATTRIBUTES if name in known][:1]
 
 
 def form_of(task: str) -> str:

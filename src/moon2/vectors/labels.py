@@ -9,8 +9,8 @@ import torch
 
 from moon2.vectors.nearest import finite_matrix
 
-BLOCK = 8_192
-"""Items labelled at a time, BLOCK × labels × 4 bytes; the chosen rows of a large table are never copied whole."""
+CELLS = 2**24
+"""Items × labels at a time, 64 MiB of cosines."""
 SHARPNESS = (2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 WEIGHTS = tuple(step / 10 for step in range(11))
 MOST_FITTED = 5_000
@@ -20,8 +20,10 @@ LEAST_CHANCE = 1e-4
 
 
 def label_cosines(items: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """How near each item is to each label: its cosine with the label alone, or where there are phrases the mean of that
-    and of its cosine with the nearest phrase.
+    """How near each item is to each label.
+
+    It is the cosine with the label alone. Where there are phrases, it is the mean of that and of the cosine with the
+    nearest phrase.
 
     Args:
         items: [n, D] float32, unit length.
@@ -65,17 +67,17 @@ def nearest_label(
     chosen = np.arange(len(items)) if rows is None else np.asarray(rows, dtype=np.int64)
     if not len(chosen) or not texts.shape[1]:
         return np.zeros(0, np.int64)
-    nearest = np.zeros(len(chosen), np.int64)
-    for start in range(0, len(chosen), BLOCK):
-        cosines = label_cosines(items[chosen[start : start + BLOCK]], texts)
-        nearest[start : start + BLOCK] = (cosines if added is None else cosines + added).argmax(axis=1)
+    nearest, size = np.zeros(len(chosen), np.int64), max(1, CELLS // texts.shape[1])
+    for start in range(0, len(chosen), size):
+        cosines = label_cosines(items[chosen[start : start + size]], texts)
+        nearest[start : start + size] = (cosines if added is None else cosines + added).argmax(axis=1)
     return nearest
 
 
 def weighed_label(
     items: np.ndarray, texts: np.ndarray, shares: np.ndarray, truth: np.ndarray, rows: np.ndarray | None = None
 ) -> np.ndarray:
-    """The likeliest label of each item by its text and by how common it is, as `label_chances` has it.
+    """The likeliest label of each item by its texts and by how common it is, as `label_chances` has it.
 
     The sharpness of cosines differs from model to model. Every second item gets the one that suits the other half, so
     that no item's own label has a say.
@@ -114,7 +116,7 @@ def label_chances(cosines: np.ndarray, shares: np.ndarray, sharpness: float) -> 
     shares, rare labels such as "Charcoal" take the items of common ones such as "Black".
 
     Args:
-        cosines: [n, L] float32, of items and label texts.
+        cosines: [n, L] float32, of `label_cosines`.
         shares: [L] float32, of `label_shares`.
         sharpness: factor of the cosines, an inverse temperature.
 

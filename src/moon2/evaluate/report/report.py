@@ -19,6 +19,7 @@ from moon2.evaluate.format import (
     caution,
     graded_rows,
     keyword_rows,
+    label_notes,
     length_rows,
     notes,
     own_title_rows,
@@ -32,7 +33,6 @@ from moon2.evaluate.test_set import read_test_set
 from moon2.files import write_text_atomic
 from moon2.run_folder import RunError, RunFolder
 from moon2.templates import templates
-from moon2.vectors.label_tasks import form_of
 from moon2.views import DIRECTIONS
 
 DIRECTION_WORDS = {
@@ -136,7 +136,7 @@ def write_report(
         cautions=caution(evaluation),
         own_titles=[OWN_TITLE_HEAD, *own_title_rows(evaluation)],
         lengths=length_rows(evaluation),
-        label_forms={form_of(task) for task in evaluation.zero_shot},
+        label_notes=label_notes(evaluation),
         recall_chart=_recall_chart(evaluation),
         accuracy_chart=_accuracy_chart(evaluation),
         training_charts=_training_charts(history),
