@@ -61,6 +61,11 @@ def test_vectors_are_by_phrase_and_label_within_the_prompt(monkeypatch: pytest.M
     assert {task: of.shape for task, of in alone.items()} == {"class": (1, 3, 6), "colour": (1, 2, 6)}
 
 
+def test_without_labels_nothing_is_encoded_or_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert encode_labels(ColourAndKindEncoder(), {}, {}, label_prompt="{}", batch_size=3) == {}
+    assert capsys.readouterr().err == ""
+
+
 def test_vectors_are_cut_to_the_length_of_the_products() -> None:
     encoder, labels = ColourAndKindEncoder(), {"colour": ["red"]}
     cut = encode_labels(encoder, labels, COUNTS, label_prompt="{}", batch_size=3, length=4)["colour"]

@@ -32,6 +32,21 @@ def test_chosen_rows_are_labelled_block_by_block(monkeypatch: pytest.MonkeyPatch
     assert nearest_label(items, TEXTS, np.array([1, 2, 3, 5])).tolist() == [1, 2, 1, 2]
 
 
+@pytest.mark.parametrize(("labels", "width"), [(2, 4), (4, 2)])
+def test_few_labels_and_many_take_little_memory(labels: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the rows taken of a large table nor their cosines are more than `CELLS` numbers."""
+    taken = []
+
+    def recorded(items: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        taken.append(len(items))
+        return label_cosines(items, texts)
+
+    monkeypatch.setattr(labels_module, "CELLS", 8)
+    monkeypatch.setattr(labels_module, "label_cosines", recorded)
+    nearest_label(np.ones((5, width), np.float32), np.ones((1, labels, width), np.float32))
+    assert taken == [2, 2, 1]
+
+
 def test_a_label_is_as_near_as_it_is_alone_and_in_its_nearest_phrase() -> None:
     """Two labels, each alone and in two phrases."""
     alone, bag, shirt = [[1, 0, 0], [0, 1, 0]], [[0.6, 0, 0.8], [0, 0.6, 0.8]], [[1, 0, 0], [0, 0, 1]]
@@ -81,7 +96,7 @@ def test_a_rare_label_that_looks_alike_takes_nothing_from_a_common_one() -> None
     shares = label_shares(np.bincount(truth))
     weighed = (label_chances(cosines, shares, 10).argmax(axis=1) == truth).mean()
     assert nearest < 0.6 and weighed > 0.95
-    # As one more number of each vector, with a sharpness that the other half of the items chose.
+    # With a sharpness that the other half of the items chose.
     items, texts = cosines, np.eye(2, dtype=np.float32)[None]
     assert (weighed_label(items, texts, shares, truth) == truth).mean() == pytest.approx(weighed, abs=0.01)
 

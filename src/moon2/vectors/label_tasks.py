@@ -7,9 +7,8 @@ from collections.abc import Collection, Sequence
 CLASS = "class"
 """The task of predicting the leaf of the category."""
 
-
 PHRASED = ", in phrases"
-"""What the name of a task ends with where each label is said beside others, see `moon2.vectors.label_texts`."""
+"""What the name of a task ends with where each label is said in phrases too, see `moon2.vectors.label_texts`."""
 
 WEIGHED = ", weighed"
 """What the name of a task ends with where each label, said alone, counts by how common it is."""

@@ -71,7 +71,7 @@ def encode_labels(
         label_prompt: how a label or a phrase is put into words, such as "a photo of {}".
         batch_size: texts encoded at a time.
         length: numbers that vectors are cut to, see `shortened_rows`.
-        show_progress: draws a bar on stderr.
+        show_progress: draws a bar on stderr, if there is a text.
 
     Returns:
         By task [1 + P, L, D] float32, unit length: each label alone, then in P phrases, which may be none.
@@ -80,7 +80,7 @@ def encode_labels(
     texts = {task: label_texts(task, of, beside[task]) for task, of in labels.items()}
     vectors = {}
     total = sum(map(len, texts.values()))
-    with progress_bar(total=total, desc="encoding labels", unit="texts", disable=not show_progress) as bar:
+    with progress_bar(total=total, desc="encoding labels", unit="texts", disable=not (show_progress and total)) as bar:
         for task, of in texts.items():
             parts = []
             for start in range(0, len(of), CHUNK):

@@ -10,7 +10,7 @@ import torch
 from moon2.vectors.nearest import finite_matrix
 
 CELLS = 2**24
-"""Items × labels at a time, 64 MiB of cosines."""
+"""Of the items labelled at a time: their cosines, or the numbers of their vectors, whichever are more; 64 MiB."""
 SHARPNESS = (2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
 WEIGHTS = tuple(step / 10 for step in range(11))
 MOST_FITTED = 5_000
@@ -67,7 +67,7 @@ def nearest_label(
     chosen = np.arange(len(items)) if rows is None else np.asarray(rows, dtype=np.int64)
     if not len(chosen) or not texts.shape[1]:
         return np.zeros(0, np.int64)
-    nearest, size = np.zeros(len(chosen), np.int64), max(1, CELLS // texts.shape[1])
+    nearest, size = np.zeros(len(chosen), np.int64), max(1, CELLS // max(texts.shape[1:]))
     for start in range(0, len(chosen), size):
         cosines = label_cosines(items[chosen[start : start + size]], texts)
         nearest[start : start + size] = (cosines if added is None else cosines + added).argmax(axis=1)
