@@ -165,10 +165,19 @@ def headings(file: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", line.casefold()).replace(" ", "-") for line in lines}
 
 
-def test_every_file_the_readme_links_or_names_is_there() -> None:
-    targets = [target.partition("#") for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
-    linked = [name for name, _, _ in targets]
-    assert [f"{name}#{part}" for name, _, part in targets if part and part not in headings(REPOSITORY / name)] == []
-    recipes = [f"recipes/{name}" for name in re.findall(r"`(?:recipes/)?([\w.-]+\.yaml)`", README)]
-    assert "recipes/tiny.yaml" in recipes
-    assert [name for name in linked + recipes if not (REPOSITORY / name).exists()] == []
+@pytest.mark.parametrize(
+    "page", [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_what_a_page_links_is_there(page: Path) -> None:
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", page.read_text()) if "://" not in target]
+    for target in targets:
+        name, _, part = target.partition("#")
+        linked = page.parent / name if name else page
+        assert linked.exists(), target
+        assert not part or part in headings(linked), target
+
+
+def test_every_recipe_the_readme_names_is_there() -> None:
+    recipes = re.findall(r"`(?:recipes/)?([\w.-]+\.yaml)`", README)
+    assert "tiny.yaml" in recipes
+    assert [name for name in recipes if not (REPOSITORY / "recipes" / name).exists()] == []

@@ -193,8 +193,8 @@ def make_parser(function: Callable[..., object], command: str) -> ArgumentParser
         if is_dataclass(kind):
             parser.add_class_arguments(kind, None if name in FLATTENED else name)
         elif parameter.kind is not parameter.KEYWORD_ONLY and get_origin(kind) is tuple:
-            some = "+" if default is parameter.empty else "*"
-            parser.add_argument(name, nargs=some, type=get_args(kind)[0], help=help_of[name])
+            some = {"nargs": "+"} if default is parameter.empty else {"nargs": "*", "default": list(default)}
+            parser.add_argument(name, type=get_args(kind)[0], help=help_of[name], **some)
         elif parameter.kind is not parameter.KEYWORD_ONLY and default is not parameter.empty:
             parser.add_argument(name, nargs="?", type=kind, default=default, help=help_of[name])
         elif get_origin(kind) is tuple:

@@ -75,7 +75,7 @@ or in Python:
    hits = Index.open("{self.folder / INDEX}").search("striped shirt", where="price < 50", limit=5)
 
 or with your own products:
-   moon2 import products.csv --as csv --out data/mine
+   moon2 import products.csv --out data/mine
    moon2 train --config recipes/tiny.yaml --data data/mine --out runs/mine
 or look at one again:  moon2 evaluate {folder} --data {folder}/shop"""
 

@@ -134,8 +134,8 @@ def open_image(source: ImageSource, where: str = "image", read_at: ReadingSize |
     if isinstance(source, (str, PathLike)):
         path = os.fsdecode(source)
         if path.startswith(("http://", "https://")):
-            raise ImageError(f"{where}: {path} is a URL; download it first (moon2 import does with --fetch)")
-        return _open_file(path, f"{where} ({path})", read_at)
+            raise ImageError(f"{where}: {path:.200} is a URL; download it first (moon2 import does with --fetch)")
+        return _open_file(path, f"{where} ({path:.200})", read_at)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _open_file(io.BytesIO(source), where, read_at)
     if is_image_array(source):
@@ -299,9 +299,19 @@ def _data_uri_bytes(uri: str, where: str) -> bytes:
     if not comma or not header.endswith(";base64"):
         raise ImageError(f"{where}: a data URI must look like data:image/jpeg;base64,…")
     try:
-        return base64.b64decode(data, validate=True)
+        return decode_base64(data)
     except binascii.Error:
         raise ImageError(f"{where}: the data URI is not valid base64") from None
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of a text that may be broken into lines, as in mail, and may lack the "=" at its end.
+
+    Raises:
+        binascii.Error: it is no base64.
+    """
+    data = "".join(text.split())
+    return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)
 
 
 def _unreadable(error: Exception, where: str) -> ImageError:

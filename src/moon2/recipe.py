@@ -43,15 +43,15 @@ class TinySettings:
     vocabulary: int = 6000
     """Entries of the byte-level BPE tokenizer that is trained on the catalog's own products and queries."""
     width: int = 192
-    """Hidden size D of the decoder, which is also the length of the vectors; a multiple of 8."""
+    """Hidden size D of the decoder, which is also the length of the vectors; a multiple of 8 and of 4 × `heads`."""
     layers: int = 4
     """Decoder layers."""
     heads: int = 4
-    """Attention heads of the decoder and of the vision tower; must divide `width` and `vision_width`."""
+    """Attention heads of the decoder and of the vision tower."""
     feed_forward: int = 256
     """Inner size of one expert's (and of the dense model's) gated MLP; a multiple of 8."""
     vision_width: int = 192
-    """Hidden size of the vision tower."""
+    """Hidden size of the vision tower; a multiple of 4 × `heads`."""
     vision_layers: int = 4
     """Layers of the vision tower."""
     patch: int = 10
@@ -341,7 +341,7 @@ class TrainingSettings:
 
 @dataclass
 class Recipe:
-    """All settings of one run; the sections are the dataclasses above."""
+    """All settings of one run."""
 
     init: str | None = None
     """A trained encoder to go on from: the folder of a run or of an encoder, or a hub id. `backbone`, `experts` and

@@ -219,6 +219,10 @@ def test_a_folder_with_another_experiment_is_refused(
     (again / "results.json").write_text(json.dumps({**results(again), "catalog": "of yesterday"}))
     with pytest.raises(ExperimentError, match="was changed since the runs in"):
         run_same_steps(replace(experiment, folder=again), [DENSE])
+    for content in ("{}", "[1]", '{"data": ', '{"data": "", "catalog": "", "runs": 1}'):
+        (again / "results.json").write_text(content)
+        with pytest.raises(ExperimentError, match=r"results.json: is no table of runs; give another --out"):
+            run_same_steps(replace(experiment, folder=again), [DENSE])
     with pytest.raises(ExperimentError, match="two runs would be called dense-2-0; give each variant its own name"):
         run_same_steps(experiment, [DENSE, Variant("Dense!")])
     for variant in (Variant("dense", ("experts.count=2",)), replace(DENSE, trainer="moon2.train.train:train")):

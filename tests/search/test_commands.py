@@ -125,13 +125,14 @@ def test_products_are_written_deleted_and_the_rest_told(
 
 
 def test_a_command_waits_for_a_server_that_writes_for_a_moment(
-    index: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    index: Path, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with exclusive_lock(index, "server"):
-        monkeypatch.setattr("moon2.search.commands.WAIT_SECONDS", 0.1)
-        assert run("optimize", index) == 2
-        assert "another moon2 command or server is writing it; wait" in capsys.readouterr().err
-        monkeypatch.setattr("moon2.search.commands.WAIT_SECONDS", 30)
+        monkeypatch.setattr("moon2.search.versions.WAIT_SECONDS", 0.1)
+        for command in (("optimize", index), ("index", made / "vectors", "--out", index, "--overwrite")):
+            assert run(*command) == 2
+            assert "another moon2 command or server is writing it; wait" in capsys.readouterr().err
+        monkeypatch.setattr("moon2.search.versions.WAIT_SECONDS", 30)
         waiting = threading.Thread(target=run, args=("optimize", index))
         waiting.start()
         time.sleep(0.5)

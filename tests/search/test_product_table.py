@@ -172,7 +172,7 @@ def test_a_table_that_is_none_or_damaged_is_one_line(table: ProductTable, tmp_pa
     for file in (tmp_path / "index").glob("products.lance/data/*"):
         file.write_bytes(file.read_bytes()[:20])
     damaged = ProductTable.open(table.place)
-    for read in (lambda: damaged.fetch(["p1"], ["title"]), lambda: damaged.scan(["words"]), damaged.last_position):
+    for read in (lambda: damaged.fetch(["p1"], ["title"]), lambda: damaged.sample_vectors(1), damaged.last_position):
         with pytest.raises(ProductIndexError, match=r"index: the index cannot be read .* build it anew") as error:
             read()
         assert "filter" not in str(error.value) and ".rs" not in str(error.value)

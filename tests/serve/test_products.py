@@ -234,6 +234,18 @@ def test_changes_are_on_disk_and_found_when_they_are_acknowledged(
         assert server.metric("moon2_products_written_total") == 1
 
 
+def test_what_is_empty_is_no_label_and_an_attribute_is_no_class(own_index: Path) -> None:
+    attributes = {"category": "wrong", "brand": " "}
+    body = [
+        {"id": f"g{n}", "title": "Gramophone", "category": ["", "Music"], "attributes": attributes} for n in range(21)
+    ]
+    with running_server(own_index) as server:
+        assert server.client.put("/v1/products", json=body).json()["written"] == 21
+        told = server.get("/v1/products/g0?predict=1")
+        assert told["category"] == ["Music"] and told["attributes"] == {"category": "wrong"}
+        assert told["predicted"]["category"][0]["value"] == "Music"
+
+
 def test_any_id_can_be_asked_for(own_index: Path) -> None:
     ids = ["set", "set/photo", "set/similar", "set/images/0", "50% off?", "a%2Fb", "été #1"]
     with running_server(own_index) as server:

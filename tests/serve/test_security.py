@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,8 @@ BODIES: dict[str, tuple[str, str, Any, dict[str, str]]] = {  # method, path, bod
     "a long number": ("POST", "/v1/search", b'{"text":"a","limit":' + b"9" * 10_000 + b"}", JSON),
     "a long float": ("PUT", "/v1/products", b'[{"id":"x","title":"x","price":1e999}]', JSON),
     "not a number": ("PUT", "/v1/products", b'[{"id":"x","title":"x","price":NaN}]', JSON),
+    "a price that is none": ("PUT", "/v1/products", b'[{"id":"x","title":"x","price":true}]', JSON),
+    "a price in words": ("PUT", "/v1/products", b'[{"id":"x","title":"x","price":"29"}]', JSON),
     "an empty id": ("PUT", "/v1/products", b'[{"id":" ","title":"x"}]', JSON),
     "an id that is none": ("PUT", "/v1/products", b'[{"id":{"a":1},"title":"x"}]', JSON),
     "products that are none": ("PUT", "/v1/products", b'[1,null,"a",[]]', JSON),
@@ -244,10 +247,17 @@ def test_depth_counts_brackets_outside_of_strings() -> None:
             check_depth(body)
 
 
+def test_a_string_without_end_is_checked_in_linear_time() -> None:
+    started = time.monotonic()
+    check_depth(b"[]" * 33 + b'"' + b'\\"' * 500_000)
+    assert time.monotonic() - started < 2
+
+
 def test_useful_filters_pass() -> None:
     for where in (
         "price < 50 AND category = 'Shoes'",
         "array_has(category_path, 'Apparel') OR NOT (brand IN ('A''s', 'B'))",
+        "brand = 'a--b /* (' OR price = 5 - 3",
         "price BETWEEN .5 AND 2e3 AND title LIKE '%navy%' AND `brand` IS NOT NULL",
     ):
         check_filter(where, COLUMNS)
@@ -258,6 +268,10 @@ def test_useful_filters_pass() -> None:
         "a::int = 1",
         'id = "x"',
         "price < 5) OR (price > 5",
+        "true -- (\n) OR (true",
+        "true /* ( */",
+        "(price < 5",
+        "brand = 'a' AND (price < 5]",
     ):
         with pytest.raises(Refusal):
             check_filter(where, COLUMNS)

@@ -15,11 +15,35 @@ import pytest
 from moon2.catalog.store import Catalog
 from moon2.search.commands import build_index
 from moon2.search.index import Index
+from moon2.serve.encoding import model_names
 from moon2.serve.metrics import Metrics
 from moon2.serve.searching import query_vector
 from moon2.serve.served import Served
 from moon2.serve.settings import ServeSettings
 from moon2.vectors.embed_catalog import embed
+
+
+def test_here_is_named_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert model_names(".") == [tmp_path.name, "."] and model_names("org/name")[0] == "name"
+
+
+def test_threads_that_ask_at_once_read_the_words_once(shop_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, reads = Index.open(shop_index), []
+    scan = index.table.scan
+
+    def slowly(columns: list[str]) -> object:
+        reads.append(columns)
+        time.sleep(0.2)
+        return scan(columns)
+
+    monkeypatch.setattr(index.table, "scan", slowly)
+    threads = [threading.Thread(target=index.known_words) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(reads) == 1
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from moon2.vectors.words import same_text, words
@@ -60,6 +62,15 @@ def test_marks_stay_with_their_letters() -> None:
 def test_what_is_no_word_is_left_out() -> None:
     assert words("—  !? 😀 _ ") == words("") == []
     assert words("glass bus tennis gas") == ["glass", "bus", "tennis", "gas"]
+
+
+def test_long_runs_without_spaces_are_not_kept() -> None:
+    tracemalloc.start()
+    for number in range(100):
+        words("".join(chr(0x4E00 + (number * 7 + place * 13) % 5000) for place in range(300)))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000
 
 
 def test_texts_are_the_same_but_for_case_accents_and_spacing() -> None:

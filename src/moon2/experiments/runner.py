@@ -297,7 +297,13 @@ def _known_rows(experiment: Experiment) -> list[Row]:
         experiment.folder.mkdir(parents=True, exist_ok=True)
         recipe.write_text(experiment.recipe.to_yaml(), encoding="utf-8")
         return []
-    content = json.loads(results.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(results.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    is_table = isinstance(content, dict) and {"data", "catalog", "runs"} <= content.keys()
+    if not is_table or not isinstance(content["runs"], list):
+        raise ExperimentError(f"{results}: is no table of runs; give another --out")
     if content["data"] != str(experiment.data):
         raise ExperimentError(f"{results}: holds runs on {content['data']}, not {experiment.data}; give another --out")
     if content["catalog"] != catalog_fingerprint(Catalog.open(experiment.data)):

@@ -246,7 +246,7 @@ class Encoder:
         """Embeds text, images, dictionaries of both, `Product`s, `Query`s, and mixtures of them.
 
         Args:
-            items: an iterable of them (see `moon2.model.processor.ItemSource`), or a single one, which gives one row.
+            items: an iterable of them (see `moon2.model.items.ItemSource`), or a single one, which gives one row.
             view: None embeds all that an item has; "t" only its text, "i" only its images, "mm" both.
             dimension: vectors cut to this length; best one of `dimensions`, which were trained. D when not given.
             batch_size: items in a forward pass; items of similar length are put together.

@@ -19,7 +19,6 @@ import pyarrow as pa
 from moon2.catalog.fingerprint import catalog_fingerprint
 from moon2.catalog.schema import pairs_to_dict
 from moon2.catalog.store import Catalog
-from moon2.files import exclusive_lock
 from moon2.progress import progress_bar
 from moon2.run_folder import find_model_folder
 from moon2.search.errors import ProductIndexError
@@ -29,7 +28,15 @@ from moon2.search.product_table import EXACT_BELOW, ProductTable
 from moon2.search.recall import QUERIES, choose_probes
 from moon2.search.rows import EmbeddedProduct, RowMaker, frequent_attributes
 from moon2.search.table_schema import WHOLE, attribute_columns
-from moon2.search.versions import check_target, is_remote, new_version, put_in_use, put_remote_in_use, tables_at
+from moon2.search.versions import (
+    check_target,
+    is_remote,
+    new_version,
+    put_in_use,
+    put_remote_in_use,
+    sole_writer,
+    tables_at,
+)
 from moon2.vectors.fit_fusions import FUSIONS, VIEWS_WITH_WORDS
 from moon2.vectors.fusion import default_fusion, read_fusions
 from moon2.vectors.lexical import searched_words
@@ -78,7 +85,7 @@ def build_index(
         put_remote_in_use(version, out)
         return Index.open(out)
     target = Path(out).absolute()
-    with exclusive_lock(target, "`moon2 index`"):
+    with sole_writer(target):
         check_target(str(target), overwrite)
         fresh = target.with_name(f".{target.name}.building")
         shutil.rmtree(fresh, ignore_errors=True)

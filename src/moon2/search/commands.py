@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from moon2.catalog.store import Catalog
-from moon2.files import exclusive_lock, require_writable, write_text_atomic
+from moon2.files import require_writable, write_text_atomic
 from moon2.meant import did_you_mean_file
 from moon2.progress import progress_bar
 from moon2.search.errors import ProductIndexError
-from moon2.search.versions import is_remote
+from moon2.search.versions import is_remote, sole_writer
 
 if TYPE_CHECKING:
     from moon2.search.index import Index
 
 SHOWN_PROBLEMS = 10
-WAIT_SECONDS = 30.0
 
 
 def build_index(
@@ -176,7 +175,7 @@ def delete(index: str, ids: tuple[str, ...] = (), *, missing_from: Path | None =
 
     Args:
         index: folder of the index, or its address on object storage
-        ids: of the products
+        ids: of the products; none with --missing_from
         missing_from: folder of a catalog; what it lacks is deleted
 
     Raises:
@@ -228,8 +227,7 @@ def _opened(place: str, model: Path | None = None) -> Iterator[Index]:
     if is_remote(place):  # object storage has no locks; LanceDB refuses one of two conflicting writes
         yield Index.open(place, model=model)
         return
-    # A server writes for moments, after which a nightly command goes on.
-    with exclusive_lock(Path(place), "moon2 command or server", WAIT_SECONDS):
+    with sole_writer(Path(place)):
         yield Index.open(place, model=model)
 
 

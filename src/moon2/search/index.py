@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +79,7 @@ class Index:
         """Is called by `open`."""
         self.place, self.info, self.table = place, info, table
         self._model = model or info.model
+        self._reading = Lock()
         self._vocabulary: tuple[int, frozenset[str]] | None = None  # the version of the table, and its words
 
     @classmethod
@@ -359,12 +361,12 @@ class Index:
         They are read when they are first asked for. A write by this index adds its own; the words of what was deleted
         or replaced are known until the index is opened again.
         """
-        version = self.table.version
-        if self._vocabulary is None or self._vocabulary[0] != version:
-            texts = self.table.scan(["words"])["words"]
-            words = pc.unique(pc.list_flatten(pc.split_pattern(texts.drop_null(), " ")))
-            self._vocabulary = version, frozenset(words.to_pylist())
-        return self._vocabulary[1]
+        with self._reading:  # a server's first requests would each read all of them
+            version = self.table.version
+            if self._vocabulary is None or self._vocabulary[0] != version:
+                words = pc.list_flatten(pc.split_pattern(self.table.scan(["words"])["words"].drop_null(), " "))
+                self._vocabulary = version, frozenset(pc.unique(words).to_pylist())
+            return self._vocabulary[1]
 
     def _vector_of(self, id: str) -> np.ndarray:
         row = self.table.fetch([id], ["vector"]).get(id)
@@ -378,8 +380,7 @@ def _require_readable(image: ImageSource | None) -> None:
         if image is not None:
             open_image(image, "photo")
     except ImageError as error:
-        remedy = "" if ";" in str(error) else "; give another photo"
-        raise ProductIndexError(f"{error}{remedy}") from None
+        raise ProductIndexError(f"{error}{'' if ';' in str(error) else '; give another photo'}") from None
 
 
 def _hit(ranked: Ranked, row: Mapping[str, Any]) -> Hit:

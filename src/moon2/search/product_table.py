@@ -161,8 +161,15 @@ class ProductTable:
         return max((int(stats.num_unindexed_rows) for stats in numbers if stats is not None), default=0)
 
     def build_approximate(self) -> None:
-        """Builds the approximate index of the vectors: inverted lists of vectors with a byte a number."""
-        self._table.create_index("vector", config=IvfSq(distance_type="dot"))
+        """Builds the approximate index of the vectors: inverted lists of vectors with a byte a number.
+
+        Raises:
+            ProductIndexError: it cannot be written.
+        """
+        try:
+            self._table.create_index("vector", config=IvfSq(distance_type="dot"))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ProductIndexError(f"{self.place}: the index cannot be written ({reason_of(error)})") from None
 
     def nearest(
         self,
@@ -255,7 +262,10 @@ class ProductTable:
         drawn = np.random.default_rng(seed).permutation(rows)[:count]
         if not len(drawn):
             return np.zeros((0, self.dimension), np.float32)
-        found = self._table.take_offsets(drawn.tolist()).select(["vector"]).to_arrow()
+        try:
+            found = self._table.take_offsets(drawn.tolist()).select(["vector"]).to_arrow()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise filter_or_index_error(self.place, self.columns, None, error) from None
         return found["vector"].combine_chunks().flatten().to_numpy().reshape(-1, self.dimension)
 
     def last_position(self) -> int:
@@ -318,8 +328,15 @@ class ProductTable:
             raise ProductIndexError(f"{left:,} rows are still there after they were deleted; build the index anew")
 
     def optimize(self) -> None:
-        """Adds the rows written since to the indexes, joins small files, and removes versions older than an hour."""
-        self._table.optimize(cleanup_older_than=timedelta(hours=1))
+        """Adds the rows written since to the indexes, joins small files, and removes versions older than an hour.
+
+        Raises:
+            ProductIndexError: it cannot be written.
+        """
+        try:
+            self._table.optimize(cleanup_older_than=timedelta(hours=1))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ProductIndexError(f"{self.place}: the index cannot be written ({reason_of(error)})") from None
 
     def _exact_among(self, vector: np.ndarray, limit: int, where: str) -> Neighbours:
         """The nearest of the few rows that pass a filter."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -19,10 +20,12 @@ from uuid import uuid4
 import lancedb
 import pyarrow as pa
 
-from moon2.files import replace_folder, write_text_atomic
+from moon2.files import exclusive_lock, replace_folder, write_text_atomic
 from moon2.search.errors import ProductIndexError, reason_of
 from moon2.vectors.ranker import OPENED_BY, POINTER
 
+WAIT_SECONDS = 30.0
+"""A server writes for moments, after which a nightly command goes on."""
 REMOTE_POINTER = "in_use"
 VERSIONS = "????????T??????-??????"
 """What matches the name of every version."""
@@ -33,6 +36,16 @@ OPENER = "moon2.search.index:Index"
 def is_remote(place: str) -> bool:
     """Whether an index is on object storage."""
     return "://" in place
+
+
+def sole_writer(folder: Path) -> AbstractContextManager[None]:
+    """Lets one command write an index; it waits a little for the other command or the server that writes it.
+
+    Raises:
+        FolderInUseError: the other one is still at it.
+        OutputError: nothing can be written there.
+    """
+    return exclusive_lock(folder, "moon2 command or server", WAIT_SECONDS)
 
 
 def tables_of(place: str) -> str:

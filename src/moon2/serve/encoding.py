@@ -274,8 +274,14 @@ def _compute(encoder: VectorEncoder, dimension: int, works: list[ReadItem | _Ada
 
 def model_names(source: str | Path) -> list[str]:
     """By which a request may call an encoder: its run's or folder's name, and where it is."""
-    path = Path(source)
+    path = named_path(source)
     return [path.parent.name if path.name == "model" else path.name, str(source)]
+
+
+def named_path(source: str | Path) -> Path:
+    """A path that ends in a name, also where "." or ".." was given; an address as it is."""
+    # A link keeps the name that it was given, so `resolve` is not used.
+    return Path(os.path.abspath(source) if os.path.exists(source) else source)
 
 
 def _key(asked: Asked) -> bytes:

@@ -313,7 +313,10 @@ def _drawn(encoder: Encoder, item: ItemSource, query: str | None, layer: int | N
 
 def _product(body: ProductBody, number: int, limits: Limits) -> Product:
     images = tuple(image_of(each, f"[{number}].images[{place}]", limits) for place, each in enumerate(body.images))
-    return Product(body.id, body.title, body.description, tuple(body.category), body.attributes, images, body.price)
+    # As `moon2 import` does: what is empty would stand among the labels and the values of filters.
+    category = tuple(level for level in body.category if level.strip())
+    attributes = {name: value for name, value in body.attributes.items() if value.strip()}
+    return Product(body.id, body.title, body.description, category, attributes, images, body.price)
 
 
 def _addresses(entry: Product | None, kind: str, number: int) -> list[str]:

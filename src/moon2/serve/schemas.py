@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
+    StrictFloat,
     StrictInt,
     StrictStr,
     ValidationError,
@@ -225,7 +226,7 @@ class ProductBody(Body):
     category: list[StrictStr] = Field(default=[], max_length=32)
     attributes: dict[StrictStr, StrictStr] = {}
     images: list[StrictStr] = Field(default=[], max_length=32, description="Images as data URIs.")
-    price: float | None = None
+    price: StrictFloat | None = None
 
 
 class IndexParameter(Body):

@@ -183,7 +183,7 @@ async def predicted(opened: Opened, vector: np.ndarray, without: str | None = No
     votes: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for hit in voters:
         weight = max(hit.cosine, 0.0)
-        labels = {"category": hit.category[-1] if hit.category else "", **hit.attributes}
+        labels = {**hit.attributes, "category": hit.category[-1] if hit.category else ""}
         for name, value in labels.items():
             if value and (name == "category" or name in opened.index.info.attributes):
                 votes[name][value] += weight

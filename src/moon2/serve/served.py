@@ -29,7 +29,7 @@ from moon2.search.errors import ProductIndexError
 from moon2.search.index import Index
 from moon2.search.info import EncoderKey
 from moon2.search.versions import is_remote, tables_of
-from moon2.serve.encoding import EncodingService
+from moon2.serve.encoding import EncodingService, named_path
 from moon2.serve.metrics import Metrics
 from moon2.serve.refusals import Refusal
 from moon2.serve.settings import ServeError, ServeSettings
@@ -146,7 +146,7 @@ class ServedIndex:
     """
 
     def __init__(self, place: str, model: Path | None, encoders: Encoders, metrics: Metrics) -> None:
-        self.place, self.name = place, place.rstrip("/").rpartition("/")[2]
+        self.place, self.name = place, named_path(place).name
         self._model, self._encoders, self._metrics = model, encoders, metrics
         self._signature = self._look()
         self._current = self._open(Index.open(place, model=model))

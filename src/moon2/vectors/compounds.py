@@ -10,6 +10,8 @@ from collections.abc import Collection
 
 SHORTEST = 4
 """Letters of a part. With 3, English words fall apart: "carpet" into "car" and "pet"."""
+LONGEST = 64
+"""Letters of a word that is taken apart: German's longest have fewer, and a run of letters that is no word is slow."""
 LINKS = ("", "s", "n", "en", "es", "er")
 """What German puts between two parts: "Arbeitsplatz", "Blumentopf"."""
 
@@ -22,16 +24,26 @@ def parts_of(word: str, vocabulary: Collection[str]) -> tuple[str, ...]:
     >>> parts_of("gartenstuhl", {"garten", "stuhl", "tuhl"})
     ('garten', 'stuhl')
     """
-    if len(word) < 2 * SHORTEST or not word.isalpha():
+    if not 2 * SHORTEST <= len(word) <= LONGEST or not word.isalpha():
         return ()
+    return _parts_from(0, word, vocabulary, {})
+
+
+def _parts_from(
+    start: int, word: str, vocabulary: Collection[str], known: dict[int, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """The parts of a word from a letter on; `known` keeps them, for many ways of splitting lead to the same letter."""
+    if start in known:
+        return known[start]
     best: tuple[str, ...] = ()
-    for end in range(SHORTEST, len(word) - SHORTEST + 1):
-        first, rest = word[:end], word[end:]
-        known = [first.removesuffix(link) for link in LINKS if first.endswith(link)]
-        known = [part for part in known if len(part) >= SHORTEST and part in vocabulary]
-        if known:
-            others = (rest,) if rest in vocabulary else parts_of(rest, vocabulary)
-            found = (known[0], *others) if others else ()
+    for end in range(start + SHORTEST, len(word) - SHORTEST + 1):
+        first, rest = word[start:end], word[end:]
+        parts = [first.removesuffix(link) for link in LINKS if first.endswith(link)]
+        parts = [part for part in parts if len(part) >= SHORTEST and part in vocabulary]
+        if parts:
+            others = (rest,) if rest in vocabulary else _parts_from(end, word, vocabulary, known)
+            found = (parts[0], *others) if others else ()
             if found and (not best or min(map(len, found)) > min(map(len, best))):
                 best = found
+    known[start] = best
     return best

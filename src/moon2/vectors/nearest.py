@@ -236,15 +236,28 @@ def top_k(
             if groups is not None:
                 own, others = groups[0][first : first + QUERY_BLOCK], groups[1][start : start + GALLERY_BLOCK]
                 new.masked_fill_(torch.from_numpy(own[:, None] == others).to(new.device), -torch.inf)
-            new_rows = torch.arange(start, start + new.shape[1], device=block.device).expand(len(block), -1)
-            # What came before stands first, so the lower row wins a tie across blocks too.
-            scores, order = _first_of_best(torch.cat([scores, new], dim=1), k)
-            rows = torch.cat([rows, new_rows], dim=1).gather(1, order)
+            scores, rows = _with_block(scores, rows, new, start, k)
         rows_of_all.append(rows.cpu().numpy())
         scores_of_all.append(scores.cpu().numpy())
     if not rows_of_all:
         return np.zeros((0, k), np.int64), np.zeros((0, k), np.float32)
     return np.concatenate(rows_of_all), np.concatenate(scores_of_all)
+
+
+def _with_block(
+    scores: torch.Tensor, rows: torch.Tensor, new: torch.Tensor, start: int, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k best so far, (queries, ≤ k), and the columns of a block of the gallery that begins at row `start`."""
+    full = scores.shape[1] == k
+    # Far into a large gallery few queries find anything better than what they have; only those are sorted again.
+    some = (new.amax(dim=1) > scores[:, -1]).nonzero()[:, 0] if full else torch.arange(len(new), device=new.device)
+    columns = torch.arange(start, start + new.shape[1], device=new.device).expand(len(some), -1)
+    # What came before stands first, so the lower row wins a tie across blocks too.
+    best, order = _first_of_best(torch.cat([scores[some], new[some]], dim=1), k)
+    found = torch.cat([rows[some], columns], dim=1).gather(1, order)
+    if not full:
+        return best, found
+    return scores.index_copy(0, some, best), rows.index_copy(0, some, found)
 
 
 def _first_of_best(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

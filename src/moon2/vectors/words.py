@@ -13,6 +13,8 @@ from itertools import pairwise
 
 import regex
 
+LONGEST_KEPT = 32
+"""Characters of a word whose forms are kept. Longer runs, and whole sentences without spaces, seldom come again."""
 _UNSPACED = r"[[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]&&[\p{L}\p{M}\p{N}]]"
 _LETTER = rf"[[\p{{L}}\p{{M}}]--{_UNSPACED}]"
 _WORD = rf"[[\p{{L}}\p{{M}}\p{{N}}]--{_UNSPACED}]+"
@@ -49,17 +51,23 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
 
 
-@lru_cache(maxsize=100_000)
 def _forms(run: str) -> tuple[str, ...]:
-    if _IS_UNSPACED.match(run):
+    if not run.isascii() and _IS_UNSPACED.match(run):
         characters = regex.findall(r"\X", run)
         return (*characters, *(first + second for first, second in pairwise(characters)))
+    return _kept_forms(run) if len(run) <= LONGEST_KEPT else _spaced_forms(run)
+
+
+def _spaced_forms(run: str) -> tuple[str, ...]:
     parts = _PART.findall(run)
     if len(parts) == 1:
         return (_singular(parts[0]),)
     # What an apostrophe leaves over, as of "men's", is no word.
     kept = [part for number, part in enumerate(parts) if not number or part not in ("s", "t")]
     return tuple(dict.fromkeys(map(_singular, [*kept, "".join(parts)])))
+
+
+_kept_forms = lru_cache(maxsize=100_000)(_spaced_forms)
 
 
 def _singular(word: str) -> str:

@@ -294,3 +294,15 @@ def test_images_are_pairs_when_saved_again_and_not_otherwise(image_bytes: Callab
 def test_a_benchmark_is_not_built_in_the_place_of_its_catalog(planted: Path) -> None:
     with pytest.raises(CatalogError, match=r"is its own source, .*; choose another folder"):
         build_benchmark(planted, out=planted, overwrite=True)
+
+
+def test_of_a_query_asked_twice_the_highest_grade_counts(tmp_path: Path) -> None:
+    products = [product(n) for n in range(40)]
+    log = [
+        Interaction(Query(f"q{n}-{grade}", f"words {n}"), (f"p{n:03}",), grades={f"p{n:03}": grade})
+        for n in range(40)
+        for grade in (3.0, 1.0)
+    ]
+    result = build(shop_of(tmp_path, products, log), tmp_path / "bench", test_share=0.3)
+    tested = list(result.catalog.interactions("test"))
+    assert tested and all(set(row.grades.values()) == {3.0} for row in tested)

@@ -97,3 +97,9 @@ def test_splits_go_by_several_names() -> None:
     assert [to_split(cell) for cell in (None, "NULL", "Train", "dev", "validation")] == ["train"] * 3 + ["test"] * 2
     with pytest.raises(RecordError, match="'holdout' is neither train nor test"):
         to_split("holdout")
+
+
+def test_of_an_object_the_words_are_its_value_or_its_first_text() -> None:
+    cells = [{"en": "Red shirt", "de": "Rotes Hemd"}, {"lang": "en", "value": "Red shirt"}, {"en": None, "de": "Hemd"}]
+    assert list(map(to_words, cells)) == ["Red shirt", "Red shirt", "Hemd"]
+    assert to_words(cells) == "Red shirt" and to_words({}) == ""

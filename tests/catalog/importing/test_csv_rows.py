@@ -94,6 +94,7 @@ def test_a_quote_that_never_closes_ends_with_its_line(tmp_path: Path, monkeypatc
         ('"sep=|"\r\nid|a\r\n1|2\r\n', ["id", "a"], [["1", "2"]]),
         ("id,title,price\n1,Mat,2,\n2,Rug,3,,\n", ["id", "title", "price"], [["1", "Mat", "2"], ["2", "Rug", "3"]]),
         ("id,title,,\n1,Mat,,\n", ["id", "title"], [["1", "Mat"]]),
+        ("id,title,,\n1,Mat,,\n2,Rug,x,\n", ["id", "title", "column 3"], [["1", "Mat", ""], ["2", "Rug", "x"]]),
         (",title\n7,Mat\n", ["column 1", "title"], [["7", "Mat"]]),
         ("\n \nid,img,img\n1,a,b\n,,\n\n2\n", ["id", "img", "img (2)"], [["1", "a", "b"], ["2", "", ""]]),
         ('"Name, long";id\nMat;1\n', ["Name, long", "id"], [["Mat", "1"]]),
@@ -135,3 +136,10 @@ def test_what_stands_above_the_header_is_left_out_and_said(
 def test_a_first_row_of_unusual_names_stays_the_header(tmp_path: Path, text: str) -> None:
     rows_of(tmp_path / "a.csv", text)
     assert open_csv([tmp_path / "a.csv"]).columns[0] == "ref"
+
+
+def test_rows_with_fewer_fields_than_the_header_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = rows_of(tmp_path / "a.csv", "id,title,price\n1,Mat,5\n2,Rug\nof wool,7\n")
+    assert rows == [["1", "Mat", "5"], ["2", "Rug", ""], ["of wool", "7", ""]]
+    [record] = caplog.records
+    assert record.message.startswith("a.csv: 2 rows have fewer fields than the header, the first in line 3; ")

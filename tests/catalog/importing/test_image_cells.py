@@ -10,6 +10,7 @@ import pytest
 
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.image_cells import BadImage, read_images
+from moon2.images import ImageError, open_image
 
 
 def images(folder: Path, *cells: object, **options: Any) -> list[object]:
@@ -91,3 +92,17 @@ def test_paths_of_windows_and_from_the_folder_of_images_are_found(tmp_path: Path
     (tmp_path / "r").mkdir()
     (tmp_path / "r/red.jpg").write_bytes(b"")
     assert images(tmp_path, "r\\red.jpg") == images(tmp_path, "/r/red.jpg") == [tmp_path / "r/red.jpg"]
+
+
+def test_a_data_uri_may_be_broken_into_lines_and_lack_its_padding(tmp_path: Path) -> None:
+    data = base64.encodebytes(b"\xff" * 100).decode().rstrip("=\n")
+    assert "\n" in data and len(data.replace("\n", "")) % 4
+    assert images(tmp_path, f"data:image/png;base64,{data}") == [b"\xff" * 100]
+    with pytest.raises(ImageError, match="of no known format"):  # it is decoded, and no image
+        open_image(f"data:image/png;base64,{data}", "photo")
+
+
+def test_a_long_cell_is_cut_in_the_message(tmp_path: Path) -> None:
+    with pytest.raises(ImageError) as refused:
+        open_image(tmp_path / ("x" * 10_000), "photo")
+    assert len(str(refused.value)) < 400

@@ -137,3 +137,13 @@ def test_lists_within_lists_without_end_cost_themselves(tmp_path: Path, ending: 
     (tmp_path / f"shop.{ending}").write_text("\n".join(lines[ending]))
     result = run(tmp_path / f"shop.{ending}", tmp_path / "out", layout=ending)
     assert "2" in result.catalog.ids() and len(result.catalog.rejects()) == 1
+
+
+def test_an_id_that_is_an_object_or_a_list_is_none(tmp_path: Path) -> None:
+    rows = ['{"id": "1", "title": "Mat"}', '{"id": {"en": "2"}, "title": "Rug"}', '{"id": ["3"], "title": "Pot"}']
+    (tmp_path / "p.jsonl").write_text("\n".join(rows))
+    catalog = run(tmp_path / "p.jsonl", tmp_path / "out", layout="json").catalog
+    assert catalog.ids() == ["1"]
+    rejects = catalog.rejects()
+    assert [(reject.row, reject.reason) for reject in rejects] == [(2, "no_id"), (3, "no_id")]
+    assert "column 'id' holds {'en': '2'}; an id must be a text or a number" in rejects[0].message

@@ -78,3 +78,20 @@ def test_an_import_lists_rows_that_cannot_be_written_and_goes_on(tmp_path: Path)
     assert result.catalog.ids() == ["a"]
     assert [interaction.query.id for interaction in result.catalog.interactions("test")] == ["1", "4"]
     assert result.reasons == {"bad_row": 2, "broken_encoding": 3, "unknown_product": 1}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_lines_of_objects_are_no_object_of_products(tmp_path: Path, name: str) -> None:
+    rows = [{"id": str(n), "seo": {"title": "Mat"}, "price": {"value": n}, "brand": {"name": "Oslo"}} for n in range(3)]
+    (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+    assert list(json_rows.json_rows(tmp_path / name)) == rows
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 16])
+def test_what_follows_a_list_is_read_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(json_rows, "PIECE_CHARACTERS", piece)
+    (tmp_path / "a.json").write_text('[{"id": 1}, {"id": 2}]\n[]\n[{"id": 3}]\n')
+    assert list(json_rows.json_rows(tmp_path / "a.json")) == [{"id": 1}, {"id": 2}, {"id": 3}]
+    (tmp_path / "b.json").write_text('[{"id": 1}, {"id": 2}]\n{"id": 3}\n')
+    with pytest.raises(CatalogError, match="is not JSON after 2 rows"):
+        list(json_rows.json_rows(tmp_path / "b.json"))

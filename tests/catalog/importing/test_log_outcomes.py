@@ -27,8 +27,17 @@ def test_flags_quantities_and_dates_say_whether_it_was_bought(yes: object, no: o
     assert verdicts([yes, no], purchased=...) == "+-"
 
 
+@pytest.mark.parametrize(
+    "date",
+    ["2024/01/05", "5.1.24", "05-01-2024", "2024-1-5", "1/5/24 10:00", "Jan 5, 2024", "5 Jan 2024"],
+)
+@pytest.mark.parametrize("no_date", ["0000-00-00", "0000-00-00 00:00:00", "1899-12-30", "1900-01-00"])
+def test_dates_of_any_form_say_yes_and_dates_of_zeros_no(date: str, no_date: str) -> None:
+    assert verdicts([date, no_date], purchased=...) == "+-"
+
+
 def test_what_is_no_flag_is_not_read_as_one() -> None:
-    assert to_flag("P12") is None
+    assert [to_flag(cell) for cell in ("P12", "12-34-5678", "1.2.34.5", "may 5")] == [None] * 4
     with pytest.raises(RecordError, match="column 'it' holds 'P12', which is neither a flag such as 1 and 0"):
         OutcomeReader(LogMapping(purchased="it"), "log.csv").read({"it": "P12"})
 

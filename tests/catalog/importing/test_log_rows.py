@@ -130,6 +130,7 @@ def test_a_wide_log_with_purchases_clicks_and_exposures(tmp_path: Path) -> None:
         ("query,clicked_ids\na,P1\n", "--log_columns.click_is positive"),
         ("query,product_id,purchased\na,P2,P1\n", "--log_columns.positives"),
         ("query,words\na,P1\n", "--log_columns.exposures"),
+        ("query,product_id,grade\na,P1,A\na,P2,B\na,P3,E\n", "holds A, B, E, and letters are grades only if"),
     ],
 )
 def test_an_unclear_log_is_refused_before_anything_is_written(tmp_path: Path, log: str, option: str) -> None:
@@ -176,3 +177,22 @@ def test_a_photo_that_is_gone_costs_itself_and_not_the_words(tmp_path: Path) -> 
         (2, "image"),
         (3, "row"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "remedy"),
+    [
+        ("order_id", ["A%d", ""], "in a column of 1 and 0, --log_columns.purchased NAME"),
+        ("clicked_at", ["2024-01-05 10:%02d", ""], "--log_columns.purchased, .clicked or .grade clicked_at"),
+        ("num_orders", ["%d.5", "0"], "--log_columns.purchased, .clicked or .grade num_orders"),
+    ],
+)
+def test_a_column_of_many_values_that_may_say_what_was_bought_is_refused(
+    tmp_path: Path, column: str, cells: list[str], remedy: str
+) -> None:
+    filled, nothing = cells
+    log = f"query,product_id,{column}\n" + "".join(f"tyre,P1,{filled % n}\n" for n in range(10, 40))
+    assert read(imported(tmp_path, log, purchased="", clicked="")) == [("tyre", "P1", "")]
+    with pytest.raises(CatalogError, match=f"column '{column}' holds ") as refused:
+        imported(tmp_path, f"{log}tyre,P2,{nothing}\n", purchased="", clicked="")
+    assert remedy in str(refused.value)

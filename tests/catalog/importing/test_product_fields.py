@@ -138,3 +138,9 @@ def test_empty_words_are_empty_without_a_fault(cell: object) -> None:
 def test_pairs_of_magento_become_attributes() -> None:
     row = {"sku": "1", "name": "Bag", "additional_attributes": "activity=Gym,Hike,color=Blue"}
     assert read(row)[0]["attributes"] == {"activity": "Gym,Hike", "color": "Blue"}
+
+
+def test_titles_that_are_objects_and_attributes_that_are_maps_of_parquet() -> None:
+    row = {"id": 1, "title": [{"en": "Shirt"}, {"de": "Hemd"}], "attributes": [("colour", "red"), ("size", "M")]}
+    fields, _ = read(row, attributes="attributes")
+    assert (fields["title"], fields["attributes"]) == ("Shirt", {"colour": "red", "size": "M"})

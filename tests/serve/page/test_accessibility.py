@@ -82,6 +82,9 @@ def test_all_can_be_done_by_keyboard(page: Page) -> None:
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
     expect(page.get_by_role("link", name="Skip to the results")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#results-heading")).to_be_focused()
+    expect(page).to_have_url(re.compile("#q=shoes$"))
     assert page.evaluate(NAMELESS) == []
 
 

@@ -322,11 +322,11 @@ class _Builder:
             return None
         negatives = self._negatives(here(row.negative_ids, "exposure"), group)
         graded = ((self.number[id], grade) for id, grade in row.grades.items())
-        grades = {
-            self.ids[number]: grade
+        grades = _highest(
+            (self.ids[number], grade)
             for number, grade in graded
             if number not in self.removed and SPLITS[self.in_test[number]] == side
-        }
+        )
         return Interaction(query, positives, negatives, grades)
 
     def _write_train(self, rows: Iterable[tuple[Interaction, int]], writer: CatalogWriter) -> None:
@@ -342,7 +342,7 @@ class _Builder:
             if reduced and first:
                 positives = dict.fromkeys((*first.positive_ids, *reduced.positive_ids))
                 negatives = dict.fromkeys((*first.negative_ids, *reduced.negative_ids))
-                grades = {**first.grades, **reduced.grades}
+                grades = _highest((*first.grades.items(), *reduced.grades.items()))
                 merged[group] = Interaction(first.query, tuple(positives), tuple(negatives), grades)
                 self.left_out["repeated_test_query"] += 1
             elif reduced:
@@ -365,6 +365,14 @@ class _Builder:
         self.query_ids.add(id)
         writer.add_interaction(replace(row, query=replace(row.query, id=id)), side)
         self.queries[side] += 1
+
+
+def _highest(graded: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """The highest grade of each product, as in the import of a log."""
+    grades: dict[str, float] = {}
+    for id, grade in graded:
+        grades[id] = max(grade, grades.get(id, grade))
+    return grades
 
 
 def _exact_key(title: str, category: tuple[str, ...], attributes: dict[str, str], images: list[bytes | str]) -> bytes:

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from moon2.records import RecordError
@@ -82,8 +83,15 @@ def is_empty(value: Any) -> bool:
 def to_words(value: Any) -> str:
     """A cell as words for people: "" where it `is_empty`, a list joined, entities and tags of HTML decoded.
 
-    Tags that end a line become spaces, and so does white space of any kind where something was decoded.
+    Tags that end a line become spaces, and so does white space of any kind where something was decoded. Of an object,
+    such as {"en": "Shirt"}, its first text is taken, and of a list of objects the first: they say one thing over again.
     """
+    if isinstance(value, Mapping):
+        texts = [item for item in value.values() if isinstance(item, (str, list, Mapping))]
+        values = [*(value[key] for key in ("value", "text", "name") if key in value), *texts]
+        return next((words for words in map(to_words, values) if words), "")
+    if isinstance(value, (list, tuple)) and value and all(isinstance(item, Mapping) for item in value):
+        return to_words(value[0])
     if isinstance(value, (list, tuple)):
         return " ".join(filter(None, map(to_words, value)))
     text = value if isinstance(value, str) else to_text(value)

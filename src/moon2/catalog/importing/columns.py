@@ -40,7 +40,7 @@ ATTRIBUTE_PREFIX = re.compile(r"(?:attributes?|attr|specs?)\s*[:.]\s*(?=\S)", re
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """Which column of a product table means what; None: found by its usual name, "": there is none."""
+    """Which column of a product table means what; not given: found by its usual name, "": there is none."""
 
     id: str | None = None
     """Unique product id; "" numbers the rows."""

@@ -43,13 +43,15 @@ def open_csv(paths: list[Path], encoding: str | None = None) -> Source:
         CatalogError: one cannot be read, is empty, or has other columns than the first.
     """
     tables = [_Table(TextFile(path, encoding)) for path in paths]
+    for table in tables:  # a column that one file fills, all have
+        table.filled = max(other.filled for other in tables)
     return join_files(paths, [table.columns for table in tables], [table.rows() for table in tables])
 
 
-def name_columns(header: Iterable[object]) -> list[str]:
-    """The columns of a header: stripped, each with a name of its own, without unnamed ones at the end."""
+def name_columns(header: Iterable[object], filled: int = 0) -> list[str]:
+    """The columns of a header: stripped, each with a name of its own, without unnamed ones after the first `filled`."""
     names = ["" if name is None else " ".join(str(name).split()) for name in header]
-    while names and not names[-1]:
+    while len(names) > filled and not names[-1]:
         names.pop()
     columns: list[str] = []
     for number, name in enumerate(names, start=1):
@@ -80,23 +82,35 @@ def say_header(name: str, above: str) -> None:
 
 
 class _Table:
-    """One file with its columns; its rows can be read once it is opened."""
+    """One file with its columns; its rows can be read once it is opened.
+
+    Attributes:
+        filled: of the columns without a name at the end of the header, those up to this one are kept.
+    """
 
     def __init__(self, file: TextFile) -> None:
         self.file, self.path = file, file.path
-        self.columns: list[str] = []
+        self.header: list[str] = []
+        self.filled = 0
         self.above = ""
         try:
             with file.open() as text:
-                self._records(text)
+                records = self._records(text)
+                if len(self.header) > len(self.columns):
+                    self.filled = max((_filled(row) for _, row in records if len(row) <= len(self.header)), default=0)
         except READ_ERRORS as error:
             raise cannot_be_read(self.path, error) from None
         if self.above:
             say_header(self.path.name, self.above)
 
+    @property
+    def columns(self) -> list[str]:
+        return name_columns(self.header, self.filled)
+
     def rows(self) -> SplitRows:
         """The rows as dictionaries; where one has fewer fields than the header, the others are ""."""
-        width = len(self.columns)
+        columns = self.columns
+        width = len(columns)
         try:
             with self.file.open() as text:
                 records = self._records(text)
@@ -108,7 +122,9 @@ class _Table:
                         hint = "quote fields that contain the delimiter"
                         yield None, BadRow("bad_row", f"line {line} {counts}; {hint}")
                     elif any(values):
-                        yield None, dict(itertools.zip_longest(self.columns, values, fillvalue=""))
+                        if len(values) < width:
+                            records.short.append(line)
+                        yield None, dict(itertools.zip_longest(columns, values, fillvalue=""))
                 records.say_doubts(self.path.name)
         except READ_ERRORS as error:
             raise cannot_be_read(self.path, error) from None
@@ -138,11 +154,16 @@ class _Table:
         unquoted = _QUOTED.sub("", "".join(head))
         delimiter = named[1] if named else max(DELIMITERS, key=unquoted.count)  # the most frequent in the header
         records = _Records(itertools.chain(head, lines), delimiter, skipped)
-        self.columns = name_columns(next(iter(records), (0, []))[1])
+        self.header = next(iter(records), (0, []))[1]
         if not self.columns:
             raise CatalogError(f"{self.path}: is empty; its first line must name the columns")
         records.width = len(self.columns)
         return records
+
+
+def _filled(values: Sequence[str]) -> int:
+    """How many fields a row has up to its last that is not empty."""
+    return max((number for number, value in enumerate(values, start=1) if value.strip()), default=0)
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -179,6 +200,7 @@ class _Records:
 
     Attributes:
         width: fields of a whole row; 0 while unknown.
+        short: lines of rows with fewer fields than the header, as their reader notes them.
     """
 
     def __init__(self, lines: Iterator[str], delimiter: str, line: int) -> None:
@@ -186,6 +208,7 @@ class _Records:
         self.delimiter, self.width = delimiter, 0
         self._lines = _Lines(lines, line)
         self._reader = csv.reader(self._lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+        self.short: list[int] = []
         self._literal: list[int] = []
         self._doubtful: list[int] = []
         end = rf'"[ ]*(?=[{re.escape(delimiter)}\r\n]|\Z)'
@@ -213,7 +236,7 @@ class _Records:
                 yield line, values
 
     def say_doubts(self, name: str) -> None:
-        """Says in one line how many quotes were read as text, and in another which may have swallowed rows."""
+        """Says in a line each how many quotes were read as text, which may have swallowed rows, and what is short."""
         if self._literal:
             logger.warning(
                 f"{name}: {len(self._literal):,} rows hold quotes that are not those of CSV, the first in line "
@@ -223,6 +246,11 @@ class _Records:
             logger.warning(
                 f"{name}: {len(self._doubtful):,} quoted fields hold lines that look like rows of their own, the first "
                 f'in line {self._doubtful[0]}; if products are missing, write "" for a quote in the text'
+            )
+        if self.short:
+            logger.warning(
+                f"{name}: {len(self.short):,} rows have fewer fields than the header, the first in line "
+                f"{self.short[0]}; if a text was cut there, quote fields that hold line ends"
             )
 
     def _swallows(self, lines: list[str], values: list[str], line: int) -> bool:

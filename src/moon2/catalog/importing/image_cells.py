@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from moon2.catalog.importing.cells import as_list, flat, is_empty, to_text
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.schema import is_url
+from moon2.images import decode_base64
 
 
 class BadImage(NamedTuple):
@@ -140,7 +140,7 @@ def _of_data_uri(uri: str) -> bytes | BadImage:
     header, _, data = uri.partition(",")
     try:
         if header.endswith(";base64"):
-            return base64.b64decode(data, validate=True)
+            return decode_base64(data)
     except binascii.Error:
         pass
     return BadImage("unreadable_image", "a data URI must look like data:image/jpeg;base64,…")

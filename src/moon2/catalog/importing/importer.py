@@ -83,7 +83,12 @@ class Importer:
                 if isinstance(row, BadRow):
                     self._reject(place.row, "", row.reason, f"{place}: {row.message}")
                     continue
-                id = to_text(row.get(id_column)).strip() if id_column else table.id_at(place)
+                cell = row.get(id_column) if id_column else table.id_at(place)
+                if isinstance(cell, (dict, list, tuple)):
+                    message = f"{place}: column {id_column!r} holds {cell!r:.60}; an id must be a text or a number"
+                    self._reject(place.row, "", "no_id", message)
+                    continue
+                id = to_text(cell).strip()
                 try:
                     faults = add(id, row, stated, read_images(row, images_of, place.folder), downloads)
                 except RecordError as error:

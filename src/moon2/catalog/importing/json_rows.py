@@ -1,4 +1,4 @@
-"""Rows of JSON files, one at a time: JSON Lines, one list of objects, or one object of objects by id.
+"""Rows of JSON files, one at a time: JSON Lines, lists of objects, or one object of objects by id.
 
 A list may be a member of an object, as in {"count": 2, "products": [...]}. A file is read in pieces, because an
 annotation file of millions of products may be a single list. The readers of pyarrow and `datasets` are not used: they
@@ -23,6 +23,7 @@ PIECE_CHARACTERS = 1 << 16
 MAX_ROW_CHARACTERS = 10_000_000
 # For such an integer, Python raises a plain ValueError in the middle of the row.
 _TOO_LONG = "holds an integer of more than 4,300 digits"
+_BETWEEN = " \t\r\n,"
 _COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
 # What comes before the list in {"count": 2, "products": [...]}.
 _WRAPPED = re.compile(
@@ -65,7 +66,7 @@ def json_rows(path: Path, id_column: str = "id", encoding: str | None = None) ->
                 file.read(wrapped.end())
             first = start.lstrip()[:1]
             if wrapped or first == "[" or (first == "{" and not _is_lines(text)):
-                yield from _members(file, path, id_column)
+                yield from _members(file, path, id_column, is_whole=not wrapped)
             else:
                 yield from _lines(file)
     except READ_ERRORS as error:
@@ -74,13 +75,17 @@ def json_rows(path: Path, id_column: str = "id", encoding: str | None = None) ->
 
 def _is_lines(text: TextFile) -> bool:
     """Whether the first line is a whole row, and not a whole object of rows."""
+    if _is_named_lines(text.path):
+        return True
     with text.open() as file:
-        line = file.readline(MAX_ROW_CHARACTERS)
+        lines = (line for line in iter(lambda: file.readline(MAX_ROW_CHARACTERS), "") if line.strip())
+        first, second = next(lines, ""), next(lines, "")
     try:
-        row = json.loads(line, parse_int=str)
+        row = json.loads(first, parse_int=str)
     except (json.JSONDecodeError, RecursionError):
-        return _is_named_lines(text.path)
-    return 2 * sum(isinstance(value, dict) for value in row.values()) <= len(row)
+        return False
+    # One bad member makes no line of an object of products.
+    return second.lstrip().startswith("{") or 2 * sum(isinstance(value, dict) for value in row.values()) <= len(row)
 
 
 def _is_named_lines(path: Path) -> bool:
@@ -99,14 +104,31 @@ def _lines(file: IO[str]) -> Iterator[Row | BadRow]:
             yield _row(row, fault, f"line {number} ")
 
 
-def _members(file: IO[str], path: Path, id_column: str) -> Iterator[Row | BadRow]:
+def _members(file: IO[str], path: Path, id_column: str, is_whole: bool) -> Iterator[Row | BadRow]:
+    """The members of a list or object, and of those of the same kind after it.
+
+    Args:
+        file: at its beginning, or where the list begins.
+        path: for messages.
+        id_column: as in `json_rows`.
+        is_whole: whether nothing else may follow.
+    """
     text = file.read(PIECE_CHARACTERS).lstrip()
-    by_id, text = text[0] == "{", text[1:]
+    opening, text = text[0], text[1:]
+    by_id = opening == "{"
     number, ended = 0, False
     while True:
-        text = text.lstrip(" \t\r\n,")
+        text = text.lstrip(_BETWEEN)
         if text.startswith("}" if by_id else "]"):
-            return
+            text = text[1:].lstrip(_BETWEEN)
+            while is_whole and not text and (piece := file.read(PIECE_CHARACTERS)):
+                text = piece.lstrip(_BETWEEN)
+            if not is_whole or not text:
+                return
+            if text[0] != opening:
+                raise CatalogError(f"{path}: is not JSON after {number:,} rows ({text[:20]!r} follows their end)")
+            text = text[1:]
+            continue
         try:
             name, start = _member_name(text) if by_id else ("", 0)
             row, end, fault = _decode(text, start)

@@ -17,7 +17,7 @@ from moon2.catalog.schema import CatalogError
 
 @dataclass(frozen=True)
 class LogMapping:
-    """Which column of a search log means what; None: found by its usual name, "": there is none."""
+    """Which column of a search log means what; not given: found by its usual name, "": there is none."""
 
     id: str | None = None
     """Id of the query; without it, rows are numbered."""

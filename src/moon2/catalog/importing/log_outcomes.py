@@ -61,6 +61,14 @@ _YES = frozenset(
 )
 _EMPTY = frozenset(["-", "null", "none", "nan", "na", "n/a"]) | {""}
 _NO = frozenset(["0", "false", "no", "n", "f", "nein", "non", "falsch", "faux", "falso"]) | _EMPTY
+# What databases and spreadsheets write for no date: 0 as a day.
+_NO_DATE = re.compile(r"(?:0000-00-00|1899-12-30|1900-01-00|0?0[./]0?0[./]0000|12/30/1899|30\.12\.1899|1/0/1900)(?!\d)")
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DAY = r"(?:[0-2]?\d|3[01])"
+_DATE = re.compile(
+    rf"(?:\d{{4}}[-/.][01]?\d[-/.]{_DAY}|{_DAY}[-/.]{_DAY}[-/.](?:\d{{4}}|\d\d)|"
+    rf"{_MONTH} {_DAY},? \d{{4}}|{_DAY}\.? {_MONTH},? \d{{4}})(?!\.?\d)"
+)
 # Only their order within one log counts.
 _GRADES = {
     "e": 3.0, "exact": 3.0, "s": 2.0, "substitute": 2.0, "c": 1.0, "complement": 1.0, "i": 0.0, "irrelevant": 0.0,
@@ -68,6 +76,7 @@ _GRADES = {
     "partial": 1.0, "partiallyrelevant": 1.0, "somewhatrelevant": 1.0, "notrelevant": 0.0,
 }  # fmt: skip
 _CLICKS_ARE = {"neither": "neither positive nor negative", "positive": "positive"}
+_LETTERS = frozenset("esci")
 # A scale has few grades; a column with more holds something else, such as the scores of a search engine.
 MAX_GRADES = 20
 
@@ -83,7 +92,9 @@ def to_flag(value: Any) -> bool | None:
         pass
     if plain_name(text) in EVENTS:
         return EVENTS[plain_name(text)] is not Outcome.SHOWN
-    return True if re.match(r"\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4}", text) else None
+    if _NO_DATE.match(text):
+        return False
+    return True if _DATE.match(text) else None
 
 
 def to_grade(value: Any) -> float | None:
@@ -109,6 +120,8 @@ class OutcomeReader:
         self.grades: Counter[float] = Counter()
         self.events: Counter[str] = Counter()
         self.first_unread = ""
+        self._letters: set[str] = set()
+        self._not_words: set[str] = set()
         self.highest, self.lowest = float("inf"), float("-inf")
         names = (mapping.positive_if or "").split(",") if mapping.event else []
         self._positive_events = {plain_name(name) for name in names if name.strip()}
@@ -134,9 +147,7 @@ class OutcomeReader:
                 outcome = max(outcome, yes) if flag else outcome
         if mapping.event:
             outcome = max(outcome, self._event(to_text(row.get(mapping.event)).strip()))
-        grade = to_grade(row.get(mapping.grade)) if mapping.grade else None
-        if mapping.grade and grade is None and to_text(row.get(mapping.grade)).strip().casefold() not in _EMPTY:
-            self._refuse("bad_grade", mapping.grade, row, "no grade such as 0 to 4 or E, S, C, I")
+        grade = self._grade(row, mapping.grade) if mapping.grade else None
         self.outcomes[outcome] += 1
         if grade is not None:
             self.grades[grade] += 1
@@ -151,6 +162,12 @@ class OutcomeReader:
         mapping, where = self.mapping, self.where
         if not self.has_columns:
             return "every row is a purchase"
+        if self._letters and self._not_words:
+            values = sorted(self._letters | self._not_words)
+            raise CatalogError(
+                f"{where}: column {mapping.grade!r} holds {', '.join(values[:8])}, and letters are grades only if they "
+                f"are all E, S, C or I; write numbers instead, the highest for the best"
+            )
         if not self.outcomes:
             if self.first_unread:
                 raise CatalogError(
@@ -212,6 +229,17 @@ class OutcomeReader:
             return Outcome.OTHER
         outcome = EVENTS[plain]
         return Outcome.OTHER if outcome is Outcome.BOUGHT and self._positive_events else outcome
+
+    def _grade(self, row: Mapping[str, Any], column: str) -> float | None:
+        text = to_text(row.get(column)).strip()
+        plain, grade = plain_name(text), to_grade(text)
+        if plain in _LETTERS and grade is not None:
+            self._letters.add(text)
+        elif text.casefold() not in _EMPTY and plain not in _GRADES and len(self._not_words) < MAX_GRADES:
+            self._not_words.add(f"{' '.join(text.split()):.20}")
+        if grade is None and text.casefold() not in _EMPTY:
+            self._refuse("bad_grade", column, row, "no grade such as 0 to 4 or E, S, C, I")
+        return grade
 
     def _decide_grades(self, is_guessed: bool, lowest_is_negative: bool) -> str:
         mapping, lowest, highest = self.mapping, min(self.grades), max(self.grades)

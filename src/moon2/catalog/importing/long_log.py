@@ -6,6 +6,7 @@ the same photo and the same session are one. Memory is linear in the log.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping
 from typing import Any, TypeAlias
 
@@ -23,6 +24,8 @@ Cell: TypeAlias = str | tuple[str, ...]
 """One cell of product ids, as the log writes it."""
 # A column with more values is no flag, event or grade.
 MAX_VALUES = 20
+# In a column so called, an empty cell or 0 may say that the product was left; "account" and "country" are none.
+_OF_OUTCOMES = re.compile(r"purchas|order|bought|conver|revenue|sold|units|amount|click|(?<!ac)count(?!r)")
 
 
 class GatheredRow(dict[str, Any]):
@@ -91,15 +94,28 @@ def _cell(value: Any) -> Cell:
 
 
 class _UnnamedColumns:
-    """The few different values of each column that has no meaning yet."""
+    """What tells of each column that has no meaning yet whether it says what became of the products.
+
+    Attributes:
+        values: of each column, the different ones; those with too many are left out.
+        mixed: of each column named like an outcome, a cell that is empty or 0, and one that is neither.
+    """
 
     def __init__(self, columns: list[str], mapping: LogMapping) -> None:
         named = {
             getattr(mapping, name) for name in ("id", "session", "text", "image", "product_id", "exposures", "split")
         }
         self.values: dict[str, set[str]] = {column: set() for column in columns if column not in named}
+        plain = {column: plain_name(column) for column in self.values}
+        self.mixed: dict[str, dict[bool, str]] = {
+            column: {} for column, name in plain.items() if _OF_OUTCOMES.search(name) and "discount" not in name
+        }
 
     def read(self, row: Row) -> None:
+        for column, cells in self.mixed.items():
+            if len(cells) < 2:
+                text = to_text(row.get(column)).strip()
+                cells.setdefault(to_flag(text) is not False, text)
         for column in list(self.values):
             value = row.get(column)
             if value is not None and not isinstance(value, (str, bool, int, float)):
@@ -128,3 +144,16 @@ class _UnnamedColumns:
                     f"--log_columns.{options} {column}; if every row is a purchase, give --log_columns.positives "
                     f"{product}"
                 )
+        for column, cells in self.mixed.items():
+            if len(cells) == 2:
+                raise CatalogError(
+                    f"{name}: column {column!r} holds {cells[True]!r:.60} and {cells[False] or 'empty cells'}: "
+                    f"{_remedy(column, cells[True])}; if every row is a purchase, give --log_columns.positives "
+                    f"{product}"
+                )
+
+
+def _remedy(column: str, cell: str) -> str:
+    if to_flag(cell) is None:  # such as an order's number, which no option reads
+        return "say which rows are purchases in a column of 1 and 0, --log_columns.purchased NAME"
+    return f"say what it means with --log_columns.purchased, .clicked or .grade {column}"

@@ -110,6 +110,8 @@ class ProductReader:
                 value = from_text(value)
             if isinstance(value, str) and name in _OF_PAIRS:
                 value = _pairs(value)
+            if isinstance(value, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+                value = {to_text(key): item for key, item in value}  # a map of Parquet
             if isinstance(value, (list, tuple)) and all(isinstance(pair, Mapping) for pair in value):
                 value = dict(filter(None, map(_key_and_value, value)))
             if isinstance(value, Mapping) and name != "attributes" and "name" in value:

@@ -92,3 +92,17 @@ def test_what_is_left_out_is_listed_by_its_row_in_the_export(tmp_path: Path) -> 
     catalog = import_catalog(str(tmp_path / "shop.csv"), layout="woocommerce", out=tmp_path / "out").catalog
     assert [(reject.row, reject.id) for reject in catalog.rejects()] == [(4, ""), (1, "cap"), (3, "3")]
     assert catalog.product("tee").price == 9  # a sale price of 0 is none
+
+
+def test_blank_and_repeated_ids_lose_no_product(tmp_path: Path) -> None:
+    rows = [",simple,a,A,", ",simple,b,B,", "7,variable,c,C,", "7,simple,d,D,", "8,simple,c,C again,"]
+    rows += ["9,variation,e,E,id:7", "10,variation,f,F,c"]
+    (tmp_path / "shop.csv").write_text("\n".join(["ID,Type,SKU,Name,Parent", *rows]))
+    catalog = import_catalog(
+        str(tmp_path / "shop.csv"), layout="woocommerce", out=tmp_path / "out", feed=FeedSettings(variants=True)
+    ).catalog
+    assert catalog.ids() == ["a", "b", "e", "f", "d", "c"]
+    assert {catalog.product(id).attributes.get("item_group_id") for id in "ef"} == {"c"}
+    catalog = import_catalog(str(tmp_path / "shop.csv"), layout="woocommerce", out=tmp_path / "joined").catalog
+    assert catalog.ids() == ["a", "b", "c", "d"]
+    assert [(reject.row, reject.reason) for reject in catalog.rejects()] == [(5, "duplicate_id")]

@@ -86,7 +86,7 @@ class _Export:
         products: dict[str, Row] = {}
         parent_of: dict[str, str] = {}
         variations: list[Row] = []
-        for split, row in rows:
+        for number, (split, row) in enumerate(rows, start=1):
             if isinstance(row, BadRow):
                 yield split, row
                 continue
@@ -94,9 +94,11 @@ class _Export:
             if "variation" in self._text(row, "type").casefold().split(", "):
                 variations.append(row)
             else:
-                key = f"id:{self._text(row, 'id')}"
+                # By its row: a blank or repeated id would lose a product, which the importer can only list if it comes.
+                key = f"row:{number}"
                 products[key] = row
-                parent_of.update({key: key, self._text(row, "sku"): key})
+                for name in (f"id:{self._text(row, 'id')}", self._text(row, "sku")):
+                    parent_of.setdefault(name, key)
         of_parent: dict[str, list[Row]] = {}
         for row in variations:
             # A number alone is a parent's id in older exports.

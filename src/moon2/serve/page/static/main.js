@@ -49,5 +49,9 @@ find(".brand").addEventListener("click", (event) => {
   go(NOTHING);
   find("#words").focus();
 });
+find(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the link's own address would take the place of the search
+  find("#results-heading").focus();
+});
 follow(show);
 if (!read().product) find("#words").focus();
