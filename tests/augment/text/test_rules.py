@@ -39,6 +39,24 @@ def test_the_shops_title_stays_and_facts_follow() -> None:
     assert text(POLO) == "Puma Men Navy Polo T-shirt, cotton, solid, casual, short sleeves, ribbed collar"
 
 
+@pytest.mark.parametrize(
+    ("title", "description", "enriched"),
+    [
+        ("Wallet", "Never made from leather, always vegan.", None),
+        ("Wallet", "Isn't made of wool. Made of leather.", "Wallet, leather"),
+        ("Phone case", "It does not include a glass lid.", None),
+        ("Bag", "Inner pocket made of cotton.", None),
+        ("Coat", "Lining: 100% polyester", None),
+        ("Lamp", "Packaging made from recycled cardboard, made of brass", "Lamp, brass"),
+        ("Chair", "Goes well with a table made of oak.", None),
+    ],
+)
+def test_what_a_description_denies_or_says_of_something_else_is_no_fact(
+    title: str, description: str, enriched: str | None
+) -> None:
+    assert text(Product(id="1", title=title, description=description)) == enriched
+
+
 def test_title_words_with_a_meaning_stay() -> None:
     product = Product(
         id="1",

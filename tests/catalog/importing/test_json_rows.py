@@ -9,7 +9,7 @@ import pytest
 
 from moon2.catalog.importing import json_rows
 from moon2.catalog.importing.import_catalog import import_catalog
-from moon2.catalog.importing.sources import BadRow
+from moon2.catalog.importing.sources import COLUMN_ROWS, BadRow
 from moon2.catalog.schema import CatalogError
 
 LONG = "1" + "0" * 5_000
@@ -95,3 +95,10 @@ def test_what_follows_a_list_is_read_or_refused(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "b.json").write_text('[{"id": 1}, {"id": 2}]\n{"id": 3}\n')
     with pytest.raises(CatalogError, match="is not JSON after 2 rows"):
         list(json_rows.json_rows(tmp_path / "b.json"))
+
+
+def test_columns_that_only_late_rows_have_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"id": str(n), "title": f"Lamp {n}"} | ({"price": n} if n > COLUMN_ROWS else {}) for n in range(1_004)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    import_catalog(str(tmp_path / "a.jsonl"), out=tmp_path / "shop")
+    assert "columns that no row before row 1,001 has are not read: price (3)" in caplog.text

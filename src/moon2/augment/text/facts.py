@@ -40,6 +40,12 @@ _WORD = re.compile(r"[\w°%]+(?:[-'.,/+&][\w%]+)*'?")
 _LISTED: tuple[Kind, ...] = ("colour", "style")
 """Kinds whose values may be anything ("Skin", "Daily"): in English, only what a word list knows is shown."""
 _ADVICE = re.compile(advice_pattern("facts"), re.IGNORECASE)
+_CLAUSE = re.compile(r"[^.,;!?()\[\]|•\n]+")
+_DENIES = re.compile(
+    r"\b(?:not|never|no|non|without|unlike|lacks?|lacking|free (?:of|from)|excludes|excluding|replaces)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(r"\b(?:with|fits?|lining|packag\w*)\b", re.IGNORECASE)
 _BREAK = re.compile(r"[.,;:!?()\[\]|•]|\s-+\s")
 _MADE = re.compile(
     rf"\b(?:made|crafted|woven|knitted|constructed|fashioned|built|cut)\b[^.,;]{{0,24}}?\b(?:of|from|in|with|out of)\s"
@@ -75,8 +81,8 @@ def facts_of(product: CleanProduct, entities: tuple[Entity, ...], title: str, en
             yield from _type(values, title) if english else []
         elif kind == "size":
             yield from (_with_its_name(entity) for entity in stated if entity.kind == "size")
-        elif kind == "material" and not values and english and (made := _MADE.search(product.description)):
-            yield from _new(kind, [(made[1] or made[2]).lower()], title)
+        elif kind == "material" and not values and english:
+            yield from _new(kind, _made_of(product.description), title)
         else:
             if kind == "style":
                 values = [value for value in values if worn or STYLES.get(value.lower(), "") != "worn"]
@@ -160,9 +166,25 @@ def _other_attributes(product: CleanProduct, english: bool) -> Iterator[str]:
             yield value.lower()
 
 
+def _affirmed(description: str) -> str:
+    """A description without the clauses that say what the product is not, as in "made without leather"."""
+    return _CLAUSE.sub(lambda clause: " | " if _DENIES.search(clause[0]) else clause[0], description)
+
+
+def _made_of(description: str) -> list[str]:
+    """What the product is said to be made of, where its clause speaks of no part or thing beside it."""
+    for clause in _CLAUSE.findall(_affirmed(description)):
+        made = _MADE.search(clause)
+        before = clause[: made.start()].lower() if made else ""
+        of_a_part = any(word in PARTS or singular(word) in PARTS for word in _WORD.findall(before))
+        if made and not of_a_part and not _BESIDE.search(before):
+            return [(made[1] or made[2]).lower()]
+    return []
+
+
 def _parts(product: CleanProduct) -> Iterator[str]:
     """Phrases of the description that name a part, whole: a function word or a break stands on both sides."""
-    for phrase in _BREAK.split(_ADVICE.sub(" | ", product.description)):
+    for phrase in _BREAK.split(_ADVICE.sub(" | ", _affirmed(product.description))):
         run: list[str] = []
         for word in (*_WORD.findall(phrase.lower()), "and"):
             if word not in FUNCTION_WORDS:

@@ -8,8 +8,10 @@ them.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -17,6 +19,8 @@ from typing import Any, NamedTuple, TypeAlias
 from moon2.catalog.importing.columns import ColumnMapping
 from moon2.catalog.importing.log_columns import LogMapping
 from moon2.catalog.schema import CatalogError
+
+logger = logging.getLogger(__name__)
 
 COLUMN_ROWS = 1_000
 """Where a table has no header, its columns are those of so many rows."""
@@ -177,7 +181,22 @@ def with_columns(rows: SplitRows) -> tuple[list[str], SplitRows]:
     """The columns of the first `COLUMN_ROWS` rows, and all rows."""
     first = list(itertools.islice(rows, COLUMN_ROWS))
     columns = dict.fromkeys(name for _, row in first if not isinstance(row, BadRow) for name in row if name != PLACE)
-    return list(columns), itertools.chain(first, rows)
+    return list(columns), itertools.chain(first, _saying_late_columns(rows, columns))
+
+
+def _saying_late_columns(rows: SplitRows, columns: Container[str]) -> SplitRows:
+    """The rows, and at their end one line about what only they have, which no one reads."""
+    late: Counter[str] = Counter()
+    for split, row in rows:
+        if not isinstance(row, BadRow):
+            late.update(name for name in row if name not in columns and name != PLACE)
+        yield split, row
+    if late:
+        named = ", ".join(f"{name} ({count:,})" for name, count in late.most_common(8))
+        logger.warning(
+            f"columns that no row before row {COLUMN_ROWS + 1:,} has are not read: {named}; put a row that has them "
+            f"among the first"
+        )
 
 
 def first_rows(table: Source) -> tuple[list[Row], Source]:
