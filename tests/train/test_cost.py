@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import moon2
+from moon2.model.reference import read_reference, reference_items
 from moon2.train.batches import ChunkLayout, collate
 from moon2.train.gradcache import add_gradients
 from moon2.train.optimizer import make_optimizer
@@ -120,6 +121,22 @@ def test_blocks_compile_whole_and_once_for_batches_of_any_length(lora: bool) -> 
         views.vectors["mm"].sum().backward()
     assert counter.frame_count <= 2 + 4
     torch._dynamo.reset()
+
+
+def test_a_model_compiled_in_bfloat16_is_saved_in_float32(tmp_path: Path) -> None:
+    torch._dynamo.reset()
+    encoder = encoder_for_gradients()
+    encoder.model.train().compile_blocks("aot_eager")
+    with torch.autocast("cpu", torch.bfloat16):
+        views = encoder.model(
+            encoder.item_batch([item("navy shirt", (24, 40)), item("red bag", None)], {"t", "i", "mm"})
+        )
+        views.vectors["mm"].sum().backward()
+    encoder.save_pretrained(tmp_path)
+    kept, asked = read_reference(tmp_path), [{"text": text, "image": image} for text, image in reference_items()]
+    assert kept is not None
+    torch._dynamo.reset()
+    assert (kept * encoder_for_gradients().encode(asked)).sum(axis=1).min() > 0.9999
 
 
 def test_compiled_blocks_recompute_what_they_computed() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
@@ -33,7 +34,9 @@ def write_reference(folder: Path, model: nn.Module, encode: Callable[[list[dict[
     """Keeps what `encode` makes of `reference_items` by means of `model`, which may be in training."""
     is_training = model.training
     model.eval()
-    vectors = encode([{"text": text, "image": image} for text, image in reference_items()])
+    # Blocks that training compiled for bfloat16 cannot take the float32 that the vectors are to be made in.
+    with torch.compiler.set_stance("force_eager"):
+        vectors = encode([{"text": text, "image": image} for text, image in reference_items()])
     model.train(is_training)
     rows = [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
     (folder / REFERENCE).write_text(json.dumps({"format": FORMAT, "vectors": rows}, indent=1))
