@@ -1,7 +1,8 @@
 """The errors of an index."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from moon2.errors import UserError
 from moon2.meant import did_you_mean
@@ -30,6 +31,15 @@ def filter_or_index_error(place: str, columns: Iterable[str], where: str | None,
         f'filter {where!r:.200}: cannot be used ({reason_of(error)}); write SQL such as "price < 50 AND category = '
         f"'Shoes'\" over {', '.join(_shown(columns))}"
     )
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Makes LanceDB's errors within it one line: `what` cannot be written, and why."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ProductIndexError(f"{what} cannot be written ({reason_of(error)})") from None
 
 
 def unknown_word(word: str, columns: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from lancedb.index import FTS, BTree, IvfSq
 from lancedb.query import MatchQuery
 
-from moon2.search.errors import ProductIndexError, filter_or_index_error, reason_of
+from moon2.search.errors import ProductIndexError, filter_or_index_error, reason_of, writing
 from moon2.search.table_schema import WHOLE, literal
 from moon2.vectors.lexical import K1
 
@@ -166,10 +166,8 @@ class ProductTable:
         Raises:
             ProductIndexError: it cannot be written.
         """
-        try:
+        with writing(f"{self.place}: the index"):
             self._table.create_index("vector", config=IvfSq(distance_type="dot"))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ProductIndexError(f"{self.place}: the index cannot be written ({reason_of(error)})") from None
 
     def nearest(
         self,
@@ -299,13 +297,11 @@ class ProductTable:
             ProductIndexError: nothing was written, or not what should have been.
         """
         ids = ", ".join(map(literal, dict.fromkeys(rows["id"].to_pylist())))
-        try:
+        with writing("the index"):
             merge = self._table.merge_insert(["id", "image"]).when_matched_update_all().when_not_matched_insert_all()
             # Images that the product no longer has.
             merge = merge.when_not_matched_by_source_delete(f"id IN ({ids})").use_index(False)
             merge.execute(rows)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ProductIndexError(f"the index cannot be written ({reason_of(error)})") from None
         found = self._count(f"id IN ({ids})")
         if found != len(rows):
             raise ProductIndexError(
@@ -320,10 +316,8 @@ class ProductTable:
             ProductIndexError: some are still there.
         """
         condition = f"id IN ({', '.join(map(literal, ids))})"
-        try:
+        with writing("the index"):
             self._table.delete(condition)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ProductIndexError(f"the index cannot be written ({reason_of(error)})") from None
         if left := self._count(condition):
             raise ProductIndexError(f"{left:,} rows are still there after they were deleted; build the index anew")
 
@@ -333,10 +327,8 @@ class ProductTable:
         Raises:
             ProductIndexError: it cannot be written.
         """
-        try:
+        with writing(f"{self.place}: the index"):
             self._table.optimize(cleanup_older_than=timedelta(hours=1))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise ProductIndexError(f"{self.place}: the index cannot be written ({reason_of(error)})") from None
 
     def _exact_among(self, vector: np.ndarray, limit: int, where: str) -> Neighbours:
         """The nearest of the few rows that pass a filter."""

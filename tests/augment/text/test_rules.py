@@ -46,6 +46,7 @@ def test_the_shops_title_stays_and_facts_follow() -> None:
         ("Wallet", "Isn't made of wool. Made of leather.", "Wallet, leather"),
         ("Phone case", "It does not include a glass lid.", None),
         ("Bag", "Inner pocket made of cotton.", None),
+        ("Shirt", "No-iron shirt made of cotton.", "Shirt, cotton"),
         ("Coat", "Lining: 100% polyester", None),
         ("Lamp", "Packaging made from recycled cardboard, made of brass", "Lamp, brass"),
         ("Chair", "Goes well with a table made of oak.", None),

@@ -101,4 +101,4 @@ def test_columns_that_only_late_rows_have_are_said(tmp_path: Path, caplog: pytes
     rows = [{"id": str(n), "title": f"Lamp {n}"} | ({"price": n} if n > COLUMN_ROWS else {}) for n in range(1_004)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     import_catalog(str(tmp_path / "a.jsonl"), out=tmp_path / "shop")
-    assert "columns that no row before row 1,001 has are not read: price (3)" in caplog.text
+    assert "a.jsonl: columns that none of the first 1,000 rows has are not read: price (3)" in caplog.text

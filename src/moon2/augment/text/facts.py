@@ -41,8 +41,9 @@ _LISTED: tuple[Kind, ...] = ("colour", "style")
 """Kinds whose values may be anything ("Skin", "Daily"): in English, only what a word list knows is shown."""
 _ADVICE = re.compile(advice_pattern("facts"), re.IGNORECASE)
 _CLAUSE = re.compile(r"[^.,;!?()\[\]|•\n]+")
+# "Non-slip" and "no-iron" say what a product is.
 _DENIES = re.compile(
-    r"\b(?:not|never|no|non|without|unlike|lacks?|lacking|free (?:of|from)|excludes|excluding|replaces)\b|n['’]t\b",
+    r"\b(?:not|never|no|without|unlike|lacks?|lacking|free (?:of|from)|excludes|excluding|replaces)\b(?!-)|n['’]t\b",
     re.IGNORECASE,
 )
 _BESIDE = re.compile(r"\b(?:with|fits?|lining|packag\w*)\b", re.IGNORECASE)
@@ -172,14 +173,16 @@ def _affirmed(description: str) -> str:
 
 
 def _made_of(description: str) -> list[str]:
-    """What the product is said to be made of, where its clause speaks of no part or thing beside it."""
+    """What the product is said to be made of, in a clause that names nothing else before."""
     for clause in _CLAUSE.findall(_affirmed(description)):
-        made = _MADE.search(clause)
-        before = clause[: made.start()].lower() if made else ""
-        of_a_part = any(word in PARTS or singular(word) in PARTS for word in _WORD.findall(before))
-        if made and not of_a_part and not _BESIDE.search(before):
+        if (made := _MADE.search(clause)) and not _names_another(clause[: made.start()].lower()):
             return [(made[1] or made[2]).lower()]
     return []
+
+
+def _names_another(words: str) -> bool:
+    """Whether the words before "made of" name a part, or something that comes with the product."""
+    return bool(_BESIDE.search(words)) or any(word in PARTS or singular(word) in PARTS for word in _WORD.findall(words))
 
 
 def _parts(product: CleanProduct) -> Iterator[str]:

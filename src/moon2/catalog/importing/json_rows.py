@@ -40,7 +40,7 @@ def open_json(paths: list[Path], encoding: str | None = None) -> Source:
         CatalogError: one cannot be read, or none has a row.
     """
     tables = [((None, row) for row in json_rows(path, encoding=encoding)) for path in paths]
-    columns, rows = with_columns(rows_of_files(paths, tables))
+    columns, rows = with_columns(paths[0].name, rows_of_files(paths, tables))
     if not columns:
         raise CatalogError(f"{paths[0]}: has no JSON object to read")
     return source_of(paths, columns, rows)

@@ -177,15 +177,15 @@ def _common_folder(paths: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([path.parent for path in paths]))
 
 
-def with_columns(rows: SplitRows) -> tuple[list[str], SplitRows]:
-    """The columns of the first `COLUMN_ROWS` rows, and all rows."""
+def with_columns(name: str, rows: SplitRows) -> tuple[list[str], SplitRows]:
+    """The columns of the first `COLUMN_ROWS` rows, and all rows; the name of the table is for messages."""
     first = list(itertools.islice(rows, COLUMN_ROWS))
     columns = dict.fromkeys(name for _, row in first if not isinstance(row, BadRow) for name in row if name != PLACE)
-    return list(columns), itertools.chain(first, _saying_late_columns(rows, columns))
+    return list(columns), itertools.chain(first, _saying_late_columns(name, rows, columns))
 
 
-def _saying_late_columns(rows: SplitRows, columns: Container[str]) -> SplitRows:
-    """The rows, and at their end one line about what only they have, which no one reads."""
+def _saying_late_columns(table: str, rows: SplitRows, columns: Container[str]) -> SplitRows:
+    """The rows, and at their end one line about columns that only they have."""
     late: Counter[str] = Counter()
     for split, row in rows:
         if not isinstance(row, BadRow):
@@ -194,8 +194,8 @@ def _saying_late_columns(rows: SplitRows, columns: Container[str]) -> SplitRows:
     if late:
         named = ", ".join(f"{name} ({count:,})" for name, count in late.most_common(8))
         logger.warning(
-            f"columns that no row before row {COLUMN_ROWS + 1:,} has are not read: {named}; put a row that has them "
-            f"among the first"
+            f"{table}: columns that none of the first {COLUMN_ROWS:,} rows has are not read: {named}; put a row that "
+            f"has them among the first"
         )
 
 

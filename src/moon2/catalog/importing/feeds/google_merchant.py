@@ -119,7 +119,7 @@ def _is_xml(path: Path) -> bool:
 
 
 def _open_xml(path: Path, encoding: str | None) -> Source:
-    columns, rows = with_columns((None, row) for row in _xml_rows(path, encoding))
+    columns, rows = with_columns(path.name, ((None, row) for row in _xml_rows(path, encoding)))
     if not columns:
         raise CatalogError(f"{path}: has no <item> (RSS) and no <entry> (Atom) to read")
     return Source(path.name, columns, rows, path.parent)
