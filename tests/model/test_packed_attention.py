@@ -97,6 +97,16 @@ def test_each_sequence_attends_as_it_would_alone(seed: int, causal: bool) -> Non
     torch.testing.assert_close(together, torch.cat(alone, dim=1), rtol=0, atol=1e-5)
 
 
+def test_it_compiles_whole_though_no_size_is_known() -> None:
+    """Not even the numbers of heads, as in blocks of sharded weights, which torch compiles so."""
+    torch._dynamo.reset()
+    query, key, value = (torch.randn(1, heads, 9, 8) for heads in (4, 2, 2))
+    compiled = torch.compile(packed_attention, fullgraph=True, dynamic=True, backend="eager")
+    module, packing = attention_of(causal=True), Packing.of([4, 5], causal=True)
+    expected, _ = packed_attention(module, query, key, value, packing=packing)
+    torch.testing.assert_close(compiled(module, query, key, value, packing=packing)[0], expected, rtol=0, atol=1e-6)
+
+
 def test_a_windowed_module_attends_within_its_windows() -> None:
     query, key, value = torch.randn(3, 1, 2, 10, 8, generator=torch.Generator().manual_seed(0))
     whole, windows = Packing.of([4, 6], causal=False), Packing.of([2, 2, 3, 3], causal=False)

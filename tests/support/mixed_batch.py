@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from random import Random
 
 import torch
 from PIL import Image, ImageDraw
@@ -63,6 +64,21 @@ def item(words: str, size: tuple[int, int] | None) -> Item:
     image = Image.new("RGB", size, next(word for word in words.split() if word in COLOURS))
     ImageDraw.Draw(image).line((0, 0, *size), fill="orange", width=2 + len(words) % 3)
     return Item(words, [image])
+
+
+def drawn_triplets(draw: Random) -> list[TripletExample]:
+    """Four to eight triplets of texts of one to ten words; half of the items lack an image, the others' are alike."""
+
+    def drawn() -> Item:
+        return item(" ".join([draw.choice(COLOURS), *["very"] * draw.randrange(10)]), draw.choice([None, (24, 40)]))
+
+    examples = []
+    for number in range(draw.randrange(4, 9)):
+        query, positive, negative = drawn(), drawn(), drawn()
+        texts = positive.text, negative.text
+        outline = TripletOutline(f"{number}", f"not-{number}", frozenset({f"{number}"}), texts, texts)
+        examples.append(TripletExample(query, positive, negative, outline))
+    return examples
 
 
 def mixed_triplets(*, images_from: int = 0, unreadable: Collection[int] = (4,)) -> list[TripletExample]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.mixed_batch import COLOURS, RECIPE, encoder_for_gradients, gradients, item, mixed_triplets
+from support.mixed_batch import COLOURS, RECIPE, drawn_triplets, encoder_for_gradients, gradients, item, mixed_triplets
 from support.small_recipe import small_recipe
 from torch import Tensor
 from torch.nn import functional
@@ -60,7 +60,11 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += 1
-        if operation.name() in WAITING:
+        by_mask = "aten::index" in operation.name() and any(
+            index is not None and index.dtype == torch.bool
+            for index in (args[1] if isinstance(args[1], (list, tuple)) else ())
+        )
+        if operation.name() in WAITING or by_mask:
             self.found.append(operation.name())
         return operation(*args, **(kwargs or {}))
 
@@ -79,6 +83,9 @@ def test_a_step_never_waits_for_the_device(
         assert options.get("non_blocking") or not (is_copied and is_ours)
         return copied(tensor, *target, **options)
 
+    def fetched(tensor: Tensor) -> None:
+        raise AssertionError(f"a tensor {tuple(tensor.shape)} is fetched, which waits for the device")
+
     encoder, recipe = encoder_for_gradients(), small_recipe(*RECIPE, f"alignment.balance={balance}")
     model = encoder.model.train()
     model.checkpoint_activations(0.5)
@@ -90,6 +97,8 @@ def test_a_step_never_waits_for_the_device(
     for _ in range(2):
         with _Watch() as watch, monkeypatch.context() as patch:
             patch.setattr(Tensor, "to", to)
+            for name in ("cpu", "item", "numpy", "tolist"):
+                patch.setattr(Tensor, name, fetched)
             add_gradients(model, batch, triplet_loss, recipe, 3, processes, precision)
             processes.average_gradients(model.parameters())
             processes.clip_gradients(model.parameters(), 1.0)
@@ -120,6 +129,38 @@ def test_blocks_compile_whole_and_once_for_batches_of_any_length(lora: bool) -> 
         views = encoder.model(encoder.item_batch(items, {"t", "i", "mm"}))
         views.vectors["mm"].sum().backward()
     assert counter.frame_count <= 2 + 4
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("is_sharded", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_training_in_chunks_compiles_few_graphs(is_sharded: bool, mesh: object) -> None:
+    """Batches cut or whole, without and with gradient, recomputed, and validation between: never at torch's limit."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    torch._dynamo.reset()
+    encoder, recipe = encoder_for_gradients(), small_recipe(*RECIPE)
+    model, processes = encoder.model.train(), Processes(0, 1, torch.device("cpu"))
+    counter = CompileCounterWithBackend("eager")
+    model.checkpoint_activations(1.0)
+    model.compile_blocks(counter, whole=True)
+    precision: AbstractContextManager[None] = torch.autocast("cpu", torch.bfloat16)
+    if is_sharded:
+        processes.shard(model, bf16=True)
+        precision = nullcontext()
+    draw = random.Random(0)
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        for step in range(3 if is_sharded else 6):
+            # Images of one size: on a CPU, unlike a GPU, the vision tower is compiled anew for a number of sizes.
+            examples = drawn_triplets(draw)
+            layout = ChunkLayout(encoder.processor, tokens=None if step % 3 == 2 else 150, always_images=is_sharded)
+            batch = collate(examples, [[example.outline for example in examples]], layout)
+            add_gradients(model, batch, triplet_loss, recipe, step, processes, precision)
+            model.zero_grad()
+            if step == 2:
+                with precision:
+                    encoder.encode(["navy shirt", "red bag"])
+    # Two kinds of half a decoder block and one of the vision tower, with and without gradient, and few forms of each.
+    assert counter.frame_count <= 10
     torch._dynamo.reset()
 
 

@@ -55,6 +55,21 @@ def items(shop: Catalog) -> list[Product | str]:
     return [*shop.products(), "navy shirt"]
 
 
+def test_a_gpu_computes_as_the_last_training_did(trained: Path, shop: Catalog, tmp_path: Path) -> None:
+    """On a CPU, where mixed precision is slow, the vectors stay those of float32."""
+    plain = Encoder.from_pretrained(trained, "cpu")
+    mixed = run_training(start(trained, "training.bf16=true"), shop, tmp_path / "mixed").folder
+    loaded = Encoder.from_pretrained(mixed, "cpu")
+    assert (plain.mixed_precision, loaded.mixed_precision) == (False, True)
+    assert untrained_encoder(start(mixed), shop).mixed_precision is False
+    before = loaded.encode(items(shop))
+    loaded.mixed_precision = False
+    assert np.array_equal(loaded.encode(items(shop)), before)
+    if torch.cuda.is_available():
+        near = Encoder.from_pretrained(mixed, "cuda").encode(items(shop))
+        assert not np.array_equal(near, before) and (near * before).sum(axis=1).min() > 0.99
+
+
 def test_at_step_0_it_is_the_trained_encoder(trained: Path, shop: Catalog) -> None:
     before, now = Encoder.from_pretrained(trained, "cpu"), untrained_encoder(start(trained), shop)
     assert np.array_equal(now.encode(items(shop)), before.encode(items(shop)))

@@ -280,6 +280,15 @@ def test_where_nothing_can_be_mined_the_log_alone_is_learned_from(
     assert "no query can be mined" in caplog.text
 
 
+def test_a_run_that_only_warms_up_is_warned_of(
+    small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare_run(small_recipe("training.steps=6", "training.warmup_steps=5"), shop, RunFolder(tmp_path / "long"))
+    assert not caplog.text
+    prepare_run(small_recipe("training.steps=5", "training.warmup_steps=5"), shop, RunFolder(tmp_path / "short"))
+    assert "training.warmup_steps is 5 of 5 training.steps" in caplog.text
+
+
 def test_two_trainers_do_not_share_a_folder(recipe: Recipe, shop: Catalog, tmp_path: Path) -> None:
     with (
         exclusive_lock(tmp_path / "run", "`moon2 train`"),

@@ -10,9 +10,9 @@ import json
 import logging
 import os
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from transformers.initialization import no_init_weights
 from moon2.errors import UserError, one_line
 from moon2.files import files_replaced
 from moon2.model.backbone import build_backbone
-from moon2.model.encoder_folder import class_path, network_of, read_encoder_config, read_origin
+from moon2.model.encoder_folder import class_path, network_config, read_encoder_config, read_origin
 from moon2.model.errors import EncoderError
 from moon2.model.families import family_of
 from moon2.model.finite import first_not_finite
@@ -74,6 +74,8 @@ class Encoder:
         card: str = "",
         origin: BackboneSettings | None = None,
         dimensions: Sequence[int] = (),
+        *,
+        mixed_precision: bool = False,
     ) -> None:
         self.model = model.eval()
         self.processor = processor
@@ -82,6 +84,8 @@ class Encoder:
         self.origin = origin
         # The lengths at which its vectors were trained, ascending; the full one is the last.
         self.dimensions = [*dimensions] or [self.dimension]
+        # Whether it was trained by bfloat16 arithmetic on float32 weights; on a GPU it then computes so.
+        self.mixed_precision = mixed_precision
         self._warned: set[int] = set()
 
     @property
@@ -112,7 +116,7 @@ class Encoder:
             backbone.tokenizer, backbone.image_processor, backbone.family, backbone.model.config, recipe.input
         )
         model = network(backbone.model, backbone.family, recipe.experts, recipe.backbone.pooling)
-        return cls(model, processor, origin=recipe.backbone)
+        return cls(model, processor, origin=recipe.backbone, mixed_precision=recipe.training.bf16)
 
     @classmethod
     def from_pretrained(
@@ -176,7 +180,8 @@ class Encoder:
         card = folder / "README.md"
         processor = Processor(tokenizer, image_processor, family, backbone_config, inputs)
         text = card.read_text(encoding="utf-8") if card.exists() else ""
-        return cls(model.to(device), processor, text, read_origin(config), config.get("matryoshka_dimensions", ()))
+        lengths, is_mixed = config.get("matryoshka_dimensions", ()), config.get("mixed_precision", False)
+        return cls(model.to(device), processor, text, read_origin(config), lengths, mixed_precision=is_mixed)
 
     def save_pretrained(self, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
         """Writes the encoder as one folder that `from_pretrained` reads back bit for bit; LoRA's adapters merged.
@@ -192,16 +197,10 @@ class Encoder:
         state = weights or self.model.state_dict()
         if bad := first_not_finite(state.items()):
             raise EncoderError(f"{folder}: not saved, because weight {bad} is NaN or infinite; lower the learning rate")
-        config: dict[str, object] = {
-            "model_type": "moon2",
-            "moon2_version": version("moon2"),
-            "network": class_path(network_of(self.model)),
-            "dtype": str(next(self.model.backbone.parameters()).dtype).removeprefix("torch."),
-            "experts": asdict(self.model.settings),
-            "pooling": self.model.pooling,
+        config = network_config(self.model) | {
+            "mixed_precision": self.mixed_precision,
             "origin": asdict(self.origin) if self.origin is not None else None,
             "input": asdict(self.processor.settings),
-            "backbone": self.model.backbone.config.to_dict(),
         }
         if len(self.dimensions) > 1:
             # The names by which other libraries know that vectors may be cut, and to what.
@@ -382,8 +381,10 @@ class Encoder:
             batch: of n items, on the network's device, such as `item_batch` makes.
             views: which; the batch has the rows that they need.
         """
+        is_mixed = self.mixed_precision and self.device.type == "cuda"  # a CPU is slower so
+        precision = torch.autocast("cuda", torch.bfloat16) if is_mixed else nullcontext()
         # Not `inference_mode`: sharded weights keep what they gather in their first pass, also for training.
-        with torch.no_grad():
+        with torch.no_grad(), precision:
             result = self.model(batch, views)
             lacking = {view: ~result.has(view).unsqueeze(1) for view in views}
             return {view: result.vectors[view].masked_fill(lacking[view], np.nan).cpu().numpy() for view in views}

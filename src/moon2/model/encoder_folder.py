@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,19 @@ def network_of(model: MoonModel) -> type[MoonModel]:
 def class_path(kind: type) -> str:
     """How a saved encoder names the class of its network."""
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def network_config(model: MoonModel) -> dict[str, object]:
+    """What a saved encoder's config.json says of its network."""
+    return {
+        "model_type": "moon2",
+        "moon2_version": version("moon2"),
+        "network": class_path(network_of(model)),
+        "dtype": str(next(model.backbone.parameters()).dtype).removeprefix("torch."),
+        "experts": asdict(model.settings),
+        "pooling": model.pooling,
+        "backbone": model.backbone.config.to_dict(),
+    }
 
 
 def read_encoder_config(source: str | Path) -> tuple[Path, dict[str, Any]]:

@@ -242,7 +242,8 @@ class SmolFamily:
     vision_blocks = "vision_model.encoder.layers"
 
     def image_processor(self, source: str | Path, config: BackboneConfig, max_pixels: int) -> ImageProcessor:
-        from transformers import SmolVLMImageProcessorPil
+        # From its own file: at the top of transformers 5.17 it asks for torchvision, which it does not use.
+        from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
         # One tile an image, of the size the vision tower was trained at: splitting into many tiles costs a shop
         # dozens of times the tokens for print that no product photo carries.

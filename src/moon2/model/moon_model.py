@@ -18,6 +18,7 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental import _config as fx_settings
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -143,6 +144,9 @@ class MoonModel(nn.Module):
             whole: a part of a block that cannot be compiled is an error, and no slower way.
         """
         settings: dict[str, Any] = {"fullgraph": whole, "dynamic": True, "backend": backend}
+        # Else lengths that happen to be equal in the first batch are taken to be equal for ever, and each batch where
+        # they are not is a reason to compile anew.
+        fx_settings.use_duck_shape = False
         blocks = cast(nn.ModuleList, self.backbone.get_submodule(self.family.vision_blocks))
         for block in (*blocks, *decoder_of(self.backbone, self.family).layers):
             if isinstance(block, ExpertDecoderLayer):
@@ -178,7 +182,8 @@ class MoonModel(nn.Module):
     ) -> tuple[Tensor, dict[int, LayerRouting]]:
         """The decoder's last states [T, D], and what the routers decided, by the number of the layer."""
         decoder = decoder_of(self.backbone, self.family)
-        states = inputs.embeddings.unsqueeze(0)
+        # A copy, for compiled blocks are compiled anew for a view, and again for a view without gradient.
+        states = inputs.embeddings.unsqueeze(0).clone()
         if not batch.tokens:
             return states[0], {}
         # Qwen has positions of three dimensions, [3, 1, T]; others one, [1, T].

@@ -155,6 +155,8 @@ def packed_attention(
     else:
         index = torch.cat([grid.flatten() for grid in packing.grids])
         cells = [select_rows(tensor, index, packing.place) for tensor in tokens]
+    # Decided here: in compiled blocks of sharded weights the comparison alone is a symbol, which torch refuses.
+    grouped: dict[str, Any] = {"enable_gqa": True} if query.shape[1] != key.shape[1] else {}
     outputs, start = [], 0
     for grid in packing.grids:
         rows, size = grid.shape
@@ -167,7 +169,7 @@ def packed_attention(
             dropout_p=dropout,
             is_causal=bool(module.is_causal),
             scale=scaling,
-            enable_gqa=q.shape[1] != k.shape[1],
+            **grouped,
         )
         outputs.append(output.transpose(1, 2).flatten(0, 1))
         start = end

@@ -65,7 +65,9 @@ def new_encoder(recipe: Recipe, texts: Iterable[str], network: type[MoonModel]) 
     if recipe.init is None:
         return Encoder.from_recipe(recipe, texts, network)
     torch.manual_seed(recipe.training.seed)
-    return Encoder.from_pretrained(recipe.init, "cpu", network, inputs=recipe.input, dtype=recipe.backbone.dtype)
+    encoder = Encoder.from_pretrained(recipe.init, "cpu", network, inputs=recipe.input, dtype=recipe.backbone.dtype)
+    encoder.mixed_precision = recipe.training.bf16
+    return encoder
 
 
 def fingerprint(recipe: Recipe, teacher: Teacher | None = None) -> Iterator[str]:
