@@ -27,6 +27,18 @@ def test_the_overview_has_a_short_line_for_each_command(capsys: pytest.CaptureFi
         assert all(line.endswith(".") and len(line) <= 17 + 2 + 75 for line in commands)
 
 
+def test_the_first_word_of_two_shows_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    for args in (["benchmark"], ["benchmark", "--help"]):
+        assert main(args) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split(".")[0][:17] for line in lines if line.startswith("  ")] == [
+            "  benchmark build",
+            "  benchmark check",
+        ]
+    assert main(["benchmark", "bild"]) == 2
+    assert "did you mean 'benchmark build'?" in capsys.readouterr().err
+
+
 HELP_OF_ALL = f"""
 import sys
 from moon2.cli import COMMANDS, main
@@ -56,7 +68,8 @@ def test_help_of_train_lists_every_setting_with_its_default(capsys: pytest.Captu
     printed = " ".join(capsys.readouterr().out.split())
     assert printed.startswith("usage: moon2 train [options]")
     assert "--training.steps STEPS Optimizer steps. (type: int, default: 1000)" in printed
-    assert "--alignment.balance {paper,guarded,minimax,minimax_routing,fixed}" in printed
+    choices = "{paper,guarded,minimax,minimax_routing,fixed}"
+    assert f"--alignment.balance {choices}" in printed and "Literal['paper'" not in printed
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

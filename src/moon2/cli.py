@@ -58,6 +58,8 @@ COMMANDS = {  # in the order in which they are used
     "compare": "moon2.experiments.compare:compare",
     "ablate": "moon2.experiments.compare:ablate",
 }
+GROUPS = {name.split()[0] for name in COMMANDS} - COMMANDS.keys()
+"""First words that are no commands by themselves, such as `benchmark`."""
 FLATTENED = ("recipe", "settings")
 """Parameters whose fields are options without a prefix."""
 QUIET = "--quiet"
@@ -101,8 +103,11 @@ def _run(args: list[str]) -> None:
         _print(_overview())
     elif args[0] == "--version":
         _print(f"moon2 {version('moon2')}")
+    elif args[0] in GROUPS and set(args[1:2]) <= {"-h", "--help", "help"}:
+        _print(_overview(args[0]))
     else:
-        command = next((name for name in COMMANDS if args[: len(name.split())] == name.split()), args[0])
+        asked = " ".join(args[:2]) if args[0] in GROUPS else args[0]
+        command = next((name for name in COMMANDS if args[: len(name.split())] == name.split()), asked)
         # A function of moon2 is a command too: so `moon2 compare` trains its peers.
         path = command if re.fullmatch(r"moon2(\.\w+)+:\w+", command) else COMMANDS.get(command)
         if path is None:
@@ -172,7 +177,9 @@ def make_parser(function: Callable[..., object], command: str) -> ArgumentParser
         """Shows defaults, and prints the description as it is written."""
 
         def _expand_help(self, action: Any) -> str:
-            return re.sub(r"<class '(\w+)'>", r"\1", super()._expand_help(action))
+            text = re.sub(r"<class '(\w+)'>", r"\1", super()._expand_help(action))
+            # The values stand after the option's name already.
+            return re.sub(r"type: Literal\[[^]]*\], ", "", text)
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     doc = inspect.getdoc(function) or ""
@@ -269,8 +276,11 @@ def _in_typed_words(error: Exception) -> str:
     return " ".join(re.sub(r"<class '(\w+)'>", r"\1", message).split())
 
 
-def _overview() -> str:
-    lines = [f"  {name:<17}{_summary(path)}" for name, path in COMMANDS.items()]
+def _overview(group: str = "") -> str:
+    """The commands, or those of a group."""
+    lines = [f"  {name:<17}{_summary(path)}" for name, path in COMMANDS.items() if name.startswith(group)]
+    if group:
+        return "\n".join([f"usage: moon2 {group} COMMAND …", "", "commands:", *lines])
     return "\n".join(
         [
             "usage: moon2 COMMAND …",

@@ -196,3 +196,25 @@ def test_a_column_of_many_values_that_may_say_what_was_bought_is_refused(
     with pytest.raises(CatalogError, match=f"column '{column}' holds ") as refused:
         imported(tmp_path, f"{log}tyre,P2,{nothing}\n", purchased="", clicked="")
     assert remedy in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "remedy"),
+    [
+        ("outcome", ["1", "0", "-1"], "--log_columns.purchased, .clicked or .grade outcome"),
+        (
+            "Order status",
+            ["completed", "cancelled"],
+            "--log_columns.positive_if NAME,NAME --log_columns.event Order sta",
+        ),
+    ],
+)
+def test_a_column_that_by_its_name_says_what_became_of_products_is_refused(
+    tmp_path: Path, column: str, cells: list[str], remedy: str
+) -> None:
+    log = f"query,product_id,{column}\n" + "".join(f"tyre,P{n},{cell}\n" for n, cell in enumerate(cells, 1))
+    with pytest.raises(CatalogError, match=f"column '{column}' holds ") as refused:
+        imported(tmp_path, log, purchased="", clicked="")
+    assert remedy in str(refused.value)
+    read_as = {"purchased": column} if "1" in cells else {"event": column, "positive_if": "completed"}
+    assert read(imported(tmp_path, log, **read_as)) == [("tyre", "P1", "P2 P3" if "1" in cells else "")]

@@ -27,6 +27,9 @@ MAX_VALUES = 20
 # In a column so called, an empty cell or 0 may say that the product was left; "account" and "country" are none.
 _OF_OUTCOMES = re.compile(r"purchas|order|bought|conver|revenue|sold|units|amount|click|(?<!ac)count(?!r)")
 
+# A column so called that holds more than one value says what became of the product, in words or numbers of the shop's.
+_IS_OUTCOME = re.compile(r"(?:user|item|order|purchase|payment|event|session)?(?:outcome|result|status|action)")
+
 
 class GatheredRow(dict[str, Any]):
     """The columns of a query that are not about a product, and what all its rows say about each product."""
@@ -137,8 +140,11 @@ class _UnnamedColumns:
             is_event = bool(values) and all(plain_name(value) in EVENTS for value in values)
             is_grade = len(values) > 1 and not any(value[:1].isdigit() for value in values)
             is_grade = is_grade and all(to_grade(value) is not None for value in values)
-            if is_flag or is_event or is_grade:
+            is_named = len(values) > 1 and _IS_OUTCOME.fullmatch(plain_name(column)) is not None
+            if is_flag or is_event or is_grade or is_named:
                 options = "event" if is_event else "grade" if is_grade else "purchased, .clicked or .grade"
+                if is_named and any(to_grade(value) is None for value in values):
+                    options = "positive_if NAME,NAME --log_columns.event"
                 raise CatalogError(
                     f"{name}: column {column!r} holds {', '.join(sorted(values)[:4])}: say what it means with "
                     f"--log_columns.{options} {column}; if every row is a purchase, give --log_columns.positives "
