@@ -217,7 +217,7 @@ def test_rounded_to_nearest_a_falling_second_moment_comes_to_rest_too_high(monke
     assert second_moment() > 1.2 * 0.01
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_it_learns_as_float32_does_and_rounding_to_nearest_does_not(
     seed: int, new_encoder: Callable[..., Encoder], small_recipe: Callable[..., Recipe]
 ) -> None:

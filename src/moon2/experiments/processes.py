@@ -2,7 +2,8 @@
 
 A run goes on for minutes or hours. If the experiment that started it is killed, even by a signal that nobody can catch,
 its runs must end too, or the same command given again would meet them still at work. So each run is started as
-`python -m moon2.experiments.processes PARENT ARGS…`, moon2's command line in a process that watches its parent.
+`python -m moon2.experiments.processes PARENT ARGS… --then ARGS…`, moon2's command line, one command after another, in
+a process that watches its parent.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
 Work = TypeVar("Work")
 SECONDS_BETWEEN_CHECKS = 0.5
+THEN = "--then"
 
 
 class Processes:
@@ -37,8 +40,12 @@ class Processes:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
 
-    def moon2(self, args: Sequence[str], log: Path) -> int:
-        """Runs one `moon2` command, adds what it prints to `log`, and gives its exit code."""
+    def moon2(self, commands: Sequence[Sequence[str]], log: Path) -> int:
+        """Runs `moon2` commands until one fails, adds what they print to `log`, and gives the last exit code.
+
+        All in one process, since to start Python and load its libraries takes longer than a small run.
+        """
+        args = [word for command in commands for word in (THEN, *command)][1:]
         environment = os.environ | ({"OMP_NUM_THREADS": "1"} if self.at_once > 1 else {})
         command = [sys.executable, "-m", "moon2.experiments.processes", str(os.getpid()), *args]
         with log.open("a") as file:
@@ -78,5 +85,12 @@ def _end_with(parent: int) -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with, args=[int(sys.argv[1])], daemon=True).start()
-    sys.argv[:2] = ["moon2"]
-    runpy.run_module("moon2", run_name="__main__", alter_sys=True)
+    for is_then, words in groupby(sys.argv[2:], THEN.__eq__):
+        if is_then:
+            continue
+        sys.argv = ["moon2", *words]
+        try:
+            runpy.run_module("moon2", run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            if end.code:
+                raise
