@@ -106,14 +106,16 @@ def _run(args: list[str]) -> None:
     elif args[0] in GROUPS and set(args[1:2]) <= {"-h", "--help", "help"}:
         _print(_overview(args[0]))
     else:
-        asked = " ".join(args[:2]) if args[0] in GROUPS else args[0]
+        group = args[0] if args[0] in GROUPS else ""
+        asked = " ".join(args[: 2 if group else 1])
         command = next((name for name in COMMANDS if args[: len(name.split())] == name.split()), asked)
         # A function of moon2 is a command too: so `moon2 compare` trains its peers.
         path = command if re.fullmatch(r"moon2(\.\w+)+:\w+", command) else COMMANDS.get(command)
         if path is None:
-            kind = "option" if command.startswith("-") else "command"
-            near = did_you_mean(command, COMMANDS) or f"; commands are {', '.join(COMMANDS)}:"
-            raise UsageError(f"there is no {kind} {command!r}{near} see `moon2 --help`")
+            kind = "option" if command.split()[-1].startswith("-") else "command"
+            known = _commands(group)
+            near = did_you_mean(command, known) or f"; commands are {', '.join(known)}:"
+            raise UsageError(f"there is no {kind} {command!r}{near} see `{' '.join(['moon2', *group.split()])} --help`")
         result = call(path, args[len(command.split()) :], command)
         if result is not None:
             _print(str(result))
@@ -179,7 +181,7 @@ def make_parser(function: Callable[..., object], command: str) -> ArgumentParser
         def _expand_help(self, action: Any) -> str:
             text = re.sub(r"<class '(\w+)'>", r"\1", super()._expand_help(action))
             # The values stand after the option's name already.
-            return re.sub(r"type: Literal\[[^]]*\], ", "", text)
+            return re.sub(r"type: (?:Optional\[)?Literal\[[^]]*\]\]?, ", "", text)
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     doc = inspect.getdoc(function) or ""
@@ -276,9 +278,13 @@ def _in_typed_words(error: Exception) -> str:
     return " ".join(re.sub(r"<class '(\w+)'>", r"\1", message).split())
 
 
+def _commands(group: str) -> list[str]:
+    return [name for name in COMMANDS if not group or name.startswith(f"{group} ")]
+
+
 def _overview(group: str = "") -> str:
     """The commands, or those of a group."""
-    lines = [f"  {name:<17}{_summary(path)}" for name, path in COMMANDS.items() if name.startswith(group)]
+    lines = [f"  {name:<17}{_summary(COMMANDS[name])}" for name in _commands(group)]
     if group:
         return "\n".join([f"usage: moon2 {group} COMMAND …", "", "commands:", *lines])
     return "\n".join(

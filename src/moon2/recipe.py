@@ -279,7 +279,7 @@ class TrainingSettings:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     bf16: bool = False
-    """bfloat16 arithmetic over float32 weights (mixed precision)."""
+    """bfloat16 arithmetic over float32 weights (mixed precision). On a GPU the encoder then embeds in bfloat16 too."""
     dimensions: list[int] | None = None
     """Lengths to which vectors can be cut, beside their full width: the losses are the mean of those at each
     (Matryoshka). Not given: the full width alone."""

@@ -179,7 +179,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(
     variants = [Variant("wrong", ("training.dimensions=[99]",)), DENSE]
     assert run_same_steps(replace(experiment, folder=folder), variants) == [rows[1]]
     log = folder / "runs" / "wrong-2-0.log"
-    assert f"wrong-2-0: failed; {log} says why" in caplog.text
+    assert f"wrong-2-0: ended with code 2; {log} says why" in caplog.text
     assert "training.dimensions is [99]; it must be at most 32 each" in log.read_text()
     assert results(folder) == results(experiment.folder)
 

@@ -207,7 +207,7 @@ def test_a_run_does_not_go_on_with_other_data(finished: Path, recipe: Recipe, sh
         run_training(recipe, fewer, tmp_path / "run", resume=True)
 
 
-def test_mixed_precision_leaves_no_trace_in_the_saved_encoder(
+def test_mixed_precision_leaves_the_saved_weights_in_float32(
     small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path
 ) -> None:
     """Weights are float32, and bfloat16 arithmetic gives nearly the same ones as float32."""
@@ -283,10 +283,10 @@ def test_where_nothing_can_be_mined_the_log_alone_is_learned_from(
 def test_a_run_that_only_warms_up_is_warned_of(
     small_recipe: Callable[..., Recipe], shop: Catalog, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    prepare_run(small_recipe("training.steps=6", "training.warmup_steps=5"), shop, RunFolder(tmp_path / "long"))
+    prepare_run(small_recipe("training.steps=7", "training.warmup_steps=5"), shop, RunFolder(tmp_path / "long"))
     assert not caplog.text
-    prepare_run(small_recipe("training.steps=5", "training.warmup_steps=5"), shop, RunFolder(tmp_path / "short"))
-    assert "training.warmup_steps is 5 of 5 training.steps" in caplog.text
+    prepare_run(small_recipe("training.steps=6", "training.warmup_steps=5"), shop, RunFolder(tmp_path / "short"))
+    assert "training.warmup_steps is 5 and training.steps is 6: the learning rate only rises" in caplog.text
 
 
 def test_two_trainers_do_not_share_a_folder(recipe: Recipe, shop: Catalog, tmp_path: Path) -> None:

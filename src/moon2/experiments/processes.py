@@ -8,6 +8,7 @@ a process that watches its parent.
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import signal
@@ -94,3 +95,6 @@ if __name__ == "__main__":
         except SystemExit as end:
             if end.code:
                 raise
+        gc.collect()  # a compiled model refers to itself
+        if torch := sys.modules.get("torch"):
+            torch.cuda.empty_cache()  # other runs may wait for a GPU's memory

@@ -200,8 +200,8 @@ def _train_and_score(experiment: Experiment, job: Job, processes: Processes) -> 
     evaluate = ["evaluate", str(run.path), "--data", str(experiment.data)]
     commits = _commits(run)
     log = run.path.with_suffix(".log")
-    if processes.moon2([train, evaluate], log):
-        raise ExperimentError(f"{job.name}: failed; {log} says why")
+    if code := processes.moon2([train, evaluate], log):
+        raise ExperimentError(f"{job.name}: ended with code {code}; {log} says why")
     evaluation = Evaluation.read(run.evaluation)
     history = run.read_history()
     speed = median(line["triplets_per_second"] for line in history if "triplets_per_second" in line)

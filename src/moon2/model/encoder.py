@@ -10,7 +10,6 @@ import json
 import logging
 import os
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ from transformers.initialization import no_init_weights
 from moon2.errors import UserError, one_line
 from moon2.files import files_replaced
 from moon2.model.backbone import build_backbone
-from moon2.model.encoder_folder import class_path, network_config, read_encoder_config, read_origin
+from moon2.model.encoder_folder import class_path, network_config, read_encoder_config, read_origin, weights_dtype
 from moon2.model.errors import EncoderError
 from moon2.model.families import family_of
 from moon2.model.finite import first_not_finite
@@ -84,7 +83,7 @@ class Encoder:
         self.origin = origin
         # The lengths at which its vectors were trained, ascending; the full one is the last.
         self.dimensions = [*dimensions] or [self.dimension]
-        # Whether it was trained by bfloat16 arithmetic on float32 weights; on a GPU it then computes so.
+        # Whether it was trained by bfloat16 arithmetic; on a GPU its weights are then held so (`weights_dtype`).
         self.mixed_precision = mixed_precision
         self._warned: set[int] = set()
 
@@ -135,7 +134,8 @@ class Encoder:
             device: where to put it; the GPU when there is one, else the CPU.
             network: the class of its network; `moon2.encoders.load.load_encoder` finds that of any saved encoder.
             inputs: what it shall read of an item; as it was trained when not given.
-            dtype: number format to hold the weights in; as they were saved when not given.
+            dtype: number format to hold the weights in; when not given as they were saved, but bfloat16 on a GPU where
+                training computed so.
 
         Raises:
             EncoderError: there is none, the folder is something else or incomplete, or a weight is not finite.
@@ -143,14 +143,14 @@ class Encoder:
         folder, config = read_encoder_config(source)
         if inputs is not None:
             config["input"] = asdict(inputs)
-        if dtype is not None:
-            config["dtype"] = dtype
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        config["dtype"] = dtype or weights_dtype(config, device)
         if config.get("network") != class_path(network):
             raise EncoderError(
                 f"{source}: its network is {config.get('network')}; open it with moon2.encoders.load.load_encoder"
             )
         try:
-            return cls._load(folder, config, device or ("cuda" if torch.cuda.is_available() else "cpu"), network)
+            return cls._load(folder, config, device, network)
         except EncoderError:
             raise
         except Exception as error:  # what the libraries for weights and tokenizers raise at a damaged file
@@ -158,9 +158,7 @@ class Encoder:
             raise EncoderError(f"{source}: incomplete or damaged ({reason}); save it again") from error
 
     @classmethod
-    def _load(
-        cls, folder: Path, config: dict[str, Any], device: str | torch.device, network: type[MoonModel]
-    ) -> Encoder:
+    def _load(cls, folder: Path, config: dict[str, Any], device: torch.device, network: type[MoonModel]) -> Encoder:
         described = dict(config["backbone"])
         family = family_of(described["model_type"], folder)
         backbone_config: Any = AutoConfig.for_model(described.pop("model_type"), **described)
@@ -180,7 +178,7 @@ class Encoder:
         card = folder / "README.md"
         processor = Processor(tokenizer, image_processor, family, backbone_config, inputs)
         text = card.read_text(encoding="utf-8") if card.exists() else ""
-        lengths, is_mixed = config.get("matryoshka_dimensions", ()), config.get("mixed_precision", False)
+        lengths, is_mixed = config.get("matryoshka_dimensions", ()), config["mixed_precision"]
         return cls(model.to(device), processor, text, read_origin(config), lengths, mixed_precision=is_mixed)
 
     def save_pretrained(self, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
@@ -381,10 +379,8 @@ class Encoder:
             batch: of n items, on the network's device, such as `item_batch` makes.
             views: which; the batch has the rows that they need.
         """
-        is_mixed = self.mixed_precision and self.device.type == "cuda"  # a CPU is slower so
-        precision = torch.autocast("cuda", torch.bfloat16) if is_mixed else nullcontext()
         # Not `inference_mode`: sharded weights keep what they gather in their first pass, also for training.
-        with torch.no_grad(), precision:
+        with torch.no_grad():
             result = self.model(batch, views)
             lacking = {view: ~result.has(view).unsqueeze(1) for view in views}
             return {view: result.vectors[view].masked_fill(lacking[view], np.nan).cpu().numpy() for view in views}

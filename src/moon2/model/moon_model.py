@@ -137,15 +137,15 @@ class MoonModel(nn.Module):
     def compile_blocks(self, backend: str | Callable[..., object] = "inductor", *, whole: bool = False) -> None:
         """Compiles the blocks of the decoder and of the vision tower, for inputs of any length, in place.
 
-        Blocks of one kind share their code, so a model is compiled in the time of a few blocks.
+        Blocks of one kind share their code, so a model is compiled in the time of a few blocks. One setting of torch is
+        changed for all that this process compiles: sizes that are equal in the first batch may differ later.
 
         Args:
             backend: of `torch.compile`.
             whole: a part of a block that cannot be compiled is an error, and no slower way.
         """
         settings: dict[str, Any] = {"fullgraph": whole, "dynamic": True, "backend": backend}
-        # Else lengths that happen to be equal in the first batch are taken to be equal for ever, and each batch where
-        # they are not is a reason to compile anew.
+        # Else each batch in which they do differ is a reason to compile anew.
         fx_settings.use_duck_shape = False
         blocks = cast(nn.ModuleList, self.backbone.get_submodule(self.family.vision_blocks))
         for block in (*blocks, *decoder_of(self.backbone, self.family).layers):
@@ -182,7 +182,7 @@ class MoonModel(nn.Module):
     ) -> tuple[Tensor, dict[int, LayerRouting]]:
         """The decoder's last states [T, D], and what the routers decided, by the number of the layer."""
         decoder = decoder_of(self.backbone, self.family)
-        # A copy, for compiled blocks are compiled anew for a view, and again for a view without gradient.
+        # A copy: blocks are compiled anew for a tensor that shares another's memory, and again without gradient.
         states = inputs.embeddings.unsqueeze(0).clone()
         if not batch.tokens:
             return states[0], {}

@@ -186,8 +186,6 @@ class EncodingService:
     def _weights_type(self) -> str:
         if not isinstance(self.encoder, Encoder):
             return "float32"
-        if self.encoder.mixed_precision:  # here, or on the GPU where it was saved
-            return "bfloat16"
         return str(next(self.encoder.model.parameters()).dtype).removeprefix("torch.")
 
     def _check_limits(self, items: Sequence[Asked]) -> None:

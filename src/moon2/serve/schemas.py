@@ -262,7 +262,7 @@ class ShownHit(Hit):
 
 
 class AboutIndex(BaseModel):
-    """Which index an answer comes from; its version grows with each change."""
+    """Which index an answer comes from. Its version grows with each write; an index built anew counts anew."""
 
     name: str
     products: int

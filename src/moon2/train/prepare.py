@@ -79,10 +79,10 @@ def prepare_run(
     encoder = new_encoder(recipe, texts, network)
     if is_first_process():
         warn_about_texts(catalog, encoder.processor)
-        if settings.warmup_steps >= settings.steps:
+        if settings.warmup_steps and settings.warmup_steps >= settings.steps - 1:
             logger.warning(
-                f"training.warmup_steps is {settings.warmup_steps} of {settings.steps} training.steps: the learning "
-                "rate only rises and never falls; warm up for about a tenth of the steps"
+                f"training.warmup_steps is {settings.warmup_steps} and training.steps is {settings.steps}: the "
+                "learning rate only rises and never falls; warm up for about a tenth of the steps"
             )
         if held_out:
             held_out.announce()

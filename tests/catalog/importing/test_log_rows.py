@@ -201,12 +201,11 @@ def test_a_column_of_many_values_that_may_say_what_was_bought_is_refused(
 @pytest.mark.parametrize(
     ("column", "cells", "remedy"),
     [
-        ("outcome", ["1", "0", "-1"], "--log_columns.purchased, .clicked or .grade outcome"),
-        (
-            "Order status",
-            ["completed", "cancelled"],
-            "--log_columns.positive_if NAME,NAME --log_columns.event Order sta",
-        ),
+        ("outcome", ["1", "0", "-1"], "--log_columns.purchased, .clicked or .grade outcome; "),
+        ("outcome", ["yes", "no"], "--log_columns.purchased, .clicked or .grade outcome; "),
+        ("result", ["1", ""], "holds 1, empty cells: say what it means with --log_columns.purchased, "),
+        ("status", ["purchased", "clicked"], "with --log_columns.event status; "),
+        ("Order status", ["completed", "cancelled"], "positive_if NAME,NAME --log_columns.event 'Order status'; "),
     ],
 )
 def test_a_column_that_by_its_name_says_what_became_of_products_is_refused(
@@ -216,5 +215,13 @@ def test_a_column_that_by_its_name_says_what_became_of_products_is_refused(
     with pytest.raises(CatalogError, match=f"column '{column}' holds ") as refused:
         imported(tmp_path, log, purchased="", clicked="")
     assert remedy in str(refused.value)
-    read_as = {"purchased": column} if "1" in cells else {"event": column, "positive_if": "completed"}
-    assert read(imported(tmp_path, log, **read_as)) == [("tyre", "P1", "P2 P3" if "1" in cells else "")]
+
+
+def test_such_a_column_is_read_as_it_is_named_and_one_value_says_nothing(tmp_path: Path) -> None:
+    log = "query,product_id,outcome\ntyre,P1,1\ntyre,P2,0\ntyre,P3,-1\n"
+    assert read(imported(tmp_path, log, purchased="outcome")) == [("tyre", "P1", "P2 P3")]
+    log = "query,product_id,status\ntyre,P1,completed\ntyre,P2,cancelled\n"
+    events = imported(tmp_path, log, event="status", positive_if="completed")
+    assert read(events) == [("tyre", "P1", "")]
+    log = "query,product_id,status\ntyre,P1,completed\ntyre,P2,Completed\n"
+    assert read(imported(tmp_path, log)) == [("tyre", "P1 P2", "")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
+from shlex import quote
 from typing import Any, TypeAlias
 
 from moon2.catalog.importing.cells import is_empty, to_split, to_text
@@ -134,32 +135,33 @@ class _UnnamedColumns:
         Raises:
             CatalogError: there is such a column.
         """
-        for column, values in self.values.items():
-            values = values - {""}
+        for column, found in self.values.items():
+            values = found - {""}
             is_flag = {to_flag(value) for value in values} == {True, False} and len(values) == 2
             is_event = bool(values) and all(plain_name(value) in EVENTS for value in values)
             is_grade = len(values) > 1 and not any(value[:1].isdigit() for value in values)
             is_grade = is_grade and all(to_grade(value) is not None for value in values)
-            is_named = len(values) > 1 and _IS_OUTCOME.fullmatch(plain_name(column)) is not None
-            if is_flag or is_event or is_grade or is_named:
+            is_known = is_flag or is_event or is_grade
+            differs = len({value.casefold() for value in found}) > 1
+            if is_known or (differs and _IS_OUTCOME.fullmatch(plain_name(column))):
                 options = "event" if is_event else "grade" if is_grade else "purchased, .clicked or .grade"
-                if is_named and any(to_grade(value) is None for value in values):
+                if not is_known and any(to_flag(value) is None for value in values):
                     options = "positive_if NAME,NAME --log_columns.event"
+                shown = ", ".join([*sorted(values)[:4], *["empty cells"] * ("" in found)])
                 raise CatalogError(
-                    f"{name}: column {column!r} holds {', '.join(sorted(values)[:4])}: say what it means with "
-                    f"--log_columns.{options} {column}; if every row is a purchase, give --log_columns.positives "
-                    f"{product}"
+                    f"{name}: column {column!r} holds {shown}: say what it means with --log_columns.{options} "
+                    f"{quote(column)}; if every row is a purchase, give --log_columns.positives {quote(product)}"
                 )
         for column, cells in self.mixed.items():
             if len(cells) == 2:
                 raise CatalogError(
                     f"{name}: column {column!r} holds {cells[True]!r:.60} and {cells[False] or 'empty cells'}: "
                     f"{_remedy(column, cells[True])}; if every row is a purchase, give --log_columns.positives "
-                    f"{product}"
+                    f"{quote(product)}"
                 )
 
 
 def _remedy(column: str, cell: str) -> str:
     if to_flag(cell) is None:  # such as an order's number, which no option reads
         return "say which rows are purchases in a column of 1 and 0, --log_columns.purchased NAME"
-    return f"say what it means with --log_columns.purchased, .clicked or .grade {column}"
+    return f"say what it means with --log_columns.purchased, .clicked or .grade {quote(column)}"
