@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 help:
 	@echo "make demo       trains and evaluates an encoder on a generated shop and writes a report; no GPU needed"
-	@echo "make test       checks style and types, runs the tests; under 10 minutes on two cores"
+	@echo "make test       checks style and types, runs the tests; under 20 minutes on two quiet cores"
 	@echo "make test-long  runs the long forms of tests: many kills, many rows"
 	@echo "make lint       checks style and types"
 	@echo "make format     puts the code into the house style"
