@@ -62,7 +62,7 @@ def test_what_is_refused_is_refused_before_anything_is_loaded(data_folder: Path,
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("word", ["trian", "--trian", "os:getcwd", "support.example_command:order"])
+@pytest.mark.parametrize("word", ["", "trian", "--trian", "os:getcwd", "support.example_command:order"])
 def test_only_commands_and_functions_of_moon2_run(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     line = error_line(capsys, word)
     assert repr(word) in line and "see `moon2 --help`" in line

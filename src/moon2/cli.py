@@ -112,7 +112,7 @@ def _run(args: list[str]) -> None:
         # A function of moon2 is a command too: so `moon2 compare` trains its peers.
         path = command if re.fullmatch(r"moon2(\.\w+)+:\w+", command) else COMMANDS.get(command)
         if path is None:
-            kind = "option" if command.split()[-1].startswith("-") else "command"
+            kind = "option" if command.rpartition(" ")[2].startswith("-") else "command"
             known = _commands(group)
             near = did_you_mean(command, known) or f"; commands are {', '.join(known)}:"
             raise UsageError(f"there is no {kind} {command!r}{near} see `{' '.join(['moon2', *group.split()])} --help`")

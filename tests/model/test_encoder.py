@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -237,3 +238,14 @@ def test_a_damaged_folder_is_an_error_of_one_line(
     with pytest.raises(EncoderError) as caught:
         Encoder.from_pretrained(tmp_path, device="cpu")
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["dtype", "mixed_precision"])
+def test_a_config_that_lacks_a_key_is_an_error_of_one_line(
+    key: str, new_encoder: Callable[..., Encoder], tmp_path: Path
+) -> None:
+    new_encoder("tiny").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({name: value for name, value in config.items() if name != key}))
+    with pytest.raises(EncoderError, match=rf"incomplete or damaged \('{key}'\)"):
+        Encoder.from_pretrained(tmp_path, device="cpu")

@@ -57,7 +57,7 @@ def items(shop: Catalog) -> list[Product | str]:
 
 
 def test_a_gpu_computes_as_the_last_training_did(trained: Path, shop: Catalog, tmp_path: Path) -> None:
-    """In bfloat16 if that did; on a CPU, which is slower so, the weights are as they were saved."""
+    """In bfloat16 if that did; on a CPU, mostly slower so, the weights are as they were saved."""
     mixed = run_training(start(trained, "training.bf16=true"), shop, tmp_path / "mixed").folder
     for folder, on_gpu in ((trained, "float32"), (mixed, "bfloat16")):
         _, config = read_encoder_config(folder)

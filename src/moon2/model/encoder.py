@@ -135,7 +135,7 @@ class Encoder:
             network: the class of its network; `moon2.encoders.load.load_encoder` finds that of any saved encoder.
             inputs: what it shall read of an item; as it was trained when not given.
             dtype: number format to hold the weights in; when not given as they were saved, but bfloat16 on a GPU where
-                training computed so.
+                training computed so. Who saves it again from there gives "float32", to lose nothing.
 
         Raises:
             EncoderError: there is none, the folder is something else or incomplete, or a weight is not finite.
@@ -143,13 +143,13 @@ class Encoder:
         folder, config = read_encoder_config(source)
         if inputs is not None:
             config["input"] = asdict(inputs)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        config["dtype"] = dtype or weights_dtype(config, device)
         if config.get("network") != class_path(network):
             raise EncoderError(
                 f"{source}: its network is {config.get('network')}; open it with moon2.encoders.load.load_encoder"
             )
         try:
+            device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            config["dtype"] = dtype or weights_dtype(config, device)
             return cls._load(folder, config, device, network)
         except EncoderError:
             raise

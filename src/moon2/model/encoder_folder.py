@@ -61,7 +61,7 @@ def weights_dtype(config: dict[str, Any], device: torch.device) -> str:
     """The number format in which a saved encoder's weights are held, "float32" or "bfloat16".
 
     As they were saved; on a GPU bfloat16 where training computed in it. By its data sheet an H100 has 67 TFLOP/s in
-    float32 and 989 in bfloat16; a CPU is slower in bfloat16.
+    float32 and 989 in bfloat16; most CPUs are slower in bfloat16.
     """
     return "bfloat16" if device.type == "cuda" and config["mixed_precision"] else config["dtype"]
 
